@@ -1,0 +1,100 @@
+"""What the engine needs of a diffusion model, and nothing else.
+
+Conventions: images are float32 [B,3,H,W] in [0,1]; latents are float32 [B,4,H/8,W/8], already
+multiplied by the model's scale factor; everything lives on `Backend.device`. Prompt, negative
+prompt and guidance are bound into the backend before the engine sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from .geometry import Size
+
+Denoise = Callable[..., Tensor]
+"""`denoise(z, sigma, **extra) -> z0`: z [B,4,h,w] at noise level sigma [B]; z0 like z."""
+
+
+class Sampler(Protocol):
+    """A k-diffusion style sampler: integrates from `sigmas[0]` down to `sigmas[-1]`.
+
+    `model(z, sigma, **extra_args)` predicts the denoised latents. `noise_sampler(sigma,
+    sigma_next)` returns the fresh noise [B,4,h,w] that stochastic samplers add.
+    """
+
+    def __call__(
+        self,
+        model: Denoise,
+        x: Tensor,
+        sigmas: Tensor,
+        extra_args: dict[str, Any] | None = None,
+        callback: Callable[[dict[str, Any]], None] | None = None,
+        disable: bool | None = None,
+        noise_sampler: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """The sizes a plan needs to know of a model.
+
+    resolution: side in pixels the model was trained at (512 for SD1.x, 128 for the miniature).
+    multiple: sides handed to the network are multiples of this (64 for SD1.x's four levels).
+    latent_factor: pixels per latent cell.
+    upscale_factor: the largest enlargement the super-resolution model makes in one go.
+    calls_per_step: network evaluations the sampler makes per step (2 for Heun, 1 for Euler).
+    """
+
+    resolution: int = 512
+    multiple: int = 64
+    latent_factor: int = 8
+    upscale_factor: float = 4.0
+    calls_per_step: int = 1
+
+
+class Backend(Protocol):
+    """A diffusion model with its autoencoder, super-resolution network and picture judge."""
+
+    facts: ModelFacts
+    device: torch.device
+    sampler: Sampler
+
+    def sigmas(self, steps: int) -> Tensor:
+        """Noise levels [steps + 1], strictly descending, the last one 0; float32, on the CPU."""
+        ...
+
+    def denoise(self, z: Tensor, sigma: Tensor) -> Tensor:
+        """Predict z0 [B,4,h,w] from z at noise level sigma [B], guided by the bound prompt.
+
+        Samples of a batch do not influence each other. Raises `Interrupted` when the user stops.
+        """
+        ...
+
+    def encode(self, image: Tensor) -> Tensor:
+        """The posterior's mean latents of [B,3,H,W] in [0,1], sides multiples of the facts'."""
+        ...
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents -> [B,3,8h,8w] in [0,1], clamped, finite."""
+        ...
+
+    def decoder(self) -> nn.Module:
+        """A fresh float32 copy of the decoder that may be trained; it is the caller's.
+
+        Its forward maps latents as above to images [B,3,8h,8w], unclamped, differentiable; its
+        parameters require gradients. The model's own decoder is never touched.
+        """
+        ...
+
+    def upscale(self, image: Tensor, size: Size) -> Tensor:
+        """[1,3,H,W] -> [1,3,size] in [0,1] by super-resolution, then antialiased reduction."""
+        ...
+
+    def score(self, images: Tensor) -> Tensor | None:
+        """Similarity [B] of images to the prompt, higher is nearer; None if it cannot be judged."""
+        ...

@@ -1,0 +1,65 @@
+"""Put pictures together: tiles to a stage, the last stage into the photograph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .geometry import Box, Size
+
+
+def merged(base: Tensor, tiles: Iterable[tuple[Box, Tensor]]) -> Tensor:
+    """Composite tiles over `base` one after the other (Porter-Duff "over", section 3.2).
+
+    base: [1,3,H,W]. tiles: boxes on it and their pixels [1,3,h,w]. A tile's weight falls
+    linearly from its middle to its edges, and its alpha is its share of the weight laid down so
+    far: the shares of all tiles at a pixel sum to 1, and overlaps become linear ramps. Where no
+    tile lies, `base` stays; tiles equal to `base` give back exactly `base`.
+    """
+    result = base.clone()
+    laid = torch.zeros_like(base[:, :1])
+    for box, pixels in tiles:
+        weight = tile_weight(box.size).to(base)
+        below = laid[..., box.rows, box.columns]
+        region = result[..., box.rows, box.columns]
+        region += weight / (below + weight) * (pixels - region)
+        below += weight
+    return result
+
+
+def tile_weight(size: Size) -> Tensor:
+    """[1,1,h,w], 1 in the middle, falling linearly to almost 0 at the edges."""
+
+    def ramp(length: int) -> Tensor:
+        middles = torch.arange(length) + 0.5
+        return torch.minimum(middles, length - middles) / (length / 2)
+
+    return (ramp(size.height)[:, None] * ramp(size.width)[None, :])[None, None]
+
+
+def feathered(mask: Tensor, width: int) -> Tensor:
+    """The mask with a soft edge: [1,1,H,W] in [0,1], at least the mask everywhere.
+
+    Falls by 1 / (width + 1) per pixel (chessboard distance) outside; 0 from `width` + 1 pixels
+    on. A soft mask keeps its own slope where that is gentler.
+    """
+    for _ in range(width):
+        grown = F.max_pool2d(mask, 3, stride=1, padding=1) - 1 / (width + 1)
+        mask = torch.maximum(mask, grown)
+    return mask
+
+
+def pasted(image: Tensor, patch: Tensor, box: Box, alpha: Tensor) -> Tensor:
+    """`patch` over `image` inside `box`, with opacity `alpha`; elsewhere the very same numbers.
+
+    image: [1,3,H,W]. patch: [1,3,box]. alpha: [1,1,box] in [0,1]; where it is 0 the result is
+    the input bit by bit, whatever the patch holds.
+    """
+    result = image.clone()
+    below = image[..., box.rows, box.columns]
+    blended = below + alpha * (patch - below)
+    result[..., box.rows, box.columns] = torch.where(alpha > 0, blended, below)
+    return result

@@ -1,0 +1,79 @@
+"""Decoder optimisation: fine-tune a copy of the autoencoder's decoder for this very picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .settings import DecoderOptimisation
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One tile to be decoded. z: [1,4,h,w]; background: [1,3,8h,8w] in [0,1], what the decoded
+    picture should be outside the mask; painted: [1,1,8h,8w] of 0 and 1."""
+
+    z: Tensor
+    background: Tensor
+    painted: Tensor
+
+
+def optimise(
+    decoder: nn.Module,
+    segments: Sequence[Segment],
+    settings: DecoderOptimisation,
+    advance: Callable[[], None],
+) -> list[float]:
+    """Train `decoder` in place on all segments together; return the loss before each step.
+
+    Minimises |M (D(z) - D*(z))|^2 + lambda |(1 - M) (D(z) - x)|^2 by Adam (section 3.3), where D*
+    is the decoder as given: keep what it painted, match the picture around it. The mean is over
+    all pixels of all segments; gradients are accumulated segment by segment, so memory is that
+    of one. `advance()` is called after each segment of each step and may raise to interrupt.
+    """
+    if not settings.decoder_iterations:
+        return []
+    with torch.inference_mode(False), torch.enable_grad():
+        # Clones, because tensors made in inference mode cannot take part in a gradient.
+        usable = [Segment(s.z.clone(), s.background.clone(), s.painted.clone()) for s in segments]
+        return _optimise(decoder, usable, settings, advance)
+
+
+def _optimise(
+    decoder: nn.Module,
+    segments: Sequence[Segment],
+    settings: DecoderOptimisation,
+    advance: Callable[[], None],
+) -> list[float]:
+    with torch.no_grad():
+        painted_as_is = [decoder(segment.z) for segment in segments]
+    pixels = sum(segment.background.numel() for segment in segments)
+    optimiser = torch.optim.Adam(decoder.parameters(), lr=settings.decoder_rate)
+    losses: list[float] = []
+    for _ in range(settings.decoder_iterations):
+        optimiser.zero_grad(set_to_none=True)
+        loss = 0.0
+        for segment, keep in zip(segments, painted_as_is, strict=True):
+            inside, weight = segment.painted, settings.decoder_background_weight
+            decoded = decoder(segment.z)
+            error = inside * (decoded - keep).square()
+            error = error + weight * (1 - inside) * (decoded - segment.background).square()
+            part = error.sum() / pixels
+            part.backward()
+            loss += float(part.detach())
+            advance()
+        optimiser.step()
+        losses.append(loss)
+        if _has_settled(losses, settings.decoder_patience):
+            break
+    return losses
+
+
+def _has_settled(losses: Sequence[float], patience: int) -> bool:
+    """Whether the last `patience` losses are all within 1 % of the best before them."""
+    if not 0 < patience < len(losses):
+        return False
+    return min(losses[-patience:]) > 0.99 * min(losses[:-patience])

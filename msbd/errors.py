@@ -1,0 +1,15 @@
+"""What can go wrong for a reason the user can act on."""
+
+from __future__ import annotations
+
+
+class EditError(ValueError):
+    """The request cannot be carried out as given; the message says what to change."""
+
+
+class Interrupted(BaseException):
+    """The user asked to stop.
+
+    A `BaseException`, like `KeyboardInterrupt`, so that no `except Exception` on the way
+    swallows it. `pipeline.edit` turns it into the best result reached so far.
+    """

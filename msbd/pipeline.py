@@ -1,0 +1,116 @@
+"""High-resolution image editing via multi-stage blended diffusion (Ackermann & Li 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .backend import Backend
+from .composite import feathered, pasted
+from .errors import EditError, Interrupted
+from .geometry import Size
+from .masks import Mask
+from .noise import Noise
+from .plan import EditPlan
+from .report import Report, Stopwatch, Watch, outside_difference, peak_memory, seam_ratio
+from .settings import EditSettings
+from .stage import Job, View, cut, refine
+from .upscaling import blend, lowpassed, resized
+
+
+@dataclass(frozen=True)
+class Edit:
+    """The edited picture [1,3,H,W] in [0,1], on the CPU, and the report of how it came about."""
+
+    image: Tensor
+    report: Report
+
+
+def edit(
+    image: Tensor,
+    mask: Mask,
+    plan: EditPlan,
+    settings: EditSettings,
+    backend: Backend,
+    seed: int,
+    watch: Watch = Watch(),
+) -> Edit:
+    """Repaint the masked part of a picture after the prompt that is bound into `backend`.
+
+    image: float32 [1,3,H,W] in [0,1]. mask: [H,W] in [0,1], 1 = repaint. plan: from `plan_edit`
+    for this mask, these settings and this backend. seed: names all noise.
+
+    Guarantees: the same arguments give the same picture; where the feathered mask is 0 the result
+    is the input bit by bit; no global random generator is touched. If the user interrupts, or
+    memory runs out, the last finished stage is pasted at full resolution and the report says so.
+    Raises `Interrupted`, or `EditError` for lack of memory, when no stage was finished.
+    """
+    clock = Stopwatch(backend.device)
+    report = Report(plan, settings, seed)
+    crop = cut(image, plan.crop)
+    crop_mask = cut(torch.from_numpy(mask), plan.crop)[None, None]
+    job = Job(crop, crop_mask, plan, settings, backend, Noise(seed), watch, report)
+    watch.begin(plan, plan.work)
+
+    patch: Tensor | None = None
+    with _keeping_the_best(report, lambda: patch is not None):
+        first, *rest = plan.stages
+        view = View(first, job)
+        watch.picture("crop", view.target, first, f"crop {plan.crop.size}")
+        patch = refine(first, view.target, view, job)
+        for stage in rest:
+            view = View(stage, job)
+            draft = backend.upscale(patch.to(backend.device), stage.size).cpu()
+            context = view.target
+            if settings.later.lowpass_background:
+                context = lowpassed(crop, Size(*patch.shape[-2:]), stage.size)
+            start = blend(draft, context, view.painted)
+            for name, shown in (("draft", draft), ("context", context), ("start", start)):
+                watch.picture(name, shown, stage, name)
+            patch = refine(stage, start, view, job)
+    assert patch is not None
+
+    alpha = feathered(crop_mask, settings.crop.feather)
+    result = pasted(image, resized(patch, plan.crop.size), plan.crop, alpha)
+    _judge(cut(result, plan.crop), crop, alpha, report)
+    report.peak_memory_bytes = peak_memory(backend.device)
+    report.seconds = clock.seconds()
+    return Edit(result, report)
+
+
+def _judge(result: Tensor, before: Tensor, alpha: Tensor, report: Report) -> None:
+    """Measure the pasted crop against the photograph."""
+    report.seam = seam_ratio(result, alpha)
+    report.outside_max_difference = outside_difference(result, before, alpha)
+
+
+@contextmanager
+def _keeping_the_best(report: Report, has_result: Callable[[], bool]) -> Iterator[None]:
+    """Turn an interruption, or lack of memory, into an early end if there is something to keep."""
+    try:
+        yield
+        return
+    except (Interrupted, KeyboardInterrupt):
+        if not has_result():
+            raise Interrupted("interrupted before the first stage was finished") from None
+        reason = "interrupted"
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        advice = "lower tile_size or candidates, or close other programs"
+        if not has_result():
+            raise EditError(f"not enough memory for the first stage: {advice}") from error
+        reason = f"out of memory ({advice})"
+    report.interrupted = True
+    done, planned = len(report.stages), len(report.plan.stages)
+    report.notes.append(f"{reason}: the result is that of stage {done} of {planned}")
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """PyTorch reports a failed allocation on the CPU as a plain RuntimeError."""
+    known = isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError))
+    return known or "not enough memory" in str(error) or "out of memory" in str(error)

@@ -1,0 +1,267 @@
+"""Decide every size, crop, tile, strength and count of an edit before any model runs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import masks, tiling
+from .geometry import Box, Size, ceil_to, round_to
+from .settings import EditSettings
+
+if TYPE_CHECKING:
+    from .backend import ModelFacts
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One pass of the multi-stage procedure.
+
+    box: the part of the picture it works on, in source pixels. size: the size it is worked on
+    at. canvas: `size` padded at the bottom and right to what the model takes. tiles: boxes on
+    the canvas, only those that touch the mask. tile_grid: how many tiles the whole canvas would
+    have. strength: share of the noise schedule. steps: steps of the whole schedule; the stage
+    runs the last `run_steps` of them.
+    """
+
+    index: int
+    name: str
+    box: Box
+    size: Size
+    canvas: Size
+    tiles: tuple[Box, ...]
+    tile_grid: int
+    strength: float
+    steps: int
+    run_steps: int
+    repeats: int
+    candidates: int
+    calls_per_step: int
+    decoder_iterations: int
+
+    @property
+    def from_noise(self) -> bool:
+        """Whether the stage starts from pure noise instead of an enlarged picture."""
+        return self.index == 0
+
+    @property
+    def model_calls(self) -> int:
+        """Network evaluations of single samples; a guided pair counts as one.
+
+        A sampler of two calls per step makes only one in the last step, to noise level 0.
+        """
+        if not self.run_steps:
+            return 0
+        per_pass = self.run_steps * self.calls_per_step - (self.calls_per_step - 1)
+        return per_pass * (self.repeats + 1) * self.candidates * len(self.tiles)
+
+    @property
+    def tile_area(self) -> int:
+        """Pixels of one tile; all tiles of a stage have the same size."""
+        return self.tiles[0].size.area
+
+
+@dataclass(frozen=True)
+class EditPlan:
+    """Everything an edit will do: the crop and its stages, first to last."""
+
+    image: Size
+    mask: Box
+    crop: Box
+    resolution: int
+    stages: tuple[StagePlan, ...]
+
+    @property
+    def model_calls(self) -> int:
+        return sum(stage.model_calls for stage in self.stages)
+
+    @property
+    def network_evaluations(self) -> float:
+        """Model calls weighted by area, in units of one call at the training resolution."""
+        return sum(stage.model_calls * self.share(stage) for stage in self.stages)
+
+    @property
+    def decoder_steps(self) -> int:
+        """Decoder optimisation steps, counted per tile."""
+        return sum(stage.decoder_iterations * len(stage.tiles) for stage in self.stages)
+
+    def share(self, stage: StagePlan) -> float:
+        """Area of one of the stage's tiles in units of the training resolution's."""
+        return stage.tile_area / self.resolution**2
+
+    @property
+    def work(self) -> float:
+        """Total of an edit's progress: model calls and decoder steps, weighted by area."""
+        decoder = sum(s.decoder_iterations * len(s.tiles) * self.share(s) for s in self.stages)
+        return self.network_evaluations + decoder
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain JSON values."""
+        stages = [asdict(s) | {"model_calls": s.model_calls} for s in self.stages]
+        return {
+            "image": asdict(self.image),
+            "mask": asdict(self.mask),
+            "crop": asdict(self.crop),
+            "resolution": self.resolution,
+            "stages": stages,
+            "model_calls": self.model_calls,
+            "network_evaluations": round(self.network_evaluations, 3),
+            "decoder_steps": self.decoder_steps,
+        }
+
+    def __str__(self) -> str:
+        crop = self.crop
+        lines = [
+            f"picture {self.image}, mask {self.mask.size}, "
+            f"crop {crop.size} at left {crop.left}, top {crop.top}"
+        ]
+        for s in self.stages:
+            tiles = f"{len(s.tiles)} of {s.tile_grid} tiles of {s.tiles[0].size}"
+            lines.append(
+                f"stage {s.index + 1} ({s.name}): {s.size}, {tiles}, "
+                f"strength {s.strength:g}, {s.run_steps} steps x {s.repeats + 1}, "
+                f"{s.candidates} candidate{'s' * (s.candidates > 1)}, {s.model_calls} model calls, "
+                f"{s.decoder_iterations} decoder iterations"
+            )
+        lines.append(
+            f"in all {self.model_calls} model calls, as many as "
+            f"{self.network_evaluations:.0f} at {self.resolution}x{self.resolution}"
+        )
+        return "\n".join(lines)
+
+
+def plan_edit(image: Size, mask: masks.Mask, settings: EditSettings, facts: ModelFacts) -> EditPlan:
+    """Plan the edit of a picture of size `image` where `mask` [H,W] is not 0 (section 3).
+
+    Guarantees: the crop lies inside the picture and contains the mask; every stage is larger
+    than the one before and no enlargement exceeds the super-resolution model's; the last stage
+    has the crop's own size, unless the crop is smaller than the training resolution, which is
+    then the only stage; the tiles cover the mask. Raises `EditError` for an unusable mask.
+    """
+    masks.checked(mask, image)
+    painted = masks.bounds(mask)
+    crop = crop_box(image, painted, settings, facts)
+    sizes = stage_sizes(crop.size, settings, facts)
+    stages = tuple(
+        _stage(index, size, sizes, crop, mask, settings, facts) for index, size in enumerate(sizes)
+    )
+    return EditPlan(image, painted, crop, facts.resolution, stages)
+
+
+def crop_box(image: Size, painted: Box, settings: EditSettings, facts: ModelFacts) -> Box:
+    """A square round the mask, enlarged by the margin, moved and cut to lie in the picture."""
+    side = max(
+        math.ceil(settings.crop.margin * painted.size.longest),
+        round(settings.crop.minimum_crop * facts.resolution),
+    )
+    side = ceil_to(side, facts.multiple)
+    size = Size(min(side, image.height), min(side, image.width))
+    top = (painted.top + painted.bottom - size.height) // 2
+    left = (painted.left + painted.right - size.width) // 2
+    return Box.at(
+        min(max(top, 0), image.height - size.height),
+        min(max(left, 0), image.width - size.width),
+        size,
+    )
+
+
+def stage_sizes(crop: Size, settings: EditSettings, facts: ModelFacts) -> list[Size]:
+    """Sizes of all stages, strictly growing, from the training resolution to the crop's own.
+
+    The first has its shorter side at the training resolution unless its longer side would then
+    not fit one pass. While a stage fits one pass the next is larger by `growth`; then comes the
+    crop's own size, after more tiled stages if it is out of the super-resolution model's reach.
+    """
+    largest = tile_side(settings, facts)
+    scale = min(facts.resolution / crop.shortest, largest / crop.longest)
+    sizes = [crop.scaled(scale, facts.multiple)]
+    if not crop.longest > sizes[0].longest:
+        return sizes
+    growth = settings.later.growth
+    nearest = crop.longest / math.sqrt(growth)
+    while True:
+        following = crop.scaled(sizes[-1].longest * growth / crop.longest, facts.multiple)
+        if not sizes[-1].longest < following.longest <= min(largest, nearest):
+            break
+        sizes.append(following)
+    while _enlargement(sizes[-1], crop) > facts.upscale_factor:
+        passes = math.ceil(math.log(_enlargement(sizes[-1], crop), facts.upscale_factor))
+        sizes.append(_between(sizes[-1], crop, 1 / passes, facts.latent_factor))
+    return [*sizes, crop]
+
+
+def tile_side(settings: EditSettings, facts: ModelFacts) -> int:
+    """Largest side of a pass, in pixels."""
+    return round_to(settings.later.tile_size * facts.resolution, facts.multiple)
+
+
+def _enlargement(small: Size, large: Size) -> float:
+    return max(large.height / small.height, large.width / small.width)
+
+
+def _between(small: Size, large: Size, share: float, multiple: int) -> Size:
+    """The geometric way from `small` to `large`, rounded down."""
+    height = small.height * (large.height / small.height) ** share
+    width = small.width * (large.width / small.width) ** share
+    return Size(
+        max(int(height) // multiple * multiple, multiple),
+        max(int(width) // multiple * multiple, multiple),
+    )
+
+
+def _stage(
+    index: int,
+    size: Size,
+    sizes: list[Size],
+    crop: Box,
+    mask: masks.Mask,
+    settings: EditSettings,
+    facts: ModelFacts,
+) -> StagePlan:
+    side = tile_side(settings, facts)
+    overlap = round(settings.later.tile_overlap * facts.resolution)
+    grid = facts.latent_factor
+    canvas = Size(*(_canvas_side(n, side, facts) for n in (size.height, size.width)))
+    tiles = tiling.tiles(canvas, side, overlap, grid)
+    first, final = index == 0, index == len(sizes) - 1
+    in_one_pass = size.longest <= side
+    later = settings.later
+    if first:
+        name, strength = "first", 1.0
+    elif in_one_pass and not final:
+        name, strength = "intermediate", later.intermediate_strength
+    else:
+        name, strength = "final" if final else "tiled", later.final_strength
+    steps = settings.first.steps
+    return StagePlan(
+        index=index,
+        name=name,
+        box=crop,
+        size=size,
+        canvas=canvas,
+        tiles=tuple(tile for tile in tiles if _painted(tile, canvas, size, crop, mask)),
+        tile_grid=len(tiles),
+        strength=strength,
+        steps=steps,
+        run_steps=max(1, round(strength * steps)) if strength > 0 else 0,
+        repeats=settings.first.repaint_repeats if first else 0,
+        candidates=settings.first.candidates if first else 1,
+        calls_per_step=facts.calls_per_step,
+        decoder_iterations=settings.decoder.decoder_iterations,
+    )
+
+
+def _canvas_side(length: int, tile: int, facts: ModelFacts) -> int:
+    """One tile is padded to what the network takes, several to the latent grid."""
+    return ceil_to(length, facts.multiple if length <= tile else facts.latent_factor)
+
+
+def _painted(tile: Box, canvas: Size, size: Size, crop: Box, mask: masks.Mask) -> bool:
+    """Whether the tile shows a painted pixel; half a pixel of doubt counts as painted."""
+    down, across = crop.size.height / size.height, crop.size.width / size.width
+    top = crop.top + math.floor(tile.top * down)
+    left = crop.left + math.floor(tile.left * across)
+    bottom = min(crop.top + math.ceil(tile.bottom * down), crop.bottom)
+    right = min(crop.left + math.ceil(tile.right * across), crop.right)
+    return bool(mask[top:bottom, left:right].any())

@@ -1,0 +1,157 @@
+"""What was done, for people and programs; and what an onlooker is told meanwhile."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import __version__
+from .plan import EditPlan, StagePlan
+from .settings import EditSettings
+
+
+def _ignore(*_: Any) -> None:
+    """The onlooker who does not care."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Callables through which an edit tells its progress; all optional.
+
+    begin(plan, total): before anything runs; `total` work units will be advanced in all.
+    stage(stage): a stage starts. advance(work, text): work units done, and what is being done.
+    picture(name, image, stage, caption): an intermediate picture, image [1,3,H,W] in [0,1]
+    (names: crop, candidate, draft, context, start, before, result). Pictures that
+    cost extra work are only made when somebody looks. Any of them may raise `Interrupted`.
+    """
+
+    begin: Callable[[EditPlan, float], None] = _ignore
+    stage: Callable[[StagePlan], None] = _ignore
+    advance: Callable[[float, str], None] = _ignore
+    picture: Callable[[str, Tensor, StagePlan, str], None] = _ignore
+
+    @property
+    def looks(self) -> bool:
+        """Whether somebody wants intermediate pictures."""
+        return self.picture is not _ignore
+
+
+@dataclass
+class StageReport:
+    """What one stage did. background_psnr: dB outside the mask, before the paste."""
+
+    name: str
+    size: str
+    seconds: float = 0.0
+    model_calls: int = 0
+    decoder_iterations: int = 0
+    decoder_loss: tuple[float, float] | None = None
+    background_psnr: float | None = None
+
+
+@dataclass
+class Report:
+    """The whole edit. seam: see `seam_ratio`; outside_max_difference: in 8-bit levels."""
+
+    plan: EditPlan
+    settings: EditSettings
+    seed: int
+    stages: list[StageReport] = field(default_factory=list)
+    scores: list[float] | None = None
+    chosen: int = 0
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    seam: float | None = None
+    outside_max_difference: int = 0
+    interrupted: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def model_calls(self) -> int:
+        return sum(stage.model_calls for stage in self.stages)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "version": __version__,
+            "seed": self.seed,
+            "settings": self.settings.flat(),
+            "plan": self.plan.to_dict(),
+            "stages": [vars(stage) for stage in self.stages],
+            "scores": self.scores,
+            "chosen": self.chosen,
+            "seconds": self.seconds,
+            "model_calls": self.model_calls,
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "seam": self.seam,
+            "outside_max_difference": self.outside_max_difference,
+            "interrupted": self.interrupted,
+            "notes": self.notes,
+        }
+
+
+class Stopwatch:
+    """Seconds since it was made, device work included."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._start = self._now()
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+    def seconds(self) -> float:
+        return round(self._now() - self._start, 3)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the GPU's peak since its statistics were reset, else the process's peak so far."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def psnr(image: Tensor, reference: Tensor, weight: Tensor) -> float | None:
+    """Peak signal-to-noise ratio in dB where `weight` [1,1,H,W] is 1; None where nothing is."""
+    count = weight.sum() * image.shape[1]
+    if count == 0:
+        return None
+    error = ((image - reference).square() * weight).sum() / count
+    return round(float(-10 * torch.log10(error.clamp_min(1e-10))), 2)
+
+
+def seam_ratio(image: Tensor, alpha: Tensor) -> float | None:
+    """How much stronger neighbouring pixels differ across the edit's edge than outside it.
+
+    image [1,3,H,W] in [0,1]; alpha [1,1,H,W] in [0,1], the opacity the edit was pasted with: its
+    edge is wherever alpha changes. 1 means the edge cannot be told from the untouched picture by
+    this measure; None if there is no edge, or nothing is outside.
+    """
+    across, outside = [], []
+    for axis in (2, 3):
+        length = image.shape[axis]
+        one, other = (image.narrow(axis, start, length - 1) for start in (0, 1))
+        a, b = (alpha.narrow(axis, start, length - 1) for start in (0, 1))
+        difference = (one - other).abs().mean(1, keepdim=True)
+        across.append(difference[a != b])
+        outside.append(difference[(a == 0) & (b == 0)])
+    edge, rest = torch.cat(across), torch.cat(outside)
+    if not len(edge) or not len(rest):
+        return None
+    return round(float(edge.mean() / rest.mean().clamp_min(1e-4)), 3)
+
+
+def outside_difference(result: Tensor, image: Tensor, changed: Tensor) -> int:
+    """Largest difference in 8-bit levels where `changed` [1,1,H,W] is 0; images in [0,1]."""
+    levels = ((result * 255).round() - (image * 255).round()).abs()
+    return int((levels * (changed == 0)).max())

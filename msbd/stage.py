@@ -1,0 +1,172 @@
+"""One stage: denoise its tiles, choose a candidate, optimise the decoder, decode and merge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .backend import Backend
+from .blended import blended_diffusion, latent_mask
+from .composite import merged
+from .decoder import Segment, optimise
+from .geometry import Box
+from .noise import Noise
+from .plan import EditPlan, StagePlan
+from .ranking import best_of
+from .report import Report, StageReport, Stopwatch, Watch, psnr
+from .schedule import last_steps
+from .settings import EditSettings
+from .upscaling import any_touch, blend, padded, resized
+
+Decode = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One edit's inputs, as every stage needs them.
+
+    crop: the photograph inside the plan's crop, [1,3,H,W]. mask: there, [1,1,H,W] in [0,1].
+    """
+
+    crop: Tensor
+    mask: Tensor
+    plan: EditPlan
+    settings: EditSettings
+    backend: Backend
+    noise: Noise
+    watch: Watch
+    report: Report
+
+
+class View:
+    """The photograph and the mask as one stage sees them.
+
+    target: the true picture [1,3,size]. painted: [1,1,size], 1 wherever the mask touches.
+    canvas_target, canvas_painted: the same, padded to the stage's canvas.
+    """
+
+    def __init__(self, stage: StagePlan, job: Job) -> None:
+        self.target = resized(job.crop, stage.size)
+        self.painted = any_touch(job.mask, stage.size)
+        self.canvas_target = padded(self.target, stage.canvas)
+        self.canvas_painted = padded(self.painted, stage.canvas, repeat_edge=False)
+
+
+@torch.no_grad()
+def refine(stage: StagePlan, start: Tensor, view: View, job: Job) -> Tensor:
+    """Carry out one stage on `start` [1,3,size]; return the picture [1,3,size] in [0,1].
+
+    The first stage repaints the mask from pure noise and uses only the surroundings of `start`;
+    a later one noises `start` to its strength and denoises it again (SDEdit).
+    """
+    job.watch.stage(stage)
+    clock = Stopwatch(job.backend.device)
+    record = StageReport(stage.name, str(stage.size), model_calls=stage.model_calls)
+    canvas = padded(start, stage.canvas)
+    latents = [_denoised(stage, tile, canvas, view, job) for tile in stage.tiles]
+    if stage.from_noise:
+        latents = [_best(stage, z, view, job) for z in latents]
+    decode: Decode = job.backend.decode
+    if stage.decoder_iterations:
+        if job.watch.looks:
+            before = _decoded(stage, latents, view, decode)
+            job.watch.picture("before", before, stage, "before decoder optimisation")
+        decode = _optimised_decoder(stage, latents, view, job, record)
+    result = _decoded(stage, latents, view, decode)
+    record.background_psnr = psnr(result, view.target, 1 - view.painted)
+    record.seconds = clock.seconds()
+    job.report.stages.append(record)
+    job.watch.picture("result", result, stage, f"stage {stage.index + 1}: {stage.size}")
+    return result
+
+
+def cut(image: Tensor, box: Box) -> Tensor:
+    """The part of [...,H,W] inside the box; a view."""
+    return image[..., box.rows, box.columns]
+
+
+def _denoised(stage: StagePlan, tile: Box, canvas: Tensor, view: View, job: Job) -> Tensor:
+    """Latents of one tile, [candidates,4,h,w], blended with the canvas outside the mask."""
+    backend = job.backend
+    factor = backend.facts.latent_factor
+    source = backend.encode(cut(canvas, tile).to(backend.device))
+    if not stage.run_steps:
+        return source
+    noise = _tile_noise(stage, tile.divided(factor), source, job)
+    text = f"stage {stage.index + 1}: denoising"
+
+    def denoise(z: Tensor, sigma: Tensor, **extra: Any) -> Tensor:
+        predicted = backend.denoise(z, sigma, **extra)
+        job.watch.advance(len(z) * job.plan.share(stage), text)
+        return predicted
+
+    sigmas = last_steps(backend.sigmas(stage.steps), stage.run_steps)
+    mean = torch.zeros_like(source) if stage.from_noise else source
+    mask = latent_mask(cut(view.canvas_painted, tile), factor).to(source)
+    z = mean + float(sigmas[0]) * noise("start")
+    return blended_diffusion(
+        denoise, backend.sampler, z, sigmas, source, mask, noise, stage.repeats
+    )
+
+
+def _tile_noise(stage: StagePlan, cells: Box, like: Tensor, job: Job) -> Callable[..., Tensor]:
+    """The tile's part of the stage's one noise field, for every candidate: [candidates,4,h,w]."""
+    canvas = stage.canvas.divided(job.backend.facts.latent_factor)
+    shape = (like.shape[1], canvas.height, canvas.width)
+    named = job.noise.at("stage", stage.index)
+
+    def noise(*key: int | str) -> Tensor:
+        fields = (named(shape, *key, candidate) for candidate in range(stage.candidates))
+        return torch.stack([cut(field, cells) for field in fields]).to(like)
+
+    return noise
+
+
+def _best(stage: StagePlan, z: Tensor, view: View, job: Job) -> Tensor:
+    """The candidate [1,4,h,w] of z [n,4,h,w] that goes on, judged on the decoded crop."""
+    by_clip = job.settings.first.choose == "clip" and len(z) > 1
+    if not (by_clip or job.watch.looks):
+        return z[:1]
+    decoded = torch.cat([job.backend.decode(one[None]).cpu() for one in z])
+    shown = blend(cut(decoded, Box.of(stage.size)), view.target, view.painted)
+    scores = job.backend.score(shown.to(job.backend.device)) if by_clip else None
+    if by_clip and scores is None:
+        job.report.notes.append("CLIP is not available: the first candidate was taken")
+    job.report.chosen, job.report.scores = best_of(scores)
+    for index, one in enumerate(shown):
+        score = f" {job.report.scores[index]:.3f}" if job.report.scores else ""
+        mark = " (chosen)" if index == job.report.chosen else ""
+        caption = f"candidate {index + 1}{score}{mark}"
+        job.watch.picture("candidate", one[None], stage, caption)
+    return z[job.report.chosen : job.report.chosen + 1]
+
+
+def _optimised_decoder(
+    stage: StagePlan, latents: list[Tensor], view: View, job: Job, record: StageReport
+) -> Decode:
+    """Section 3.3, on a copy of the decoder that belongs to this stage."""
+    share = job.plan.share(stage)
+    text = f"stage {stage.index + 1}: decoder optimisation"
+    segments = [
+        Segment(z, cut(view.canvas_target, box).to(z), cut(view.canvas_painted, box).to(z))
+        for box, z in zip(stage.tiles, latents, strict=True)
+    ]
+    decoder = job.backend.decoder()
+    losses = optimise(
+        decoder, segments, job.settings.decoder, lambda: job.watch.advance(share, text)
+    )
+    skipped = stage.decoder_iterations - len(losses)
+    job.watch.advance(skipped * len(segments) * share, text)
+    record.decoder_iterations = len(losses)
+    record.decoder_loss = (losses[0], losses[-1])
+    return lambda z: decoder(z).clamp(0, 1)
+
+
+def _decoded(stage: StagePlan, latents: list[Tensor], view: View, decode: Decode) -> Tensor:
+    """All tiles decoded and composited over the true picture, [1,3,size]."""
+    tiles = ((box, decode(z).cpu()) for box, z in zip(stage.tiles, latents, strict=True))
+    return cut(merged(view.canvas_target, tiles), Box.of(stage.size))

@@ -1,0 +1,34 @@
+"""Cover a rectangle with overlapping tiles: one axis first, then the product of two."""
+
+from __future__ import annotations
+
+from .geometry import Box, Size, ceil_to
+
+
+def split(length: int, tile: int, overlap: int, grid: int = 1) -> list[int]:
+    """Starts of the fewest tiles that cover `length`, evenly spread.
+
+    length: pixels to cover, a multiple of `grid`. tile: a tile's side, ditto. overlap: the least
+    number of pixels neighbours share, less than `tile`. Every start is a multiple of `grid`; the
+    first is 0 and the last tile ends exactly at `length`. A length up to `tile` is one tile of
+    that very length.
+    """
+    assert length % grid == 0 and tile % grid == 0, (length, tile, grid)
+    assert 0 <= overlap < tile, (overlap, tile)
+    if length <= tile:
+        return [0]
+    stride = tile - ceil_to(overlap, grid)
+    assert stride > 0, (tile, overlap, grid)
+    count = 1 + -(-(length - tile) // stride)
+    slack = (length - tile) // grid
+    return [slack * index // (count - 1) * grid for index in range(count)]
+
+
+def tiles(canvas: Size, tile: int, overlap: int, grid: int = 1) -> list[Box]:
+    """The product of two axes, row by row; see `split`."""
+    size = Size(min(tile, canvas.height), min(tile, canvas.width))
+    return [
+        Box.at(top, left, size)
+        for top in split(canvas.height, tile, overlap, grid)
+        for left in split(canvas.width, tile, overlap, grid)
+    ]

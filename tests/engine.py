@@ -1,0 +1,44 @@
+"""Short ways to run an edit on the pointwise model."""
+
+from __future__ import annotations
+
+import numpy as np
+from fakes import PointwiseBackend
+from torch import Tensor
+
+from msbd.geometry import Box, Size
+from msbd.masks import Mask
+from msbd.noise import Noise
+from msbd.pipeline import Edit, edit
+from msbd.plan import plan_edit
+from msbd.report import Watch
+from msbd.settings import EditSettings
+
+QUICK = {"steps": 6, "repaint_repeats": 1, "candidates": 2, "decoder_iterations": 3}
+
+
+def photograph(height: int, width: int) -> Tensor:
+    """Random 8-bit levels, [1,3,H,W] in [0,1]: nothing is as hard to leave untouched."""
+    return (Noise(0)((1, 3, height, width), "photo") * 60 + 128).round().clamp(0, 255) / 255
+
+
+def box_mask(size: Size, *boxes: Box) -> Mask:
+    mask = np.zeros((size.height, size.width), np.float32)
+    for box in boxes:
+        mask[box.rows, box.columns] = 1
+    return mask
+
+
+def run(
+    image: Tensor,
+    mask: Mask,
+    backend: PointwiseBackend | None = None,
+    seed: int = 3,
+    watch: Watch = Watch(),
+    **values,
+) -> Edit:
+    """Edit with quick settings."""
+    backend = backend or PointwiseBackend()
+    settings = EditSettings().with_values({**QUICK, **values})
+    plan = plan_edit(Size(*image.shape[-2:]), mask, settings, backend.facts)
+    return edit(image, mask, plan, settings, backend, seed, watch)

@@ -1,0 +1,166 @@
+"""A diffusion model that is arithmetic: instant, exact, and small enough to reason about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from msbd.backend import Denoise, ModelFacts
+from msbd.geometry import Size
+
+SIGMA_MAX, SIGMA_MIN = 14.6, 0.03
+"""Noise levels of the first and the last step, about Stable Diffusion's own."""
+
+
+def small_facts(resolution: int = 32, **changes: Any) -> ModelFacts:
+    """Facts of a model small enough that a test picture of 100 pixels is a large one."""
+    return ModelFacts(**{"resolution": resolution, "multiple": 16, "upscale_factor": 4.0, **changes})
+
+
+def default_noise(x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """What k-diffusion draws when no noise sampler is given: fresh global noise."""
+    return lambda sigma, sigma_next: torch.randn_like(x)
+
+
+def euler(
+    model: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Callable[[dict[str, Any]], None] | None = None,
+    disable: bool | None = None,
+    noise_sampler: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Euler's method, deterministic; `noise_sampler` is accepted and not used."""
+    return _steps(model, x, sigmas, extra_args, callback, None)
+
+
+def euler_ancestral(
+    model: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Callable[[dict[str, Any]], None] | None = None,
+    disable: bool | None = None,
+    noise_sampler: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Euler steps to a lower noise level each, and fresh noise back up (eta 1)."""
+    return _steps(model, x, sigmas, extra_args, callback, noise_sampler or default_noise(x))
+
+
+def _steps(
+    model: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None,
+    callback: Callable[[dict[str, Any]], None] | None,
+    noise: Callable[[Tensor, Tensor], Tensor] | None,
+) -> Tensor:
+    for index in range(len(sigmas) - 1):
+        high, low = sigmas[index], sigmas[index + 1]
+        denoised = model(x, high.expand(len(x)), **(extra_args or {}))
+        if callback is not None:
+            callback({"x": x, "i": index, "sigma": high, "denoised": denoised})
+        up = low * (1 - low**2 / high**2).sqrt() if noise is not None else torch.zeros(())
+        down = (low**2 - up**2).sqrt()
+        x = denoised + (x - denoised) * (down / high)
+        if noise is not None and low > 0:
+            x = x + up * noise(high, low)
+    return x
+
+
+class PointwiseDecoder(nn.Module):
+    """Latents to pixels: one linear map per cell, enlarged; 15 trainable parameters."""
+
+    def __init__(self, tint: float, mode: str) -> None:
+        super().__init__()
+        self.mode = mode
+        self.colours = nn.utils.skip_init(nn.Conv2d, 4, 3, 1)
+        with torch.no_grad():
+            self.colours.weight.copy_(torch.eye(3, 4)[:, :, None, None] / 2)
+            self.colours.bias.fill_(0.5 + tint)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return F.interpolate(self.colours(z), scale_factor=8, mode=self.mode)
+
+
+@dataclass
+class PointwiseBackend:
+    """A `Backend` whose every answer can be computed by hand.
+
+    encode: 8x8 average pooling; the latents are red, green and blue in [-1,1] and a zero.
+    decode: the cell's colour, enlarged by `mode` ("nearest" keeps cells independent, so tiles
+    agree exactly with the whole; "bilinear" does not), plus `tint`, an error of tone that the
+    decoder optimisation can learn away. denoise: the exact posterior mean when latents are
+    Gaussian around `colour` (each in [0,1]) with standard deviation `spread`, so that samples
+    come out in that colour. upscale: bilinear, antialiased. score: mean brightness, or None if
+    `blind`.
+
+    before: called with the number of samples denoised so far, before each evaluation; let it
+    raise `Interrupted` or `torch.OutOfMemoryError` to see what happens then. Counters: `samples`
+    (single samples denoised), `batches` (calls of denoise), `shapes` (of their inputs),
+    `encoded` and `decoded` (shapes), `upscaled` (sizes asked for).
+    """
+
+    facts: ModelFacts = field(default_factory=small_facts)
+    colour: tuple[float, float, float] = (0.9, 0.1, 0.1)
+    spread: float = 0.1
+    tint: float = 0.0
+    mode: str = "nearest"
+    blind: bool = False
+    sampler: Callable[..., Tensor] = euler_ancestral
+    before: Callable[[int], None] = lambda samples: None
+    device: torch.device = torch.device("cpu")
+    samples: int = 0
+    batches: int = 0
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+    encoded: list[tuple[int, ...]] = field(default_factory=list)
+    decoded: list[tuple[int, ...]] = field(default_factory=list)
+    upscaled: list[Size] = field(default_factory=list)
+
+    def sigmas(self, steps: int) -> Tensor:
+        ramp = torch.linspace(0, 1, steps) if steps > 1 else torch.zeros(1)
+        levels = SIGMA_MAX * (SIGMA_MIN / SIGMA_MAX) ** ramp
+        return torch.cat([levels, torch.zeros(1)])
+
+    @property
+    def mean(self) -> Tensor:
+        """The latents [1,4,1,1] of a plain area of `colour`."""
+        return torch.tensor([*(2 * c - 1 for c in self.colour), 0.0])[None, :, None, None]
+
+    def denoise(self, z: Tensor, sigma: Tensor) -> Tensor:
+        assert z.shape[1] == 4 and sigma.shape == (len(z),), (z.shape, sigma.shape)
+        self.before(self.samples)
+        self.samples += len(z)
+        self.batches += 1
+        self.shapes.append(tuple(z.shape))
+        noise, signal = sigma[:, None, None, None] ** 2, self.spread**2
+        return (signal * z + noise * self.mean) / (signal + noise)
+
+    def encode(self, image: Tensor) -> Tensor:
+        assert image.shape[-1] % self.facts.multiple == 0, image.shape
+        assert image.shape[-2] % self.facts.multiple == 0, image.shape
+        self.encoded.append(tuple(image.shape))
+        colours = F.avg_pool2d(image, 8) * 2 - 1
+        return torch.cat([colours, torch.zeros_like(colours[:, :1])], 1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        self.decoded.append(tuple(z.shape))
+        with torch.no_grad():
+            return self.decoder()(z).clamp(0, 1)
+
+    def decoder(self) -> PointwiseDecoder:
+        return PointwiseDecoder(self.tint, self.mode)
+
+    def upscale(self, image: Tensor, size: Size) -> Tensor:
+        self.upscaled.append(size)
+        shape = (size.height, size.width)
+        return F.interpolate(image, shape, mode="bilinear", antialias=True).clamp(0, 1)
+
+    def score(self, images: Tensor) -> Tensor | None:
+        return None if self.blind else images.mean((1, 2, 3))

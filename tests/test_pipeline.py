@@ -1,0 +1,214 @@
+"""The whole edit, on a model whose answers can be computed by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from engine import box_mask, photograph, run
+from fakes import PointwiseBackend, euler, small_facts
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from msbd.errors import EditError, Interrupted
+from msbd.geometry import Box, Size
+from msbd.report import Watch
+
+SIZE = Size(150, 203)
+PAINTED = Box(40, 60, 90, 130)
+
+
+@pytest.fixture
+def image():
+    return photograph(SIZE.height, SIZE.width)
+
+
+@pytest.fixture
+def mask():
+    return box_mask(SIZE, PAINTED)
+
+
+def near(mask: np.ndarray, feather: int) -> torch.Tensor:
+    """Every pixel within the feather of the mask, [1,1,H,W]."""
+    tensor = torch.from_numpy(mask)[None, None]
+    return torch.nn.functional.max_pool2d(tensor, 2 * feather + 1, 1, feather) > 0
+
+
+def test_the_edit_is_what_the_prompt_says_and_the_rest_is_untouched(image, mask):
+    result = run(image, mask, decoder_iterations=0, lowpass_background=False).image
+    inside = result[..., 48:82, 68:122]
+    red = torch.tensor([0.9, 0.1, 0.1]).reshape(1, 3, 1, 1)
+    assert (inside - red).abs().mean() < 0.1
+    outside = ~near(mask, 4).expand_as(image)
+    assert torch.equal(result[outside], image[outside])
+
+
+@hypothesis_settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_outside_the_feathered_mask_the_numbers_are_the_same_at_any_size(data):
+    height, width = data.draw(st.integers(1, 130)), data.draw(st.integers(1, 130))
+    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    bottom, right = data.draw(st.integers(top + 1, height)), data.draw(st.integers(left + 1, width))
+    feather = data.draw(st.integers(0, 6))
+    image = photograph(height, width)
+    mask = box_mask(Size(height, width), Box(top, left, bottom, right))
+    edit = run(image, mask, feather=feather, candidates=1, repaint_repeats=0, decoder_iterations=1)
+    outside = ~near(mask, feather).expand_as(image)
+    assert edit.image.shape == image.shape
+    assert torch.isfinite(edit.image).all()
+    assert edit.image.min() >= 0
+    assert edit.image.max() <= 1
+    assert torch.equal(edit.image[outside], image[outside])
+    assert edit.report.outside_max_difference == 0
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(image, mask):
+    first, second = run(image, mask), run(image, mask)
+    assert torch.equal(first.image, second.image)
+    assert not torch.equal(first.image, run(image, mask, seed=4).image)
+
+
+def test_global_generators_are_untouched_and_do_not_matter(image, mask):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first = run(image, mask)
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(1)
+    assert torch.equal(first.image, run(image, mask).image)
+
+
+def test_the_first_candidate_does_not_depend_on_how_many_there_are(image, mask):
+    one = run(image, mask, candidates=1, choose="first")
+    three = run(image, mask, candidates=3, choose="first")
+    assert torch.equal(one.image, three.image)
+
+
+def test_onlookers_do_not_change_the_result(image, mask):
+    seen = []
+    watch = Watch(picture=lambda name, *_: seen.append(name))
+    assert torch.equal(run(image, mask).image, run(image, mask, watch=watch).image)
+    assert {"crop", "candidate", "draft", "context", "start", "before", "result"} == set(seen)
+
+
+def test_one_tile_equals_many_for_a_pointwise_model(image, mask):
+    """With one noise field per stage, cutting it into tiles changes nothing."""
+    one = run(image, mask, tile_size=4.0, growth=4.0, decoder_iterations=0)
+    many = run(image, mask, tile_size=1.0, growth=4.0, decoder_iterations=0)
+    final_one, final_many = (e.report.plan.stages[-1] for e in (one, many))
+    assert len(final_one.tiles) == 1 < len(final_many.tiles)
+    assert final_one.size == final_many.size
+    assert torch.allclose(one.image, many.image, atol=1e-5)
+
+
+def test_the_brightest_candidate_wins_and_scores_are_reported(image, mask):
+    report = run(image, mask, candidates=4).report
+    assert report.scores is not None
+    assert len(report.scores) == 4
+    assert report.chosen == int(np.argmax(report.scores))
+
+
+def test_without_a_judge_the_first_candidate_goes_on_and_the_user_is_told(image, mask):
+    edit = run(image, mask, PointwiseBackend(blind=True), candidates=3)
+    assert edit.report.chosen == 0
+    assert edit.report.scores is None
+    assert any("CLIP" in note for note in edit.report.notes)
+    first = run(image, mask, candidates=3, choose="first")
+    assert torch.equal(edit.image, first.image)
+
+
+def test_decoder_optimisation_lifts_the_surroundings_before_the_paste(image, mask):
+    tinted = {"backend": PointwiseBackend(tint=0.1), "decoder_rate": 1e-2}
+    off = run(image, mask, **tinted, decoder_iterations=0).report
+    on = run(image, mask, **tinted, decoder_iterations=60).report
+    for with_it, without in zip(on.stages, off.stages, strict=True):
+        assert with_it.background_psnr > without.background_psnr
+
+
+def test_work_and_calls_are_exactly_what_the_plan_says(image, mask):
+    backend, told = PointwiseBackend(sampler=euler), []
+    watch = Watch(
+        begin=lambda plan, total: told.append(-total), advance=lambda work, text: told.append(work)
+    )
+    edit = run(image, mask, backend, watch=watch, decoder_iterations=20, decoder_patience=5)
+    assert backend.samples == edit.report.plan.model_calls == edit.report.model_calls
+    assert told[0] == -edit.report.plan.work
+    assert math.isclose(sum(told), 0, abs_tol=1e-6)
+
+
+def interrupt_at(samples: int, error: BaseException):
+    def before(done: int) -> None:
+        if done >= samples:
+            raise error
+
+    return before
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Interrupted(), KeyboardInterrupt(), torch.cuda.OutOfMemoryError("x"), MemoryError()],
+    ids=lambda e: type(e).__name__,
+)
+@pytest.mark.parametrize("finished", [1, 2])
+def test_interrupted_after_a_stage_that_stage_is_pasted(image, mask, error, finished):
+    whole = run(image, mask).report
+    calls = sum(stage.model_calls for stage in whole.stages[:finished])
+    backend = PointwiseBackend(before=interrupt_at(calls, error))
+    edit = run(image, mask, backend)
+    assert edit.report.interrupted
+    assert f"stage {finished} of 3" in edit.report.notes[-1]
+    assert len(edit.report.stages) == finished
+    outside = ~near(mask, 4).expand_as(image)
+    assert torch.equal(edit.image[outside], image[outside])
+    assert (edit.image - image)[..., PAINTED.rows, PAINTED.columns].abs().mean() > 0.1
+
+
+def test_interrupted_before_anything_is_finished(image, mask):
+    with pytest.raises(Interrupted):
+        run(image, mask, PointwiseBackend(before=interrupt_at(3, Interrupted())))
+    with pytest.raises(EditError, match="memory"):
+        run(image, mask, PointwiseBackend(before=interrupt_at(3, MemoryError())))
+
+
+def test_other_errors_are_not_swallowed(image, mask):
+    with pytest.raises(RuntimeError, match="boom"):
+        run(image, mask, PointwiseBackend(before=interrupt_at(26, RuntimeError("boom"))))
+
+
+def test_no_diffusion_in_later_stages_leaves_the_enlarged_first_stage(image, mask):
+    backend = PointwiseBackend()
+    edit = run(image, mask, backend, intermediate_strength=0.0, final_strength=0.0)
+    assert backend.samples == edit.report.stages[0].model_calls
+
+
+def test_sizes_that_are_no_multiples_are_padded_for_the_model_only(mask, image):
+    """The crop is the whole picture, 150x203, in one pass and in tiles."""
+    everything = np.ones((SIZE.height, SIZE.width), np.float32)
+    for tile_size in (1.0, 4.0):
+        facts = small_facts(64)
+        edit = run(image, everything, PointwiseBackend(facts), tile_size=tile_size)
+        assert edit.report.plan.crop == Box.of(SIZE)
+        assert edit.report.plan.stages[-1].size == SIZE
+        assert edit.image.shape == image.shape
+
+
+def test_the_report_is_json_with_what_was_promised(image, mask):
+    report = json.loads(json.dumps(run(image, mask).report.to_dict()))
+    assert {
+        *("plan", "settings", "seed", "stages", "seconds", "model_calls"),
+        *("peak_memory_bytes", "seam", "outside_max_difference"),
+    } <= set(report)
+    assert {"name", "seconds", "model_calls", "background_psnr"} <= set(report["stages"][0])
+    assert report["peak_memory_bytes"] > 1_000_000
+    assert report["model_calls"] == report["plan"]["model_calls"]
+
+
+def test_a_soft_mask_blends(image):
+    mask = box_mask(SIZE, PAINTED) * 0.5
+    edit = run(image, mask, feather=0, decoder_iterations=0)
+    full = run(image, mask * 2, feather=0, decoder_iterations=0)
+    halfway = (full.image + image) / 2
+    assert torch.allclose(edit.image, halfway, atol=1e-5)

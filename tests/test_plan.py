@@ -1,0 +1,169 @@
+"""The laws of a plan, over sizes, masks and settings."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from msbd.backend import ModelFacts
+from msbd.errors import EditError
+from msbd.geometry import Box, Size
+from msbd.plan import plan_edit
+from msbd.settings import EditSettings
+
+FACTS = [ModelFacts(), ModelFacts(resolution=128, multiple=32)]
+
+
+def planned(size: Size, painted: Box, facts: ModelFacts, **values):
+    mask = np.zeros((size.height, size.width), np.float32)
+    mask[painted.rows, painted.columns] = 1
+    return plan_edit(size, mask, EditSettings().with_values(values), facts), mask
+
+
+@st.composite
+def requests(draw):
+    height, width = draw(st.integers(1, 1500)), draw(st.integers(1, 1500))
+    top, left = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
+    bottom, right = draw(st.integers(top + 1, height)), draw(st.integers(left + 1, width))
+    values = {
+        "margin": draw(st.sampled_from([1.0, 1.3, 2.0])),
+        "minimum_crop": draw(st.sampled_from([0.1, 0.5, 1.0])),
+        "growth": draw(st.sampled_from([1.1, 1.414, 4.0])),
+        "tile_size": draw(st.sampled_from([1.0, 1.5, 3.0])),
+        "tile_overlap": draw(st.sampled_from([0.0, 0.25, 0.5])),
+    }
+    return Size(height, width), Box(top, left, bottom, right), draw(st.sampled_from(FACTS)), values
+
+
+@hypothesis_settings(max_examples=300, deadline=None)
+@given(requests())
+def test_laws(request):
+    size, painted, facts, values = request
+    plan, mask = planned(size, painted, facts, **values)
+    assert plan.crop in Box.of(size)
+    assert painted in plan.crop
+    sizes = [stage.size for stage in plan.stages]
+    for small, large in itertools.pairwise(sizes):
+        assert small.longest < large.longest
+        assert large.height <= facts.upscale_factor * small.height
+        assert large.width <= facts.upscale_factor * small.width
+    if plan.crop.size.longest > sizes[0].longest:
+        assert sizes[-1] == plan.crop.size
+    else:
+        assert len(sizes) == 1
+    for stage in plan.stages:
+        check_tiles(stage, plan, mask, facts)
+    assert plan.model_calls == sum(stage.model_calls for stage in plan.stages)
+
+
+def check_tiles(stage, plan, mask, facts):
+    assert stage.tiles
+    assert stage.canvas.height >= stage.size.height
+    assert stage.canvas.width >= stage.size.width
+    covered = np.zeros((stage.canvas.height, stage.canvas.width), bool)
+    for tile in stage.tiles:
+        assert tile in Box.of(stage.canvas)
+        assert tile.size.height % facts.multiple == 0
+        assert tile.size.width % facts.multiple == 0
+        assert tile.top % facts.latent_factor == 0
+        assert tile.left % facts.latent_factor == 0
+        covered[tile.rows, tile.columns] = True
+    rows, columns = np.nonzero(mask[plan.crop.rows, plan.crop.columns])
+    scale = np.array([stage.size.height, stage.size.width]) / [*plan.crop.size.__dict__.values()]
+    for offset in (0.01, 0.99):
+        y = ((rows + offset) * scale[0]).astype(int)
+        x = ((columns + offset) * scale[1]).astype(int)
+        assert covered[y, x].all()
+
+
+@hypothesis_settings(max_examples=100, deadline=None)
+@given(requests())
+def test_transposing_the_request_transposes_the_plan(request):
+    size, painted, facts, values = request
+    plan, _ = planned(size, painted, facts, **values)
+    other, _ = planned(size.transposed, painted.transposed, facts, **values)
+    assert other.crop == plan.crop.transposed
+    for a, b in zip(plan.stages, other.stages, strict=True):
+        assert b.size == a.size.transposed
+        assert sorted(b.tiles) == sorted(tile.transposed for tile in a.tiles)
+
+
+def test_the_papers_plan_for_a_square_mask():
+    plan, _ = planned(Size(2000, 3000), Box(400, 800, 1400, 1800), FACTS[0], margin=1.3)
+    assert plan.crop.size == Size(1344, 1344)
+    first, middle, final = plan.stages
+    assert (first.size, middle.size, final.size) == (
+        Size(512, 512),
+        Size(704, 704),
+        Size(1344, 1344),
+    )
+    assert (first.run_steps, middle.run_steps, final.run_steps) == (50, 20, 12)
+    assert first.model_calls == 50 * 6 * 5
+    assert len(final.tiles) == 4
+
+
+def test_cost_does_not_depend_on_the_pictures_size():
+    box = Box(300, 300, 700, 800)
+    small, _ = planned(Size(1200, 1600), box, FACTS[0])
+    large, _ = planned(Size(4000, 6000), box, FACTS[0])
+    assert small.network_evaluations == large.network_evaluations
+
+
+def test_only_tiles_that_touch_the_mask_are_planned():
+    size = Size(2048, 2048)
+    mask = np.zeros((2048, 2048), np.float32)
+    mask[:60, :60] = mask[-60:, -60:] = 1
+    plan = plan_edit(size, mask, EditSettings(), FACTS[0])
+    final = plan.stages[-1]
+    assert (len(final.tiles), final.tile_grid) == (2, 9)
+
+
+def test_a_small_mask_is_enlarged_and_the_result_reduced():
+    plan, _ = planned(Size(1000, 1000), Box(500, 500, 520, 530), FACTS[0])
+    assert plan.crop.size == Size(256, 256)
+    assert [stage.size for stage in plan.stages] == [Size(512, 512)]
+
+
+def test_calls_of_a_second_order_sampler_are_counted():
+    facts = ModelFacts(calls_per_step=2)
+    plan, _ = planned(
+        Size(512, 512), Box(0, 0, 512, 512), facts, steps=10, candidates=1, repaint_repeats=0
+    )
+    assert plan.model_calls == 19
+
+
+def test_strength_zero_runs_no_steps():
+    plan, _ = planned(
+        Size(2000, 2000),
+        Box(0, 0, 2000, 2000),
+        FACTS[0],
+        intermediate_strength=0.0,
+        final_strength=0.0,
+    )
+    assert [stage.run_steps for stage in plan.stages[1:]] == [0, 0]
+
+
+def test_a_plan_prints_and_is_json():
+    plan, _ = planned(Size(1930, 2431), Box(500, 700, 1200, 1500), FACTS[0])
+    assert "stage 3 (final): 1088x1088" in str(plan)
+    assert json.loads(json.dumps(plan.to_dict()))["model_calls"] == plan.model_calls
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.zeros((20, 30), np.float32), "empty"),
+        (np.ones((30, 20), np.float32), "20x30"),
+        (np.full((20, 30), np.nan, np.float32), "between 0 and 1"),
+        (np.full((20, 30), 255, np.float32), "between 0 and 1"),
+    ],
+)
+def test_unusable_masks_are_refused(mask, message):
+    with pytest.raises(EditError, match=message):
+        plan_edit(Size(20, 30), mask, EditSettings(), FACTS[0])
