@@ -1,0 +1,1 @@
+"""The backend without the WebUI: Stable Diffusion 1.x checkpoints, samplers, CLIP, upscalers."""

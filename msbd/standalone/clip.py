@@ -1,0 +1,164 @@
+"""Judge pictures by CLIP: cosine similarity of picture and text (Radford et al. 2021)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .checkpoint import read_tensors
+from .torchvision_mend import mend_torchvision
+
+logger = logging.getLogger(__name__)
+OPENAI = "ViT-L-14/openai"
+"""The paper's judge, by open_clip's names of architecture and weights; 1.7 GB, downloaded once."""
+_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_STD = (0.26862954, 0.26130258, 0.27577711)
+_FILES = (".safetensors", ".pt", ".pth", ".bin")
+Tokenize = Callable[[list[str]], Tensor]
+
+
+@dataclass(frozen=True)
+class ClipModel:
+    """A CLIP network, float32 on the CPU, and what it wants to see.
+
+    tokenize: texts -> token ids [B,L]. side: of its square pictures, in pixels. mean, std: of
+    the three channels, for normalising. squash: whether pictures are deformed to be square
+    instead of cut.
+    """
+
+    network: nn.Module
+    tokenize: Tokenize
+    side: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    squash: bool = False
+
+
+class ClipJudge:
+    """Scores pictures against a prompt; loads CLIP at the first use and keeps it on the CPU.
+
+    source: "architecture/weights" by open_clip's names, as OPENAI, which open_clip downloads
+    unless it is in its cache; or the path of a weights file: one in OpenAI's layout, or
+    `.safetensors` with a `.json` of the same name beside it that holds `open_clip.CLIP`'s
+    arguments. None: no judge.
+
+    CLIP is a convenience: whatever goes wrong, `score` is None and `reason` says why.
+    """
+
+    def __init__(
+        self, source: str | Path | None = OPENAI, device: torch.device | str = "cpu"
+    ) -> None:
+        self.source = source
+        self.device = torch.device(device)
+        self.reason: str | None = None if source else "no CLIP model is chosen"
+        self._model: ClipModel | None = None
+
+    def score(self, images: Tensor, prompt: str) -> Tensor | None:
+        """Cosine similarities [B], float32, of images [B,3,H,W] in [0,1] to the prompt; or None."""
+        if self.reason is not None:
+            return None
+        try:
+            if self._model is None:
+                self._model = load_clip(self.source or OPENAI)
+            return similarity(self._model, images, prompt, self.device)
+        except Exception as error:  # never let the judge end an edit
+            summary = next(iter(str(error).splitlines()), "")
+            self.reason = f"CLIP cannot be used: {type(error).__name__}: {summary}"
+            logger.warning("%s; the first candidate is taken", self.reason)
+            return None
+
+
+@torch.no_grad()
+def similarity(model: ClipModel, images: Tensor, prompt: str, device: torch.device) -> Tensor:
+    """Cosine similarities [B]; the network is on `device` only while this runs."""
+    tokens = model.tokenize([prompt])
+    try:
+        network: Any = model.network.to(device)
+        with torch.autocast(device.type, enabled=False):
+            seen = network.encode_image(prepared(images.to(device), model), normalize=True)
+            read = network.encode_text(tokens.to(device), normalize=True)
+    finally:
+        model.network.to("cpu")
+    return (seen @ read.T)[:, 0].to(images.device)
+
+
+def prepared(images: Tensor, model: ClipModel) -> Tensor:
+    """CLIP's preprocessing: the shorter side to the model's, the middle square, normalised.
+
+    Bicubic, antialiased and clamped, as Pillow's resizing of 8-bit pictures.
+    """
+    side = model.side
+    sides = images.shape[-2:]
+    shape = [side if model.squash else length * side // min(sides) for length in sides]
+    resized = F.interpolate(images.float(), shape, mode="bicubic", antialias=True).clamp(0, 1)
+    top, left = (round((length - side) / 2) for length in shape)
+    square = resized[..., top : top + side, left : left + side]
+    mean, std = (square.new_tensor(values)[:, None, None] for values in (model.mean, model.std))
+    return (square - mean) / std
+
+
+def load_clip(source: str | Path) -> ClipModel:
+    """The network of a `ClipJudge`'s source. Raises whatever goes wrong."""
+    mend_torchvision()
+    path = Path(source)
+    if path.suffix not in _FILES:
+        return _by_name(str(source))
+    description = path.with_suffix(".json")
+    if description.is_file():
+        return _described(json.loads(description.read_text(encoding="utf-8")), path)
+    return _in_openai_layout(path)
+
+
+def _by_name(source: str) -> ClipModel:
+    import open_clip
+
+    architecture, _, weights = source.partition("/")
+    network = open_clip.create_model(architecture, pretrained=weights or "openai", device="cpu")
+    return _ready(network, open_clip.get_tokenizer(architecture))
+
+
+def _described(facts: Mapping[str, Any], path: Path) -> ClipModel:
+    """facts: "model_cfg" and "preprocess_cfg", as in open_clip's `open_clip_config.json`."""
+    import open_clip
+    from safetensors.torch import load_file
+
+    network = open_clip.CLIP(**facts["model_cfg"])
+    network.load_state_dict(load_file(path), strict=True)
+    return _ready(network, _tokenizer_for(network), **facts.get("preprocess_cfg", {}))
+
+
+def _in_openai_layout(path: Path) -> ClipModel:
+    """OpenAI's archive, or its weights saved on their own; sizes are read from the shapes."""
+    from open_clip.model import build_model_from_openai_state_dict
+
+    try:
+        weights = torch.jit.load(path, map_location="cpu").state_dict()
+    except RuntimeError:
+        weights = read_tensors(path)
+    network = build_model_from_openai_state_dict(dict(weights), cast_dtype=torch.float32)
+    return _ready(network, _tokenizer_for(network))
+
+
+def _tokenizer_for(network: nn.Module) -> Tokenize:
+    import open_clip
+
+    return partial(open_clip.tokenize, context_length=network.context_length)
+
+
+def _ready(network: nn.Module, tokenize: Tokenize, **preprocessing: Any) -> ClipModel:
+    """A network in float32, with its own preprocessing unless another is given."""
+    visual: Any = network.float().eval().requires_grad_(False).visual
+    side = visual.image_size if isinstance(visual.image_size, int) else visual.image_size[0]
+    mean = preprocessing.get("mean") or getattr(visual, "image_mean", None) or _MEAN
+    std = preprocessing.get("std") or getattr(visual, "image_std", None) or _STD
+    squash = preprocessing.get("resize_mode") == "squash"
+    return ClipModel(network, tokenize, side, tuple(mean), tuple(std), squash)

@@ -1,0 +1,147 @@
+"""A Stable Diffusion 1.x model with upscaler and judge, and the `Backend` it makes of a prompt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..backend import Backend, ModelFacts, Sampler
+from ..errors import EditError
+from ..geometry import Size
+from . import prompt as prompts
+from .autoencoder import TrainableDecoder
+from .checkpoint import Checkpoint, load_checkpoint
+from .clip import OPENAI, ClipJudge
+from .discrete import denoised
+from .samplers import SAMPLERS
+from .upscaler import Upscaler, load_upscaler
+
+
+def best_device() -> torch.device:
+    """CUDA or Apple's accelerator where there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+class StandaloneModel:
+    """Networks loaded once; `bind` makes backends of them, as many as there are prompts."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, upscaler: Upscaler, judge: ClipJudge, device: torch.device
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.upscaler = upscaler
+        self.judge = judge
+        self.device = device
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: str | Path,
+        upscaler: str | Path = "none",
+        clip: str | Path | None = OPENAI,
+        device: torch.device | str | None = None,
+    ) -> StandaloneModel:
+        """Load from files, in half precision on CUDA and single precision elsewhere.
+
+        checkpoint: see `load_checkpoint`. upscaler: see `load_upscaler`. clip: see `ClipJudge`;
+        loaded when first used. device: the best there is unless given. Raises `EditError`.
+        """
+        place = best_device() if device is None else torch.device(device)
+        dtype = torch.float16 if place.type == "cuda" else torch.float32
+        enlarge, judge = load_upscaler(upscaler, place), ClipJudge(clip, place)
+        return cls(load_checkpoint(checkpoint, place, dtype), enlarge, judge, place)
+
+    def bind(
+        self,
+        prompt: str,
+        negative: str = "",
+        guidance: float = 7.5,
+        sampler: str = "euler_ancestral",
+        spacing: str = "uniform",
+    ) -> Backend:
+        """The backend for a prompt, encoded here and now.
+
+        guidance: classifier-free guidance scale; at 1 the negative prompt has no effect and costs
+        nothing. sampler: a name in SAMPLERS. spacing: see `NoiseSchedule.levels`.
+        """
+        if sampler not in SAMPLERS:
+            raise EditError(f"unknown sampler {sampler!r}; known are {', '.join(SAMPLERS)}")
+        texts = [prompt] if guidance == 1 else [negative, prompt]
+        contexts = [prompts.encode(self.checkpoint.text_encoder, text) for text in texts]
+        return BoundModel(self, prompt, torch.cat(contexts), guidance, sampler, spacing)
+
+
+class BoundModel:
+    """A `Backend`: a model bound to a prompt.
+
+    contexts: [1,77,C], the prompt's, or [2,77,C], the negative prompt's and the prompt's.
+    """
+
+    def __init__(
+        self,
+        model: StandaloneModel,
+        prompt: str,
+        contexts: Tensor,
+        guidance: float,
+        sampler: str,
+        spacing: str,
+    ) -> None:
+        checkpoint = model.checkpoint
+        function, calls = SAMPLERS[sampler]
+        self.device = model.device
+        self.sampler: Sampler = function
+        self.facts = ModelFacts(
+            resolution=checkpoint.resolution,
+            multiple=checkpoint.multiple,
+            latent_factor=checkpoint.autoencoder.factor,
+            upscale_factor=model.upscaler.factor,
+            calls_per_step=calls,
+        )
+        self._model = model
+        self._checkpoint = checkpoint
+        self._prompt = prompt
+        self._contexts = contexts
+        self._guidance = guidance
+        self._spacing = spacing
+
+    def sigmas(self, steps: int) -> Tensor:
+        return self._checkpoint.schedule.levels(steps, self._spacing)
+
+    @torch.no_grad()
+    def denoise(self, z: Tensor, sigma: Tensor) -> Tensor:
+        """Classifier-free guidance (Ho & Salimans 2022), both halves in one pass."""
+        kinds = len(self._contexts)
+        contexts = self._contexts.repeat_interleave(len(z), 0)
+
+        def network(x: Tensor, timestep: Tensor) -> Tensor:
+            unet = self._checkpoint.unet
+            with torch.autocast(self.device.type, enabled=False):
+                output = unet(x.to(unet.dtype), timestep, contexts).sample
+            return output.float()
+
+        wide, sigmas = z.repeat(kinds, 1, 1, 1), sigma.repeat(kinds)
+        schedule, prediction = self._checkpoint.schedule, self._checkpoint.prediction
+        predicted = denoised(network, schedule, prediction, wide, sigmas)
+        if kinds == 1:
+            return predicted
+        without, given = predicted.chunk(2)
+        return without + self._guidance * (given - without)
+
+    def encode(self, image: Tensor) -> Tensor:
+        return self._checkpoint.autoencoder.encode(image)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self._checkpoint.autoencoder.decode(z)
+
+    def decoder(self) -> TrainableDecoder:
+        return self._checkpoint.autoencoder.decoder()
+
+    def upscale(self, image: Tensor, size: Size) -> Tensor:
+        return self._model.upscaler(image, size)
+
+    def score(self, images: Tensor) -> Tensor | None:
+        return self._model.judge.score(images, self._prompt)

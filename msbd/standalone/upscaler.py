@@ -1,0 +1,163 @@
+"""Enlarge pictures by a super-resolution network (Real-ESRGAN and its like) or by interpolation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import EditError
+from ..geometry import Box, Size
+from ..tiling import tiles
+from .torchvision_mend import mend_torchvision
+
+if TYPE_CHECKING:
+    from spandrel import ImageModelDescriptor
+
+logger = logging.getLogger(__name__)
+FACTOR = 4.0
+"""Greatest enlargement by interpolation: that of the usual networks, so that plans are the same."""
+
+
+class Upscaler(Protocol):
+    """`upscaler(image [1,3,H,W], size) -> [1,3,size]` in [0,1], up to `factor` times larger."""
+
+    factor: float
+
+    def __call__(self, image: Tensor, size: Size) -> Tensor: ...
+
+
+def load_upscaler(name: str | Path, device: torch.device | str = "cpu") -> Upscaler:
+    """An upscaler by the path of a network's file, or by a name in INTERPOLATIONS.
+
+    Any single-image super-resolution network that spandrel knows will do, in `.pth` or
+    `.safetensors`. "none" leaves super-resolution out, it is "bilinear", with which every
+    enlargement ends. Raises `EditError` if the file is missing, damaged or something else.
+    """
+    interpolation = INTERPOLATIONS.get(str(name).lower())
+    if interpolation is not None:
+        return Interpolation(interpolation)
+    path = Path(name)
+    if not path.is_file():
+        known = ", ".join(INTERPOLATIONS)
+        raise EditError(f"no upscaler {str(name)!r}; give a network's file, or one of {known}")
+    return SuperResolution(_load_network(path, torch.device(device)))
+
+
+def _load_network(path: Path, device: torch.device) -> ImageModelDescriptor:
+    mend_torchvision()
+    from spandrel import ImageModelDescriptor, ModelLoader
+
+    try:
+        network = ModelLoader().load_from_file(path)
+    except Exception as error:  # spandrel, torch and pickle raise many kinds for damaged files
+        logger.debug("reading %s", path, exc_info=True)
+        advice = "download it again, or choose another"
+        raise EditError(f"{path.name} is damaged or no upscaler; {advice}") from error
+    if not isinstance(network, ImageModelDescriptor) or network.purpose != "SR":
+        raise EditError(f"{path.name} does not enlarge pictures; choose a super-resolution network")
+    if network.input_channels != 3 or network.output_channels != 3:
+        raise EditError(f"{path.name} is not for colour pictures; choose another upscaler")
+    half = device.type == "cuda" and network.supports_half
+    network.model.requires_grad_(False)
+    return network.to(device=device, dtype=torch.float16 if half else torch.float32).eval()
+
+
+@dataclass
+class Interpolation:
+    """Plain resizing to any size; `resize` as in INTERPOLATIONS."""
+
+    resize: Callable[[Tensor, Size], Tensor]
+    factor: float = FACTOR
+
+    def __call__(self, image: Tensor, size: Size) -> Tensor:
+        return self.resize(image, size).clamp(0, 1)
+
+
+class SuperResolution:
+    """A network that enlarges by a fixed factor; its output is reduced to the size asked for.
+
+    Large pictures pass through it in tiles of at most `tile`² pixels, so that memory is bounded.
+    Neighbours overlap by `overlap`; each pixel is taken from a tile whose edge (unless it is the
+    picture's) is at least half of that away.
+    """
+
+    def __init__(self, network: ImageModelDescriptor, tile: int = 256, overlap: int = 32) -> None:
+        self.network = network
+        self.factor = float(network.scale)
+        self.tile = tile
+        self.overlap = overlap
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor, size: Size) -> Tensor:
+        source = Size(*image.shape[-2:])
+        assert size.height <= self.factor * source.height, (source, size)
+        assert size.width <= self.factor * source.width, (source, size)
+        return bilinear(self._enlarged(image, source), size).clamp(0, 1)
+
+    def _enlarged(self, image: Tensor, source: Size) -> Tensor:
+        """[1,3,H,W] -> [1,3,H*factor,W*factor] float32 in [0,1]; the tiles one by one."""
+        scale, half = self.network.scale, self.overlap // 2
+        result = image.new_empty(1, 3, source.height * scale, source.width * scale)
+        for box in tiles(source, self.tile, self.overlap):
+            large = self._pass(image[..., box.rows, box.columns])
+            # Later tiles overwrite what they share with earlier ones, but for their own border.
+            top, left = (half if start else 0 for start in (box.top, box.left))
+            kept = Box(box.top + top, box.left + left, box.bottom, box.right)
+            rows = slice(kept.top * scale, kept.bottom * scale)
+            columns = slice(kept.left * scale, kept.right * scale)
+            result[..., rows, columns] = large[..., top * scale :, left * scale :]
+        return result
+
+    def _pass(self, image: Tensor) -> Tensor:
+        moved = image.to(self.network.device, self.network.dtype)
+        with torch.autocast(moved.device.type, enabled=False):
+            large = self.network(moved)
+        if not torch.isfinite(large).all():
+            logger.info("the upscaler fails in half precision and continues in single precision")
+            self.network.model.float()
+            large = self.network(moved.float())
+        return large.to(image).clamp(0, 1)
+
+
+def bilinear(image: Tensor, size: Size) -> Tensor:
+    """Antialiased bilinear resizing, [B,C,H,W] -> [B,C,size]."""
+    return F.interpolate(image, (size.height, size.width), mode="bilinear", antialias=True)
+
+
+def bicubic(image: Tensor, size: Size) -> Tensor:
+    """Antialiased bicubic resizing (Keys 1981, a = -0.5); overshoots."""
+    return F.interpolate(image, (size.height, size.width), mode="bicubic", antialias=True)
+
+
+def lanczos(image: Tensor, size: Size) -> Tensor:
+    """Resizing by a windowed sinc of three lobes, antialiased, as Pillow's; overshoots."""
+    rows, columns = (
+        _lanczos_weights(before, after).to(image)
+        for before, after in zip(image.shape[-2:], (size.height, size.width), strict=True)
+    )
+    return rows @ image @ columns.T
+
+
+def _lanczos_weights(before: int, after: int) -> Tensor:
+    """[after, before]: each row holds one output pixel's weights, whose sum is 1."""
+    step = max(before / after, 1.0)
+    centres = (torch.arange(after, dtype=torch.float64) + 0.5) * before / after
+    offsets = (torch.arange(before, dtype=torch.float64) + 0.5 - centres[:, None]) / step
+    weights = torch.sinc(offsets) * torch.sinc(offsets / 3) * (offsets.abs() < 3)
+    return weights / weights.sum(1, keepdim=True)
+
+
+INTERPOLATIONS: dict[str, Callable[[Tensor, Size], Tensor]] = {
+    "bilinear": bilinear,
+    "bicubic": bicubic,
+    "lanczos": lanczos,
+    "none": bilinear,
+}
+"""Ways to enlarge without a network, by lower-case name."""

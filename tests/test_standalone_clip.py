@@ -1,0 +1,180 @@
+"""The judge: preprocessing and scores as open_clip's, and no crash whatever happens."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from msbd.standalone.clip import ClipJudge, ClipModel, load_clip, prepared
+from msbd.standalone.torchvision_mend import mend_torchvision
+
+mend_torchvision()
+open_clip = pytest.importorskip("open_clip")
+
+VIT = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8, "head_width": 64},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2},
+}
+RESNET = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+PREPROCESS = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25], "resize_mode": "squash", "size": 64}
+
+
+def pictures(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+def build(config, seed=0, **more):
+    torch.manual_seed(seed)
+    network = open_clip.CLIP(**config, **more).eval().requires_grad_(False)
+    network.token_embedding.weight.normal_()
+    return network
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory):
+    """A small CLIP as a weights file in half precision with its description beside it."""
+    path = tmp_path_factory.mktemp("clip") / "small.safetensors"
+    state = build(RESNET).state_dict()
+    save_file({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, path)
+    facts = {"model_cfg": RESNET, "preprocess_cfg": PREPROCESS}
+    path.with_suffix(".json").write_text(json.dumps(facts))
+    return path
+
+
+def expected_scores(network, images, prompt, mean, std):
+    mean, std = (torch.tensor(values)[:, None, None] for values in (mean, std))
+    seen = network.encode_image((images - mean) / std, normalize=True)
+    return (seen @ network.encode_text(open_clip.tokenize([prompt]), normalize=True).T)[:, 0]
+
+
+def test_scores_of_a_described_file(described):
+    network = build(RESNET)
+    network.load_state_dict({k: v.half().float() for k, v in network.state_dict().items()})
+    judge, images = ClipJudge(described), pictures(3, 3, 64, 64)
+    scores = judge.score(images, "a red circle")
+    assert judge.reason is None and scores.shape == (3,) and scores.dtype == torch.float32
+    expected = expected_scores(
+        network, images, "a red circle", *map(PREPROCESS.get, ("mean", "std"))
+    )
+    assert torch.allclose(scores, expected, atol=1e-5)
+    assert scores.abs().max() <= 1 and not scores.requires_grad
+
+
+def test_one_picture_s_score_does_not_depend_on_the_others(described):
+    judge, images = ClipJudge(described), pictures(4, 3, 80, 70)
+    single = torch.cat([judge.score(image, "a cat") for image in images.split(1)])
+    assert torch.allclose(judge.score(images, "a cat"), single, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors", "_archive.pt"])
+def test_scores_of_a_file_in_openai_s_layout(tmp_path, suffix):
+    network = build(VIT, quick_gelu=True)
+    path = tmp_path / f"vit{suffix}"
+    if suffix == ".safetensors":
+        save_file(network.state_dict(), path)
+    elif suffix == ".pt":
+        torch.save(network.state_dict(), path)
+    else:  # what OpenAI published
+        mask = network.attn_mask
+        del network.attn_mask  # there, the mask is no buffer, but three numbers are
+        network.attn_mask = mask
+        for name in ("input_resolution", "context_length", "vocab_size"):
+            vars(network).pop(name, None)
+            network.register_buffer(name, torch.tensor(32))
+        example = torch.zeros(1, 3, 32, 32), open_clip.tokenize(["a"])
+        torch.jit.trace(network, example).save(str(path))
+    model = load_clip(path)
+    assert model.side == 32 and all(p.dtype == torch.float32 for p in model.network.parameters())
+    images = pictures(2, 3, 32, 32)
+    scores = ClipJudge(path).score(images, "a cat")
+    mean, std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+    # The loader passes through half precision, in which OpenAI's weights are.
+    assert torch.allclose(scores, expected_scores(network, images, "a cat", mean, std), atol=5e-3)
+
+
+def test_the_default_s_architecture_fits_openai_s_layout(monkeypatch):
+    """ViT-L-14 by name, without its weights: sizes and preprocessing are the published ones."""
+    calls = {}
+
+    def create_model(name, pretrained, device):
+        calls.update(name=name, pretrained=pretrained)
+        return build(VIT)
+
+    monkeypatch.setattr(open_clip, "create_model", create_model)
+    model = load_clip("ViT-L-14/openai")
+    assert calls == {"name": "ViT-L-14", "pretrained": "openai"}
+    assert model.mean == tuple(open_clip.OPENAI_DATASET_MEAN)
+    assert model.std == tuple(open_clip.OPENAI_DATASET_STD)
+    assert model.tokenize(["a cat"]).shape == (1, 77)
+
+
+@pytest.mark.parametrize("shape", [(70, 100), (100, 71), (64, 64), (33, 47)])
+def test_preprocessing_is_open_clip_s(shape):
+    """Its transform on an 8-bit picture; here nothing is rounded or clipped in between."""
+    levels = np.random.default_rng(0).integers(60, 196, (*shape, 3), dtype=np.uint8)
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
+    transform = open_clip.transform.image_transform(32, is_train=False, mean=mean, std=std)
+    expected = transform(Image.fromarray(levels))
+    images = torch.from_numpy(levels).permute(2, 0, 1)[None] / 255
+    result = prepared(images, ClipModel(torch.nn.Identity(), open_clip.tokenize, 32, mean, std))
+    assert result.shape == (1, 3, 32, 32)
+    assert (result[0] - expected).abs().max() < 1.5 / 255 / 0.2
+
+
+def test_it_loads_once_and_only_when_asked(described, monkeypatch):
+    from msbd.standalone import clip
+
+    loads = []
+    original = clip.load_clip
+    monkeypatch.setattr(clip, "load_clip", lambda s: (loads.append(s), original(s))[1])
+    judge = ClipJudge(described)
+    assert not loads
+    judge.score(pictures(1, 3, 8, 8), "a")
+    judge.score(pictures(1, 3, 8, 8), "b")
+    assert len(loads) == 1
+
+
+@pytest.mark.parametrize("case", ["missing", "damaged", "no description", "unknown name", "none"])
+def test_no_judge_is_no_crash(case, tmp_path, caplog):
+    (tmp_path / "bad.safetensors").write_bytes(b"nonsense")
+    save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    source = {
+        "missing": tmp_path / "missing.safetensors",
+        "damaged": tmp_path / "bad.safetensors",
+        "no description": tmp_path / "other.safetensors",
+        "unknown name": "ViT-Z-99/openai",
+        "none": None,
+    }[case]
+    judge = ClipJudge(source)
+    with caplog.at_level(logging.WARNING, logger="msbd"):
+        assert judge.score(pictures(2, 3, 8, 8), "a cat") is None
+        assert judge.score(pictures(2, 3, 8, 8), "a cat") is None
+    assert judge.reason and "\n" not in judge.reason
+    ours = [record for record in caplog.records if record.name.startswith("msbd")]
+    assert len(ours) == (0 if case == "none" else 1)
+
+
+def test_a_failure_while_judging_is_no_crash_and_frees_the_accelerator(described, monkeypatch):
+    judge = ClipJudge(described)
+    judge.score(pictures(1, 3, 8, 8), "a cat")
+    network = judge._model.network
+    moves = []
+    monkeypatch.setattr(type(network), "encode_image", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(
+        type(network), "to", lambda self, where: (moves.append(str(where)), self)[1]
+    )
+    assert judge.score(pictures(1, 3, 8, 8), "a cat") is None
+    assert "ZeroDivisionError" in judge.reason
+    assert moves == ["cpu", "cpu"]
