@@ -369,8 +369,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "steps": 25,
         "repaint_repeats": 2,
         "decoder_iterations": 25,
-        "decoder_rate": 5e-4,
-        "decoder_patience": 10,
     },
     "draft": {
         "candidates": 1,

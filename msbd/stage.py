@@ -148,7 +148,11 @@ def _best(stage: StagePlan, z: Tensor, view: View, job: Job) -> Tensor:
 def _optimised_decoder(
     stage: StagePlan, latents: list[Tensor], view: View, job: Job, record: StageReport
 ) -> Decode:
-    """Section 3.3, on a copy of the decoder that belongs to this stage."""
+    """Section 3.3, on a copy of the decoder that belongs to this stage.
+
+    If the loss ends above where it started, as with too high a learning rate, the model's own
+    decoder is used and the user is told.
+    """
     share = job.plan.share(stage)
     text = f"stage {stage.index + 1}: decoder optimisation"
     segments = [
@@ -163,6 +167,10 @@ def _optimised_decoder(
     job.watch.advance(skipped * len(segments) * share, text)
     record.decoder_iterations = len(losses)
     record.decoder_loss = (losses[0], losses[-1])
+    if losses[-1] > losses[0]:
+        advice = "lower decoder_rate, or raise decoder_iterations"
+        job.report.notes.append(f"{text} made it worse and was undone: {advice}")
+        return job.backend.decode
     return lambda z: decoder(z).clamp(0, 1)
 
 

@@ -128,6 +128,17 @@ def test_decoder_optimisation_lifts_the_surroundings_before_the_paste(image, mas
         assert with_it.background_psnr > without.background_psnr
 
 
+def test_a_decoder_that_got_worse_is_not_used(mask):
+    """On a plain picture whose tone is all but right, large steps only do harm."""
+    plain = torch.full((1, 3, SIZE.height, SIZE.width), 0.5)
+    backend = PointwiseBackend(tint=0.001, colour=(0.5, 0.5, 0.5), spread=1e-4)
+    nearly = {"backend": backend, "decoder_rate": 1e-2}
+    wild = run(plain, mask, **nearly, decoder_iterations=3)
+    off = run(plain, mask, **nearly, decoder_iterations=0)
+    assert len([note for note in wild.report.notes if "undone" in note]) == 3
+    assert torch.equal(wild.image, off.image)
+
+
 def test_work_and_calls_are_exactly_what_the_plan_says(image, mask):
     backend, told = PointwiseBackend(sampler=euler), []
     watch = Watch(
