@@ -32,15 +32,3 @@ def shortened(draw: ImageDraw.ImageDraw, text: str, width: float, size: int) -> 
     while text and draw.textlength(text + "...", font=font(size)) > width:
         text = text[:-1]
     return text.rstrip() + "..."
-
-
-def wrapped(draw: ImageDraw.ImageDraw, text: str, width: float, size: int) -> list[str]:
-    """`text` in lines of at most `width` pixels, broken between words; long words are cut."""
-    lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and draw.textlength(longer, font=font(size)) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(shortened(draw, word, width, size))
-    return lines

@@ -15,7 +15,7 @@ from .composite import merged
 from .decoder import Segment, optimise
 from .geometry import Box
 from .noise import Noise
-from .plan import EditPlan, StagePlan
+from .plan import DECODER_STEP_WORK, EditPlan, StagePlan
 from .ranking import best_of
 from .report import Report, StageReport, Stopwatch, Watch, psnr
 from .schedule import last_steps
@@ -153,7 +153,7 @@ def _optimised_decoder(
     If the loss ends above where it started, as with too high a learning rate, the model's own
     decoder is used and the user is told.
     """
-    share = job.plan.share(stage)
+    work = DECODER_STEP_WORK * job.plan.share(stage)
     text = f"stage {stage.index + 1}: decoder optimisation"
     segments = [
         Segment(z, cut(view.canvas_target, box).to(z), cut(view.canvas_painted, box).to(z))
@@ -161,10 +161,10 @@ def _optimised_decoder(
     ]
     decoder = job.backend.decoder()
     losses = optimise(
-        decoder, segments, job.settings.decoder, lambda: job.watch.advance(share, text)
+        decoder, segments, job.settings.decoder, lambda: job.watch.advance(work, text)
     )
     skipped = stage.decoder_iterations - len(losses)
-    job.watch.advance(skipped * len(segments) * share, text)
+    job.watch.advance(skipped * len(segments) * work, text)
     record.decoder_iterations = len(losses)
     record.decoder_loss = (losses[0], losses[-1])
     if losses[-1] > losses[0]:

@@ -19,7 +19,8 @@ SIGMA_MAX, SIGMA_MIN = 14.6, 0.03
 
 def small_facts(resolution: int = 32, **changes: Any) -> ModelFacts:
     """Facts of a model small enough that a test picture of 100 pixels is a large one."""
-    return ModelFacts(**{"resolution": resolution, "multiple": 16, "upscale_factor": 4.0, **changes})
+    facts = {"resolution": resolution, "multiple": 16, "upscale_factor": 4.0, **changes}
+    return ModelFacts(**facts)
 
 
 def default_noise(x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:

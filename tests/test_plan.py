@@ -130,6 +130,13 @@ def test_a_small_mask_is_enlarged_and_the_result_reduced():
     assert [stage.size for stage in plan.stages] == [Size(512, 512)]
 
 
+def test_the_first_stage_of_a_panorama_is_one_pass_and_not_too_thin():
+    plan, _ = planned(Size(600, 4000), Box(10, 100, 590, 3900), FACTS[0])
+    first = plan.stages[0]
+    assert first.size == Size(256, 1728)
+    assert (len(first.tiles), first.tile_grid) == (1, 1)
+
+
 def test_calls_of_a_second_order_sampler_are_counted():
     facts = ModelFacts(calls_per_step=2)
     plan, _ = planned(

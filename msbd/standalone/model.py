@@ -10,6 +10,7 @@ from torch import Tensor
 from ..backend import Backend, ModelFacts, Sampler
 from ..errors import EditError
 from ..geometry import Size
+from ..settings import Guidance
 from . import prompt as prompts
 from .autoencoder import TrainableDecoder
 from .checkpoint import Checkpoint, load_checkpoint
@@ -17,6 +18,8 @@ from .clip import OPENAI, ClipJudge
 from .discrete import denoised
 from .samplers import SAMPLERS
 from .upscaler import Upscaler, load_upscaler
+
+PAPER = Guidance()
 
 
 def best_device() -> torch.device:
@@ -59,8 +62,8 @@ class StandaloneModel:
         self,
         prompt: str,
         negative: str = "",
-        guidance: float = 7.5,
-        sampler: str = "euler_ancestral",
+        guidance: float = PAPER.guidance,
+        sampler: str = PAPER.sampler,
         spacing: str = "uniform",
     ) -> Backend:
         """The backend for a prompt, encoded here and now.

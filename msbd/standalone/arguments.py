@@ -1,0 +1,158 @@
+"""What can be typed, and the help about it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..settings import PRESETS
+from .settings_list import settings_in_short
+
+_ABOUT = """\
+High-resolution image editing with multi-stage blended diffusion (Ackermann & Li 2022).
+
+  msbd demo                                     see it work, with nothing else needed
+  msbd edit photo.png mask.png "a red star" -o out.png
+
+Without --checkpoint the embedded miniature is used, a small model of coloured shapes on
+textured grounds; give a Stable Diffusion 1.x checkpoint to edit real pictures."""
+_EDIT = """\
+Repaint the white part of MASK in IMAGE after PROMPT. Outside the mask, and its feather, the
+picture keeps its pixels. Ctrl-C stops after the present step and keeps the best result so far."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line; `command` names the subcommand."""
+    parser = argparse.ArgumentParser(
+        prog="msbd", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"msbd {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_edit(commands)
+    _add_plan(commands)
+    demo = commands.add_parser(
+        "demo",
+        help="edit a drawn megapixel picture with the embedded miniature",
+        description="Draw a megapixel picture and a mask, edit it with the embedded miniature, and "
+        "write input.png, mask.png, result.png, sheet.png and report.json.",
+    )
+    demo.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("msbd-demo"),
+        metavar="DIR",
+        help="folder to write to; made if missing (default: %(default)s)",
+    )
+    _add_run(demo)
+    commands.add_parser(
+        "settings", help="list every setting, its range and default", description="List settings."
+    )
+    return parser
+
+
+def _add_edit(commands: Any) -> None:
+    edit = commands.add_parser(
+        "edit",
+        help="repaint the masked part of a picture",
+        description=_EDIT,
+        epilog=settings_in_short(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_pictures(edit)
+    edit.add_argument(
+        "prompt",
+        nargs="?",
+        metavar="PROMPT",
+        help="what to paint, with its surroundings: 'a red star on grass'",
+    )
+    edit.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUT",
+        help="picture to write: .png, .webp (both lossless) or .jpg",
+    )
+    edit.add_argument("--negative", metavar="TEXT", help="what not to paint")
+    edit.add_argument(
+        "--seed", type=int, metavar="N", help="names the result; random without, or -1"
+    )
+    _add_settings(edit)
+    _add_models(edit)
+    edit.add_argument("--sheet", type=Path, metavar="FILE", help="picture of every step")
+    edit.add_argument("--report", type=Path, metavar="FILE", help="what was done, as JSON")
+    edit.add_argument("--plan-only", action="store_true", help="print what would be done, and end")
+    _add_run(edit)
+
+
+def _add_plan(commands: Any) -> None:
+    plan = commands.add_parser(
+        "plan",
+        help="print what an edit would do, without a model",
+        description="Print crop, stages, tiles and model calls of an edit without running it.",
+        epilog=settings_in_short(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_pictures(plan)
+    _add_settings(plan)
+    plan.add_argument("--checkpoint", type=Path, metavar="FILE", help="plan for this model")
+    plan.add_argument("--draw", type=Path, metavar="FILE", help="picture of crop and tiles")
+
+
+def _add_pictures(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "image", type=Path, metavar="IMAGE", help="picture to edit: PNG, JPEG or WebP"
+    )
+    parser.add_argument("mask", type=Path, metavar="MASK", help="of the same size, white = repaint")
+    parser.add_argument(
+        "--soft-mask",
+        action="store_true",
+        help="blend where the mask is grey, instead of cutting it at half",
+    )
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    base = parser.add_mutually_exclusive_group()
+    base.add_argument("--preset", choices=list(PRESETS), help="start from these (default: paper)")
+    base.add_argument(
+        "--like",
+        type=Path,
+        metavar="FILE",
+        help="start from the settings, prompt and seed stored in a result",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="changes",
+        help="change one setting; may be repeated; 'msbd settings' lists them",
+    )
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="Stable Diffusion 1.x, .safetensors or .ckpt (default: the embedded miniature)",
+    )
+    parser.add_argument(
+        "--upscaler",
+        metavar="FILE",
+        help="super-resolution network such as RealESRGAN_x4plus.pth, or bilinear, "
+        "bicubic, lanczos (default: the miniature's own, or lanczos)",
+    )
+    parser.add_argument(
+        "--clip",
+        metavar="NAME",
+        help="judge of the candidates: a name of open_clip's, a file, or none "
+        "(default: the miniature's own, or ViT-L-14/openai)",
+    )
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda or mps (default: the best)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")

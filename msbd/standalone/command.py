@@ -1,0 +1,107 @@
+"""The command line: `python -m msbd`, or `msbd` where it is installed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from ..errors import EditError, Interrupted
+from .arguments import build_parser
+from .settings_list import settings_in_full
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes; 130 is what shells report for Ctrl-C."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. Errors a user can mend are one line on stderr."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        return _COMMANDS[arguments.command](arguments)
+    except EditError as error:
+        _complain(str(error))
+        return BAD_INPUT
+    except (Interrupted, KeyboardInterrupt) as error:
+        _complain(f"{str(error) or 'interrupted'}: nothing was written")
+        return INTERRUPTED
+    except ImportError as error:
+        _complain(f"{error}: get what the command line needs with pip install 'msbd[standalone]'")
+        return FAILED
+    except MemoryError:
+        _complain("not enough memory: close other programs, or edit a part cut out of the picture")
+        return FAILED
+    except OSError as error:
+        _complain(str(error))
+        return FAILED
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _complain(text: str) -> None:
+    print(f"msbd: {' '.join(text.split())}", file=sys.stderr, flush=True)
+
+
+def _edit(arguments: argparse.Namespace) -> int:
+    from . import editing, models
+
+    if arguments.output is None and not arguments.plan_only:
+        raise EditError("there is no output: say where the result goes with -o OUT.png")
+    if arguments.upscaler:
+        arguments.changes.append(f"upscaler={arguments.upscaler}")
+    base = editing.starting_recipe(arguments.preset, arguments.like, arguments.changes)
+    chosen = models.choose(base.settings, arguments.checkpoint, arguments.clip, arguments.device)
+    recipe = editing.completed(
+        base, arguments.prompt, arguments.negative, arguments.seed, chosen.checkpoint.name
+    )
+    picture, mask = editing.read_inputs(arguments.image, arguments.mask, arguments.soft_mask)
+    outputs = editing.Outputs(arguments.output, arguments.sheet, arguments.report)
+    outputs.check(picture, (arguments.image, arguments.mask))
+    if base.model not in ("", recipe.model):
+        _complain(f"note: {arguments.like} was made with {base.model}, this will differ")
+    request = editing.Request(picture, mask, recipe, chosen, outputs, arguments.quiet)
+    if arguments.plan_only:
+        _say(str(request.plan()))
+        return DONE
+    done, stopped = editing.perform(request, _say)
+    if stopped:
+        return INTERRUPTED
+    return FAILED if done.report.interrupted else DONE
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from . import editing, models
+
+    base = editing.starting_recipe(arguments.preset, arguments.like, arguments.changes)
+    chosen = models.choose(base.settings, arguments.checkpoint)
+    picture, mask = editing.read_inputs(arguments.image, arguments.mask, arguments.soft_mask)
+    outputs = editing.Outputs(drawing=arguments.draw)
+    outputs.check(picture, (arguments.image, arguments.mask))
+    plan = editing.Request(picture, mask, base, chosen, outputs).plan()
+    _say(str(plan))
+    if arguments.draw:
+        editing.draw(arguments.draw, picture, plan)
+        _say(f"wrote {arguments.draw}")
+    return DONE
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from . import demo
+
+    stopped = demo.run(arguments.output, arguments.device, arguments.quiet, _say)
+    return INTERRUPTED if stopped else DONE
+
+
+def _settings(arguments: argparse.Namespace) -> int:
+    _say(settings_in_full())
+    return DONE
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "edit": _edit,
+    "plan": _plan,
+    "demo": _demo,
+    "settings": _settings,
+}

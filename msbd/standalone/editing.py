@@ -1,0 +1,178 @@
+"""`edit` and `plan`: check every input, then load, then run, then write."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from .. import masks
+from ..errors import EditError
+from ..settings import preset
+from . import models, saving
+from .pictures import Picture, read_mask, read_picture, to_pixels
+from .progress import Progress
+from .saving import Recipe
+
+if TYPE_CHECKING:
+    from ..pipeline import Edit
+    from ..plan import EditPlan
+    from ..sheet import SheetRecorder
+
+Say = Callable[[str], None]
+SEEDS = 2**32
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where results go; None where nobody asked."""
+
+    picture: Path | None = None
+    sheet: Path | None = None
+    report: Path | None = None
+    drawing: Path | None = None
+
+    def check(self, original: Picture, inputs: tuple[Path, ...] = ()) -> None:
+        """Raise `EditError` if something could not be written, or would replace an input."""
+        if self.picture:
+            saving.check_output(self.picture, original.size, original.alpha is not None)
+        for path in (self.sheet, self.drawing):
+            if path:
+                saving.check_output(path)
+        if self.report:
+            saving.check_writable(self.report)
+        given = [p for p in (self.picture, self.sheet, self.report, self.drawing) if p]
+        places = [path.resolve() for path in (*given, *inputs)]
+        for path in given:
+            if places.count(path.resolve()) > 1:
+                raise EditError(f"{path} is named twice: give every file a name of its own")
+
+
+@dataclass(frozen=True)
+class Request:
+    """An edit, all of its inputs read and checked."""
+
+    picture: Picture
+    mask: masks.Mask
+    recipe: Recipe
+    models: models.Models
+    outputs: Outputs
+    quiet: bool = False
+
+    def plan(self) -> EditPlan:
+        """The plan, made without loading the model."""
+        from ..plan import plan_edit
+
+        settings = self.recipe.settings
+        facts = models.facts(self.models, settings)
+        return plan_edit(self.picture.size, self.mask, settings, facts)
+
+
+def read_inputs(picture: Path, mask: Path, soft: bool) -> tuple[Picture, masks.Mask]:
+    original = read_picture(picture)
+    return original, masks.checked(read_mask(mask, soft), original.size)
+
+
+def starting_recipe(preset_name: str | None, like: Path | None, assignments: list[str]) -> Recipe:
+    """Another picture's recipe, or an empty one with a preset's settings; then the changes.
+
+    assignments: `NAME=VALUE`. A seed of -1 means that none is chosen yet.
+    """
+    base = Recipe("", "", -1, preset(preset_name or "paper"))
+    if like:
+        base = saving.read_recipe(like)
+    changes = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise EditError(f"--set {assignment}: write it as NAME=VALUE")
+        changes[name.strip()] = value.strip()
+    return replace(base, settings=base.settings.with_values(changes))
+
+
+def completed(
+    base: Recipe, prompt: str | None, negative: str | None, seed: int | None, model: str
+) -> Recipe:
+    """The recipe with what was said on the command line, and a seed for certain."""
+    if prompt is None and not base.prompt:
+        raise EditError("there is no prompt: say what to paint, or give --like PICTURE")
+    seed = base.seed if seed is None else seed
+    if not -1 <= seed < SEEDS:
+        raise EditError(f"--seed must be from 0 to {SEEDS - 1}, or -1 for a random one")
+    return Recipe(
+        base.prompt if prompt is None else prompt,
+        base.negative if negative is None else negative,
+        secrets.randbelow(SEEDS) if seed == -1 else seed,
+        base.settings,
+        model,
+    )
+
+
+def perform(request: Request, say: Say) -> tuple[Edit, bool]:
+    """Load the model, run the edit, write what was asked for; also the best so far if stopped.
+
+    Returns the edit and whether the user cut it short. Raises `EditError`, or `Interrupted` if no
+    stage was finished; then nothing is written.
+    """
+    from ..pipeline import edit
+    from ..plan import plan_edit
+    from ..sheet import SheetRecorder
+
+    chosen, settings = request.recipe, request.recipe.settings
+    say(f"loading {request.models.checkpoint.name}")
+    model = models.load(request.models)
+    guidance = settings.guidance
+    backend = model.bind(chosen.prompt, chosen.negative, guidance.guidance, guidance.sampler)
+    plan = plan_edit(request.picture.size, request.mask, settings, backend.facts)
+    recorder = SheetRecorder() if request.outputs.sheet else None
+    progress = Progress(request.quiet)
+    watch = progress.watch(recorder.picture if recorder else None)
+    image = request.picture.tensor()
+    with progress.running():
+        done = edit(image, request.mask, plan, settings, backend, chosen.seed, watch)
+    _write(request, done, recorder)
+    _tell(request, done, say)
+    return done, progress.stopped and done.report.interrupted
+
+
+def _write(request: Request, done: Edit, recorder: SheetRecorder | None) -> None:
+    """The picture first, as it matters most."""
+    outputs, pixels = request.outputs, to_pixels(done.image)
+    if outputs.picture:
+        saving.save_picture(outputs.picture, pixels, request.picture, request.recipe)
+    if outputs.report:
+        facts = {"prompt": request.recipe.prompt, "negative": request.recipe.negative}
+        facts |= {"models": request.models.to_dict()} | done.report.to_dict()
+        saving.save_report(outputs.report, facts)
+    if outputs.sheet and recorder:
+        before, after = (Image.fromarray(p) for p in (request.picture.pixels, pixels))
+        saving.save_drawing(outputs.sheet, recorder.render(request.recipe.prompt, before, after))
+
+
+def _tell(request: Request, done: Edit, say: Say) -> None:
+    report = done.report
+    for note in report.notes:
+        say(note)
+    alpha = request.picture.alpha
+    if alpha is not None and (alpha[request.mask > 0] < 255).any():
+        say("the picture is transparent inside the mask, and stays so")
+    done_stages = f"{len(report.stages)} of {len(report.plan.stages)} stages"
+    say(
+        f"{done_stages}, {report.model_calls} model calls, {report.seconds:.1f} s, "
+        f"{report.peak_memory_bytes / 2**30:.1f} GiB, seed {report.seed}"
+    )
+    outputs = request.outputs
+    for path in (outputs.picture, outputs.sheet, outputs.report):
+        if path:
+            say(f"wrote {path}")
+
+
+def draw(path: Path, picture: Picture, plan: EditPlan) -> None:
+    """Save a drawing of the plan on the picture."""
+    from ..drawing import draw_plan
+
+    saving.save_drawing(path, draw_plan(Image.fromarray(picture.pixels), plan))

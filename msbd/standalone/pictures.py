@@ -1,0 +1,176 @@
+"""Pictures from files: what is edited, and what must survive the edit.
+
+Only here and in `saving` does PIL's (width, height) order exist.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from .. import masks
+from ..errors import EditError
+from ..geometry import Size
+from . import exif
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MOST_PIXELS = 200_000_000
+"""Far above any camera; a file that claims more is more likely an attack or an accident."""
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""Plain pixels only: some of PIL's other readers start programs."""
+_EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX")
+_SIXTEEN_BIT = re.compile(r"^(I|L|LA|RGB|RGBA|RGBX);16")
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture the right way up, and what is written back beside its pixels.
+
+    pixels: uint8 [H,W,3]. alpha: uint8 [H,W] if the picture has transparency. exif: a TIFF
+    structure whose orientation is 1. icc: an RGB colour profile. dpi: across, down.
+    """
+
+    pixels: NDArray[np.uint8]
+    alpha: NDArray[np.uint8] | None = None
+    exif: bytes | None = None
+    icc: bytes | None = None
+    dpi: tuple[float, float] | None = None
+
+    @property
+    def size(self) -> Size:
+        return Size(*self.pixels.shape[:2])
+
+    def tensor(self) -> Tensor:
+        """The pixels as the engine takes them: float32 [1,3,H,W] in [0,1]."""
+        import torch
+
+        height, width, channels = self.pixels.shape
+        image = torch.empty(1, channels, height, width)
+        for index in range(channels):  # one by one: a large picture's copies are large
+            image[0, index] = torch.from_numpy(self.pixels[..., index].copy())
+        return image.div_(255)
+
+
+def to_pixels(image: Tensor) -> NDArray[np.uint8]:
+    """[1,3,H,W] in [0,1] -> uint8 [H,W,3], rounded; the inverse of `Picture.tensor`."""
+    channels, height, width = image.shape[1:]
+    pixels = np.empty((height, width, channels), np.uint8)
+    for index in range(channels):
+        levels = image[0, index].detach().cpu() * 255
+        pixels[..., index] = levels.round_().clamp_(0, 255).numpy()
+    return pixels
+
+
+def read_picture(path: Path) -> Picture:
+    """Read a picture of 8 bits a channel, turned the right way up.
+
+    Greyscale, black-and-white and palette pictures become RGB, because an edit may bring colour;
+    a profile that is not for RGB is then dropped. Transparency of any kind becomes alpha.
+    Raises `EditError` for everything that cannot be edited without loss, or not at all.
+    """
+    image, info = _load(path)
+    transparent = image.mode in ("LA", "PA", "RGBA") or "transparency" in info
+    pixels = np.asarray(image.convert("RGBA" if transparent else "RGB"))
+    block, icc = info.get("exif"), info.get("icc_profile")
+    return Picture(
+        np.ascontiguousarray(pixels[..., :3]),
+        np.ascontiguousarray(pixels[..., 3]) if transparent else None,
+        exif.upright(block.removeprefix(b"Exif\0\0")) if block else None,
+        icc if icc and icc[16:20] == b"RGB " else None,
+        info.get("dpi"),
+    )
+
+
+def read_mask(path: Path, soft: bool = False) -> masks.Mask:
+    """A mask [H,W] from a picture: white = repaint, black and transparent = keep.
+
+    soft: keep grey values instead of cutting them at half.
+    """
+    image, info = _load(path)
+    rgba = image.convert("RGBA") if "transparency" in info or "A" in image.mode else None
+    grey = np.asarray((rgba or image).convert("L"))
+    if rgba is not None:
+        opacity = np.asarray(rgba.getchannel("A"))
+        grey = np.rint(grey.astype(np.float32) * opacity / 255).astype(np.uint8)
+    return masks.from_grey(grey, soft)
+
+
+def _load(path: Path) -> tuple[Image.Image, dict[str, Any]]:
+    """The decoded picture, upright, and the facts its file states."""
+    try:
+        with _opened(path) as image:
+            _refuse(image, path)
+            image.load()
+            return ImageOps.exif_transpose(image), {str(k): v for k, v in image.info.items()}
+    except EditError:
+        raise
+    except FileNotFoundError:
+        raise EditError(f"{path}: there is no such file") from None
+    except IsADirectoryError:
+        raise EditError(f"{path} is a folder: give a picture file") from None
+    except PermissionError:
+        raise EditError(f"{path} may not be read: check its permissions") from None
+    except UnidentifiedImageError:
+        raise EditError(f"{path} is not a picture: give a PNG, JPEG or WebP file") from None
+    except _DAMAGED as error:
+        raise EditError(
+            f"{path} is damaged or incomplete: fetch or save it again ({error})"
+        ) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The file as PIL sees it, without PIL's warnings, which come for sound pictures too."""
+    with of_any_size(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(path, formats=_FORMATS) as image:
+            yield image
+
+
+def _refuse(image: Image.Image, path: Path) -> None:
+    """Raise `EditError` for a picture that would lose something, or is too large."""
+    if image.width * image.height > MOST_PIXELS:
+        raise EditError(
+            f"{path} is {image.width}x{image.height}, more than {MOST_PIXELS // 10**6} megapixels: "
+            "cut out the part to be edited"
+        )
+    # A photograph that also holds a preview or a second view (MPO) is not an animation.
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+        raise EditError(
+            f"{path} has several frames or pages: save the one to be edited as a picture of its own"
+        )
+    if image.mode[:2] in ("I", "F", "I;") or _is_deep(image):
+        raise EditError(f"{path} has more than 8 bits per channel: save it with 8 bits per channel")
+    if image.mode not in _EIGHT_BIT:
+        raise EditError(f"{path} is in {image.mode} colours: save it as RGB")
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether PIL is about to reduce 16 bits to 8, which only its raw modes tell."""
+    arguments = (tile[3] for tile in getattr(image, "tile", ()))
+    raw = (each if isinstance(each, str) else (each or [""])[0] for each in arguments)
+    return any(_SIXTEEN_BIT.match(str(mode)) for mode in raw)
+
+
+@contextmanager
+def of_any_size() -> Iterator[None]:
+    """Lift PIL's limit of 89 megapixels; callers look at the size before they decode anything."""
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit

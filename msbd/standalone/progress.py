@@ -1,0 +1,84 @@
+"""What the person at the terminal sees meanwhile, and how they stop it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from ..errors import Interrupted
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..plan import EditPlan, StagePlan
+    from ..report import Watch
+
+_FORMAT = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+_STDERR = 2
+
+
+class Progress:
+    """A progress bar for one edit, and Ctrl-C as a request to stop after the present step.
+
+    After the first Ctrl-C the next call from the edit raises `Interrupted`; a second one raises
+    `KeyboardInterrupt` at once. `stopped` says whether there was one.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.stopped = False
+        self._quiet = quiet
+        self._stages = 0
+        self.bar: tqdm[Any] | None = None
+
+    def watch(self, picture: Callable[[str, Tensor, StagePlan, str], None] | None = None) -> Watch:
+        """The callables to hand to the edit."""
+        from ..report import Watch
+
+        if picture is None:
+            return Watch(self.begin, self.stage, self.advance)
+        return Watch(self.begin, self.stage, self.advance, picture)
+
+    def begin(self, plan: EditPlan, total: float) -> None:
+        self._stages = len(plan.stages)
+        self.bar = tqdm(
+            total=total,
+            desc="starting",
+            bar_format=_FORMAT,
+            disable=self._quiet,
+            dynamic_ncols=True,
+        )
+
+    def stage(self, stage: StagePlan) -> None:
+        if self.bar is not None:
+            number = f"stage {stage.index + 1} of {self._stages}"
+            self.bar.set_description_str(f"{number} ({stage.name}, {stage.size}) ")
+
+    def advance(self, work: float, text: str) -> None:
+        if self.stopped:
+            raise Interrupted
+        if self.bar is not None:
+            self.bar.set_postfix_str(text.partition(": ")[2] or text, refresh=False)
+            self.bar.update(work)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Take over Ctrl-C for the time of an edit; only in the main thread."""
+        before = signal.signal(signal.SIGINT, self._interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+            if self.bar is not None:
+                self.bar.close()
+
+    def _interrupt(self, *_: Any) -> None:
+        if self.stopped:
+            raise KeyboardInterrupt
+        self.stopped = True
+        # Not through a buffered stream: the signal may have come in the middle of a write.
+        os.write(_STDERR, b"\nstopping after this step; press Ctrl-C again to stop at once\n")
