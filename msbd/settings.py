@@ -369,6 +369,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "steps": 25,
         "repaint_repeats": 2,
         "decoder_iterations": 25,
+        "decoder_rate": 5e-5,  # in few steps Adam overshoots at 1e-4
     },
     "draft": {
         "candidates": 1,

@@ -18,9 +18,8 @@ from .editing import Outputs, Request, perform, read_inputs
 from .pictures import to_pixels
 from .saving import Recipe
 
-SHORTER = {"decoder_iterations": 12, "decoder_rate": 3e-5, "decoder_patience": 0}
-"""On a CPU a step of the decoder costs as much as ten of the denoiser. In so few of them Adam
-lowers the loss steadily at this rate; at 1e-4 and above the first steps overshoot."""
+SHORTER = {"decoder_iterations": 12}
+"""On a CPU a step of the decoder costs as much as ten of the denoiser."""
 
 
 @dataclass(frozen=True)

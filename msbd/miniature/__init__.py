@@ -1,0 +1,8 @@
+"""A Stable Diffusion 1 of a hundredth of the size, trained on a drawn world of coloured shapes.
+
+Most modules here import diffusers or open_clip, and those torchvision.
+"""
+
+from ..standalone.torchvision_mend import mend_torchvision
+
+mend_torchvision()
