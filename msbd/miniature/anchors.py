@@ -45,8 +45,9 @@ def anchor_body(body: Network, first_gain: float = GAIN) -> None:
             module.weight.fill_((1 + OFFSET**2) ** 0.5)
             module.bias.copy_(-_offsets(module.num_channels))
         elif isinstance(module, ResnetBlock2D):
-            module.conv1.weight *= GAIN
-            module.conv1.bias.copy_(_offsets(module.conv1.out_channels))
+            inner: Network = module.conv1
+            inner.weight *= GAIN
+            inner.bias.copy_(_offsets(inner.out_channels))
             if module.conv_shortcut is not None:
                 _carry(module.conv_shortcut)
         elif isinstance(module, (Downsample2D, Upsample2D)):

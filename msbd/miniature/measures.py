@@ -5,21 +5,19 @@ Prompts and seeds here are used by no training.  Pictures are judged by ``oracle
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from PIL import Image
 
 from .models import FACTOR
-from .oracle import is_right, read
+from .oracle import read
+from .prompts import Prompt, draw_prompts
 from .sampling import Edit, Sampler
 from .world import (
-    BACKGROUNDS,
     BASE,
-    COLOURS,
     HELD_OUT,
-    SHAPES,
     draw_background,
 )
 
@@ -29,37 +27,6 @@ BOX = 80
 TILE, OVERLAP = 192, 32
 STRENGTHS = (0.25, 0.4)
 BASE_GUIDANCE = 6.0
-PAIRS = tuple((c, s) for c in COLOURS for s in SHAPES)
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """One thing to ask for."""
-
-    colour: str
-    shape: str
-    background: str
-
-    @property
-    def caption(self) -> str:
-        """The words of it."""
-        return f"a {self.colour} {self.shape} on {self.background}"
-
-    def judge(self, image: np.ndarray, pixels_per_unit: float) -> bool:
-        """Whether a picture shows just this."""
-        return is_right(image, self.colour, self.shape, pixels_per_unit)
-
-
-def draw_prompts(count: int, seed: int) -> list[Prompt]:
-    """Every pair equally often, in random order on random backgrounds."""
-    rng = np.random.default_rng([900, seed])
-    prompts: list[Prompt] = []
-    while len(prompts) < count:
-        for k in rng.permutation(len(PAIRS)):
-            colour, shape = PAIRS[k]
-            background = BACKGROUNDS[rng.integers(len(BACKGROUNDS))]
-            prompts.append(Prompt(colour, shape, background))
-    return prompts[:count]
 
 
 def _captions(prompts: list[Prompt]) -> list[str]:
