@@ -53,10 +53,13 @@ def sample_right(sampler: Sampler, count: int, seed: int) -> tuple[list[Prompt],
     return [prompts[k] for k in kept], images[kept]
 
 
-def measure_base(sampler: Sampler, count: int = 240) -> Figures:
-    """Pictures of the training size: exactly one whole object of the right colour and shape."""
-    prompts, sampler = draw_prompts(count, 1), replace(sampler, guidance=BASE_GUIDANCE)
-    images = sampler.decode(sampler.sample(_captions(prompts), BASE, BASE, 101))
+def measure_base(sampler: Sampler, count: int = 400) -> Figures:
+    """Pictures of the training size: exactly one whole object of the right colour and shape.
+
+    The guidance was chosen on other prompts and seeds.
+    """
+    prompts, sampler = draw_prompts(count, 11), replace(sampler, guidance=BASE_GUIDANCE)
+    images = sampler.decode(sampler.sample(_captions(prompts), BASE, BASE, 111))
     right = [p.judge(i, BASE) for p, i in zip(prompts, images, strict=True)]
     unseen = [(p.colour, p.shape) in HELD_OUT for p in prompts]
     return {

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
 from ..errors import EditError
 from .degradation import KERNELS, degrade, reduce
 from .files import WEIGHTS, halve
-from .models import build_autoencoder
+from .models import Network, build_autoencoder
 from .pictures import HELD_OUT_PHOTOS, draw_batch, load_photo
 from .rrdb import SCALE, RRDBNet
 from .training import Plan, Team, fit, generators, run_team, save
@@ -52,13 +51,13 @@ def charbonnier(output: Tensor, target: Tensor, edge_weight: float = 1.0) -> Ten
 
 
 @torch.no_grad()
-def _decode(network: AutoencoderKL, images: Tensor) -> Tensor:
+def _decode(network: Network, images: Tensor) -> Tensor:
     latents = network.encode(2 * images - 1).latent_dist.mean
     return (network.decode(latents).sample / 2 + 0.5).clamp(0, 1)
 
 
 def _loss(
-    network: RRDBNet, autoencoder: AutoencoderKL | None, team: Team, seed: int, step: int, slot: int
+    network: RRDBNet, autoencoder: Network | None, team: Team, seed: int, step: int, slot: int
 ) -> Tensor:
     rng, _ = generators(seed, step, slot)
     large = draw_batch(rng, *(SECOND_BATCH if autoencoder else FIRST_BATCH), PHOTOS)
@@ -76,7 +75,7 @@ def _train(
     out: Path,
     plan: Plan,
     before: Path | None,
-    autoencoder: AutoencoderKL | None,
+    autoencoder: Network | None,
     after: Path,
 ) -> None:
     network = RRDBNet().to(team.device)
