@@ -14,6 +14,9 @@ from PIL import Image
 
 from msbd.standalone import models
 from msbd.standalone.command import main
+from msbd.standalone.torchvision_mend import mend_torchvision
+
+mend_torchvision()  # tests import diffusers themselves
 
 QUICK = ("--set", "steps=3", "--set", "candidates=2", "--set", "repaint_repeats=0",
          "--set", "decoder_iterations=2", "--quiet")  # fmt: skip
