@@ -68,9 +68,10 @@ class Backend(Protocol):
         """Noise levels [steps + 1], strictly descending, the last one 0; float32, on the CPU."""
         ...
 
-    def denoise(self, z: Tensor, sigma: Tensor) -> Tensor:
+    def denoise(self, z: Tensor, sigma: Tensor, guidance: float = 1.0) -> Tensor:
         """Predict z0 [B,4,h,w] from z at noise level sigma [B], guided by the bound prompt.
 
+        guidance: times the bound guidance scale; 0 leaves the prompt out.
         Samples of a batch do not influence each other. Raises `Interrupted` when the user stops.
         """
         ...

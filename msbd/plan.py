@@ -28,7 +28,7 @@ class StagePlan:
     at. canvas: `size` padded at the bottom and right to what the model takes. tiles: boxes on
     the canvas, only those that touch the mask. tile_grid: how many tiles the whole canvas would
     have. strength: share of the noise schedule. steps: steps of the whole schedule; the stage
-    runs the last `run_steps` of them.
+    runs the last `run_steps` of them. guidance: in units of the bound guidance scale.
     """
 
     index: int
@@ -42,6 +42,7 @@ class StagePlan:
     steps: int
     run_steps: int
     repeats: int
+    guidance: float
     candidates: int
     calls_per_step: int
     decoder_iterations: int
@@ -257,6 +258,7 @@ def _stage(
         steps=steps,
         run_steps=max(1, round(strength * steps)) if strength > 0 else 0,
         repeats=settings.first.repaint_repeats if first else 0,
+        guidance=1.0 if first else later.later_guidance,
         candidates=settings.first.candidates if first else 1,
         calls_per_step=facts.calls_per_step,
         decoder_iterations=settings.decoder.decoder_iterations,

@@ -149,6 +149,16 @@ class LaterStages:
         step=0.05,
         paper="3.2: 0.25",
     )
+    later_guidance: float = setting(
+        1.0,
+        "Later guidance",
+        "Guidance of the later stages, in units of the first stage's; 0 ignores the prompt there. "
+        "Less keeps a large edit from being repeated in every tile.",
+        low=0.0,
+        high=2.0,
+        step=0.05,
+        paper="3.2: the prompt throughout; Figure 5 c without",
+    )
     tile_size: float = setting(
         1.5,
         "Largest pass",

@@ -100,7 +100,7 @@ def _denoised(stage: StagePlan, tile: Box, canvas: Tensor, view: View, job: Job)
     text = f"stage {stage.index + 1}: denoising"
 
     def denoise(z: Tensor, sigma: Tensor, **extra: Any) -> Tensor:
-        predicted = backend.denoise(z, sigma, **extra)
+        predicted = backend.denoise(z, sigma, guidance=stage.guidance, **extra)
         job.watch.advance(len(z) * job.plan.share(stage), text)
         return predicted
 

@@ -99,8 +99,8 @@ class PointwiseBackend:
     agree exactly with the whole; "bilinear" does not), plus `tint`, an error of tone that the
     decoder optimisation can learn away. denoise: the exact posterior mean when latents are
     Gaussian around `colour` (each in [0,1]) with standard deviation `spread`, so that samples
-    come out in that colour. upscale: bilinear, antialiased. score: mean brightness, or None if
-    `blind`.
+    come out in that colour, or in grey without guidance. upscale: bilinear, antialiased. score:
+    mean brightness, or None if `blind`.
 
     before: called with the number of samples denoised so far, before each evaluation; let it
     raise `Interrupted` or `torch.OutOfMemoryError` to see what happens then. Counters: `samples`
@@ -134,14 +134,14 @@ class PointwiseBackend:
         """The latents [1,4,1,1] of a plain area of `colour`."""
         return torch.tensor([*(2 * c - 1 for c in self.colour), 0.0])[None, :, None, None]
 
-    def denoise(self, z: Tensor, sigma: Tensor) -> Tensor:
+    def denoise(self, z: Tensor, sigma: Tensor, guidance: float = 1.0) -> Tensor:
         assert z.shape[1] == 4 and sigma.shape == (len(z),), (z.shape, sigma.shape)
         self.before(self.samples)
         self.samples += len(z)
         self.batches += 1
         self.shapes.append(tuple(z.shape))
         noise, signal = sigma[:, None, None, None] ** 2, self.spread**2
-        return (signal * z + noise * self.mean) / (signal + noise)
+        return (signal * z + noise * (guidance > 0) * self.mean) / (signal + noise)
 
     def encode(self, image: Tensor) -> Tensor:
         assert image.shape[-1] % self.facts.multiple == 0, image.shape

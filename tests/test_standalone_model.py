@@ -52,6 +52,14 @@ def test_guidance_is_classifier_free(model):
     assert not torch.allclose(given, without, atol=1e-3)
 
 
+def test_guidance_can_be_lowered_for_one_call(model):
+    z, sigma = draw(1, 4, 8, 8) * 3, torch.tensor([2.0])
+    bound = model.bind("a cat", "rain", guidance=4.0)
+    for share, prompt in ((0.0, "rain"), (0.25, "a cat")):
+        alone = model.bind(prompt, guidance=1).denoise(z, sigma)
+        assert torch.allclose(bound.denoise(z, sigma, guidance=share), alone, atol=1e-5)
+
+
 def test_guidance_one_costs_one_evaluation(model, monkeypatch):
     seen = []
     forward = model.checkpoint.unet.forward

@@ -73,15 +73,16 @@ class StandaloneModel:
         """
         if sampler not in SAMPLERS:
             raise EditError(f"unknown sampler {sampler!r}; known are {', '.join(SAMPLERS)}")
-        texts = [prompt] if guidance == 1 else [negative, prompt]
-        contexts = [prompts.encode(self.checkpoint.text_encoder, text) for text in texts]
+        contexts = [
+            prompts.encode(self.checkpoint.text_encoder, text) for text in (negative, prompt)
+        ]
         return BoundModel(self, prompt, torch.cat(contexts), guidance, sampler, spacing)
 
 
 class BoundModel:
     """A `Backend`: a model bound to a prompt.
 
-    contexts: [1,77,C], the prompt's, or [2,77,C], the negative prompt's and the prompt's.
+    contexts: [2,77,C], the negative prompt's and the prompt's.
     """
 
     def __init__(
@@ -115,10 +116,15 @@ class BoundModel:
         return self._checkpoint.schedule.levels(steps, self._spacing)
 
     @torch.no_grad()
-    def denoise(self, z: Tensor, sigma: Tensor) -> Tensor:
-        """Classifier-free guidance (Ho & Salimans 2022), both halves in one pass."""
-        kinds = len(self._contexts)
-        contexts = self._contexts.repeat_interleave(len(z), 0)
+    def denoise(self, z: Tensor, sigma: Tensor, guidance: float = 1.0) -> Tensor:
+        """Classifier-free guidance (Ho & Salimans 2022), both halves in one pass.
+
+        At a scale of 0 or 1 only the half that counts is evaluated.
+        """
+        scale = self._guidance * guidance
+        needed = {0.0: self._contexts[:1], 1.0: self._contexts[1:]}.get(scale, self._contexts)
+        kinds = len(needed)
+        contexts = needed.repeat_interleave(len(z), 0)
 
         def network(x: Tensor, timestep: Tensor) -> Tensor:
             unet = self._checkpoint.unet
@@ -132,7 +138,7 @@ class BoundModel:
         if kinds == 1:
             return predicted
         without, given = predicted.chunk(2)
-        return without + self._guidance * (given - without)
+        return without + scale * (given - without)
 
     def encode(self, image: Tensor) -> Tensor:
         return self._checkpoint.autoencoder.encode(image)
