@@ -99,21 +99,8 @@ class Box:
             and other.right <= self.right
         )
 
-    def touches(self, other: Box) -> bool:
-        """Whether the two boxes share at least one pixel."""
-        return (
-            self.top < other.bottom
-            and other.top < self.bottom
-            and self.left < other.right
-            and other.left < self.right
-        )
-
     def shifted(self, rows: int, columns: int) -> Box:
         return Box(self.top + rows, self.left + columns, self.bottom + rows, self.right + columns)
-
-    def relative_to(self, outer: Box) -> Box:
-        """This box in the coordinates of `outer`."""
-        return self.shifted(-outer.top, -outer.left)
 
     def divided(self, factor: int) -> Box:
         """This box on a grid `factor` times coarser; its sides must lie on that grid."""

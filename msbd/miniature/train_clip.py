@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .clip_model import UNKNOWN, build_clip, export_clip, to_input
-from .clip_pictures import Pictures, draw_views, load_painted, paint_pictures, say, truth
-from .training import Plan, Team, fit, generators, run_team, save
+from .clip_model import UNKNOWN, build_clip, to_input
+from .clip_pictures import Pictures, draw_views, load_painted, say, truth
+from .training import Plan, Team, fit, generators, save
 from .vocabulary import encode_rows, known_tokens
 
 if TYPE_CHECKING:
@@ -134,20 +133,3 @@ def train_second(team: Team, out: Path) -> None:
         (load_painted(out), PAINTED_SHARE),
     ]
     _train(team, out, SECOND, sources, out / "clip_first.pt", out / "clip.pt")
-
-
-def main() -> None:
-    """Train, export: ``python -m msbd.miniature.train_clip --out DIR``; DIR holds diffusion.pt."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder of checkpoints; holds diffusion.pt"
-    )
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
-    for work in (train_first, paint_pictures, train_second):
-        run_team(work, options.device, options.out)
-    export_clip(torch.load(options.out / "clip.pt"))
-
-
-if __name__ == "__main__":
-    main()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from .files import WEIGHTS, halve
 from .models import Network, build_autoencoder
 from .pictures import HELD_OUT_PHOTOS, draw_batch, load_photo
 from .rrdb import SCALE, RRDBNet
-from .training import Plan, Team, fit, generators, run_team, save
+from .training import Plan, Team, fit, generators, save
 from .world import BASE, draw_scene, draw_window
 
 FILE = WEIGHTS / "miniature_x4.pth"
@@ -169,21 +167,3 @@ def measure_upscaler(path: Path = FILE, count: int = 12) -> dict[str, float]:
         began = time.perf_counter()
         network(small)
     return figures | {"seconds": time.perf_counter() - began}
-
-
-def main() -> None:
-    """Train both runs and export: ``python -m msbd.miniature.train_upscaler --out DIR``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder of checkpoints; holds autoencoder.pt"
-    )
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
-    run_team(train_first, options.device, options.out)
-    run_team(train_second, options.device, options.out)
-    export_upscaler(torch.load(options.out / "upscaler.pt"))
-    print(json.dumps(measure_upscaler(), indent=1))
-
-
-if __name__ == "__main__":
-    main()
