@@ -68,10 +68,20 @@ class Backend(Protocol):
         """Noise levels [steps + 1], strictly descending, the last one 0; float32, on the CPU."""
         ...
 
-    def denoise(self, z: Tensor, sigma: Tensor, guidance: float = 1.0) -> Tensor:
+    def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Any:
+        """What the network must be told of a tile besides its latents; None for most models.
+
+        Inpainting checkpoints want to see the surroundings. image: [1,3,H,W] in [0,1]; painted:
+        [1,1,H,W], 1 = repaint; source: the image's latents. Handed on to `denoise` untouched.
+        """
+        ...
+
+    def denoise(
+        self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Any = None
+    ) -> Tensor:
         """Predict z0 [B,4,h,w] from z at noise level sigma [B], guided by the bound prompt.
 
-        guidance: times the bound guidance scale; 0 leaves the prompt out.
+        guidance: times the bound guidance scale; 0 leaves the prompt out. condition: the tile's.
         Samples of a batch do not influence each other. Raises `Interrupted` when the user stops.
         """
         ...

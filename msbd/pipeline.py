@@ -36,24 +36,24 @@ def edit(
     plan: EditPlan,
     settings: EditSettings,
     backend: Backend,
-    seed: int,
+    noise: Noise,
     watch: Watch = Watch(),
 ) -> Edit:
     """Repaint the masked part of a picture after the prompt that is bound into `backend`.
 
     image: float32 [1,3,H,W] in [0,1]. mask: [H,W] in [0,1], 1 = repaint. plan: from `plan_edit`
-    for this mask, these settings and this backend. seed: names all noise.
+    for this mask, these settings and this backend. noise: all randomness.
 
     Guarantees: the same arguments give the same picture; where the feathered mask is 0 the result
     is the input bit by bit; no global random generator is touched. If the user interrupts, or
-    memory runs out, the last finished stage is pasted at full resolution and the report says so.
-    Raises `Interrupted`, or `EditError` for lack of memory, when no stage was finished.
+    memory runs out or the backend fails, the last finished stage is pasted at full resolution and
+    the report says so. Raises `Interrupted`, or `EditError`, when no stage was finished.
     """
     clock = Stopwatch(backend.device)
-    report = Report(plan, settings, seed)
+    report = Report(plan, settings, noise.seed)
     crop = cut(image, plan.crop)
     crop_mask = cut(torch.from_numpy(mask), plan.crop)[None, None]
-    job = Job(crop, crop_mask, plan, settings, backend, Noise(seed), watch, report)
+    job = Job(crop, crop_mask, plan, settings, backend, noise, watch, report)
     watch.begin(plan, plan.work)
 
     patch: Tensor | None = None
@@ -90,7 +90,7 @@ def _judge(result: Tensor, before: Tensor, alpha: Tensor, report: Report) -> Non
 
 @contextmanager
 def _keeping_the_best(report: Report, has_result: Callable[[], bool]) -> Iterator[None]:
-    """Turn an interruption, or lack of memory, into an early end if there is something to keep."""
+    """Turn an interruption or a failure into an early end if there is something to keep."""
     try:
         yield
         return
@@ -98,6 +98,10 @@ def _keeping_the_best(report: Report, has_result: Callable[[], bool]) -> Iterato
         if not has_result():
             raise Interrupted("interrupted before the first stage was finished") from None
         reason = "interrupted"
+    except EditError as error:
+        if not has_result():
+            raise
+        reason = str(error)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise

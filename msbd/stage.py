@@ -93,20 +93,23 @@ def _denoised(stage: StagePlan, tile: Box, canvas: Tensor, view: View, job: Job)
     """Latents of one tile, [candidates,4,h,w], blended with the canvas outside the mask."""
     backend = job.backend
     factor = backend.facts.latent_factor
-    source = backend.encode(cut(canvas, tile).to(backend.device))
+    picture = cut(canvas, tile).to(backend.device)
+    painted = cut(view.canvas_painted, tile).to(backend.device)
+    source = backend.encode(picture)
     if not stage.run_steps:
         return source
     noise = _tile_noise(stage, tile.divided(factor), source, job)
+    condition = backend.condition(picture, painted, source)
     text = f"stage {stage.index + 1}: denoising"
 
     def denoise(z: Tensor, sigma: Tensor, **extra: Any) -> Tensor:
-        predicted = backend.denoise(z, sigma, guidance=stage.guidance, **extra)
+        predicted = backend.denoise(z, sigma, stage.guidance, condition, **extra)
         job.watch.advance(len(z) * job.plan.share(stage), text)
         return predicted
 
     sigmas = last_steps(backend.sigmas(stage.steps), stage.run_steps)
     mean = torch.zeros_like(source) if stage.from_noise else source
-    mask = latent_mask(cut(view.canvas_painted, tile), factor).to(source)
+    mask = latent_mask(painted, factor).to(source)
     z = mean + float(sigmas[0]) * noise("start")
     return blended_diffusion(
         denoise, backend.sampler, z, sigmas, source, mask, noise, stage.repeats

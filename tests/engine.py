@@ -41,4 +41,4 @@ def run(
     backend = backend or PointwiseBackend()
     settings = EditSettings().with_values({**QUICK, **values})
     plan = plan_edit(Size(*image.shape[-2:]), mask, settings, backend.facts)
-    return edit(image, mask, plan, settings, backend, seed, watch)
+    return edit(image, mask, plan, settings, backend, Noise(seed), watch)

@@ -105,7 +105,7 @@ class PointwiseBackend:
     before: called with the number of samples denoised so far, before each evaluation; let it
     raise `Interrupted` or `torch.OutOfMemoryError` to see what happens then. Counters: `samples`
     (single samples denoised), `batches` (calls of denoise), `shapes` (of their inputs),
-    `encoded` and `decoded` (shapes), `upscaled` (sizes asked for).
+    `encoded`, `decoded` and `conditions` (shapes), `upscaled` (sizes asked for).
     """
 
     facts: ModelFacts = field(default_factory=small_facts)
@@ -121,6 +121,7 @@ class PointwiseBackend:
     batches: int = 0
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     encoded: list[tuple[int, ...]] = field(default_factory=list)
+    conditions: list[tuple[int, ...]] = field(default_factory=list)
     decoded: list[tuple[int, ...]] = field(default_factory=list)
     upscaled: list[Size] = field(default_factory=list)
 
@@ -134,7 +135,15 @@ class PointwiseBackend:
         """The latents [1,4,1,1] of a plain area of `colour`."""
         return torch.tensor([*(2 * c - 1 for c in self.colour), 0.0])[None, :, None, None]
 
-    def denoise(self, z: Tensor, sigma: Tensor, guidance: float = 1.0) -> Tensor:
+    def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Any:
+        assert image.shape[-2:] == painted.shape[-2:] and painted.shape[1] == 1
+        self.conditions.append(tuple(image.shape))
+        return len(self.conditions)
+
+    def denoise(
+        self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Any = None
+    ) -> Tensor:
+        assert condition in (None, len(self.conditions)), "not this tile's condition"
         assert z.shape[1] == 4 and sigma.shape == (len(z),), (z.shape, sigma.shape)
         self.before(self.samples)
         self.samples += len(z)

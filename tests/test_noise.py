@@ -42,3 +42,14 @@ def test_global_generators_are_untouched():
     before = torch.get_rng_state()
     Noise(5)((3, 3), "x")
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_variation_leads_from_one_seed_to_another():
+    shape = (4, 64, 64)
+    plain, other = Noise(1)(shape, "a"), Noise(2)(shape, "a")
+    assert torch.equal(Noise(1, variation=2, strength=0.0)(shape, "a"), plain)
+    assert torch.equal(Noise(1, variation=2, strength=1.0)(shape, "a"), other)
+    near, half = (Noise(1, variation=2, strength=s).at("a")(shape) for s in (0.1, 0.5))
+    assert abs(float(half.std()) - 1) < 0.02 and abs(float(half.mean())) < 0.03
+    assert (near - plain).norm() < (half - plain).norm() < (other - plain).norm()
+    assert torch.allclose((half - plain).norm(), (half - other).norm(), rtol=0.02)

@@ -223,3 +223,22 @@ def test_a_soft_mask_blends(image):
     full = run(image, mask * 2, feather=0, decoder_iterations=0)
     halfway = (full.image + image) / 2
     assert torch.allclose(edit.image, halfway, atol=1e-5)
+
+
+def test_each_tile_is_denoised_under_its_own_condition(image, mask):
+    backend = PointwiseBackend()
+    done = run(image, mask, backend)
+    tiles = [tile for stage in done.report.plan.stages for tile in stage.tiles]
+    assert [shape[2:] for shape in backend.conditions] == [
+        (tile.size.height, tile.size.width) for tile in tiles
+    ]
+
+
+def test_a_backend_that_fails_later_on_does_not_cost_what_is_finished(image, mask):
+    class Failing(PointwiseBackend):
+        def upscale(self, image, size):
+            raise EditError("the upscaler broke: choose another")
+
+    done = run(image, mask, Failing())
+    assert done.report.interrupted and len(done.report.stages) == 1
+    assert any("the upscaler broke: choose another" in note for note in done.report.notes)

@@ -73,9 +73,9 @@ def test_overlapping_tiles_share_their_noise():
     starts = []
 
     class Spy(PointwiseBackend):
-        def denoise(self, z, sigma, guidance=1.0):
+        def denoise(self, z, sigma, guidance=1.0, condition=None):
             starts.append(z.clone())
-            return super().denoise(z, sigma, guidance)
+            return super().denoise(z, sigma, guidance, condition)
 
     image = torch.full((1, 3, 64, 80), 0.5)
     mask = np.ones((64, 80), np.float32)
@@ -104,9 +104,9 @@ def test_repaint_never_leaves_the_schedule():
     levels = []
 
     class Spy(PointwiseBackend):
-        def denoise(self, z, sigma, guidance=1.0):
+        def denoise(self, z, sigma, guidance=1.0, condition=None):
             levels.append(float(sigma[0]))
-            return super().denoise(z, sigma, guidance)
+            return super().denoise(z, sigma, guidance, condition)
 
     backend = Spy()
     size = Size(32, 32)
@@ -121,10 +121,10 @@ def test_the_background_is_at_the_samples_own_noise_level():
     measured = []
 
     class Spy(PointwiseBackend):
-        def denoise(self, z, sigma, guidance=1.0):
+        def denoise(self, z, sigma, guidance=1.0, condition=None):
             outside = z[..., 12:] - self.mean
             measured.append((float(sigma[0]), float(outside.std())))
-            return super().denoise(z, sigma, guidance)
+            return super().denoise(z, sigma, guidance, condition)
 
     size = Size(128, 128)
     image = torch.tensor([0.9, 0.1, 0.1]).reshape(1, 3, 1, 1).expand(1, 3, 128, 128).contiguous()

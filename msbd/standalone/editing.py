@@ -118,6 +118,7 @@ def perform(request: Request, say: Say) -> tuple[Edit, bool]:
     Returns the edit and whether the user cut it short. Raises `EditError`, or `Interrupted` if no
     stage was finished; then nothing is written.
     """
+    from ..noise import Noise
     from ..pipeline import edit
     from ..plan import plan_edit
     from ..sheet import SheetRecorder
@@ -133,7 +134,7 @@ def perform(request: Request, say: Say) -> tuple[Edit, bool]:
     watch = progress.watch(recorder.picture if recorder else None)
     image = request.picture.tensor()
     with progress.running():
-        done = edit(image, request.mask, plan, settings, backend, chosen.seed, watch)
+        done = edit(image, request.mask, plan, settings, backend, Noise(chosen.seed), watch)
     _write(request, done, recorder)
     _tell(request, done, say)
     return done, progress.stopped and done.report.interrupted

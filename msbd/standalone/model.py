@@ -115,8 +115,13 @@ class BoundModel:
     def sigmas(self, steps: int) -> Tensor:
         return self._checkpoint.schedule.levels(steps, self._spacing)
 
+    def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> None:
+        """Text-to-image checkpoints need none."""
+
     @torch.no_grad()
-    def denoise(self, z: Tensor, sigma: Tensor, guidance: float = 1.0) -> Tensor:
+    def denoise(
+        self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: None = None
+    ) -> Tensor:
         """Classifier-free guidance (Ho & Salimans 2022), both halves in one pass.
 
         At a scale of 0 or 1 only the half that counts is evaluated.
