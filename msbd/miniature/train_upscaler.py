@@ -110,7 +110,8 @@ def train_second(team: Team, out: Path) -> None:
 def export_upscaler(state: dict[str, Tensor], path: Path = FILE) -> None:
     """Write a state dict in half precision under Real-ESRGAN's top-level key ``params_ema``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"params_ema": halve(state)}, path)
+    # In the older layout, since the WebUI's check of archives refuses newer PyTorch's entries.
+    torch.save({"params_ema": halve(state)}, path, _use_new_zipfile_serialization=False)
 
 
 def load_upscaler(path: Path = FILE) -> RRDBNet:
