@@ -88,19 +88,28 @@ def _draw_overview(
     draw = ImageDraw.Draw(sheet)
     outline(draw, view.place(plan.crop), CROP, 3)
     outline(draw, view.place(plan.mask), MASK, 2, dash=9)
-    y = size.height + int(1.7 * _GAP)
+    _draw_legend(draw, plan, size.height + int(1.7 * _GAP), sheet.width)
+
+
+def _draw_legend(draw: ImageDraw.ImageDraw, plan: EditPlan, y: int, width: int) -> None:
+    """One line; what crop and mask are is left out where it would not fit."""
+    sample = 32
+    crop, mask = f"crop {plan.crop.size}", f"mask {plan.mask.size}"
+    calls = f"{plan.model_calls} model calls"
+    long = (f"{crop}: what the model sees", f"{mask}: what is repainted")
+    for marked in (long, (crop, mask)):
+        texts = (f"picture {plan.image}", *marked, calls)
+        taken = 2 * sample + sum(draw.textlength(text, font=font(_TEXT)) for text in texts)
+        space = (width - 2 * _GAP - taken) / (len(texts) - 1)
+        if space >= _GAP:
+            break
     x: float = _GAP
-    for colour, text in (
-        (None, f"picture {plan.image}"),
-        (CROP, f"crop {plan.crop.size}: what the model sees"),
-        (MASK, f"mask {plan.mask.size}: what is repainted"),
-        (None, f"{plan.model_calls} model calls"),
-    ):
+    for text, colour in zip(texts, (None, CROP, MASK, None), strict=True):
         if colour:
             outline(draw, (x, y + 2, x + 22, y + _TEXT), colour, 3, dash=5 if colour == MASK else 0)
-            x += 32
+            x += sample
         draw.text((x, y), text, INK if colour else FAINT, font=font(_TEXT))
-        x += draw.textlength(text, font=font(_TEXT)) + 36
+        x += draw.textlength(text, font=font(_TEXT)) + min(space, 2 * _GAP)
 
 
 def _draw_stage(
@@ -137,7 +146,8 @@ def stage_facts(stage: StagePlan) -> tuple[str, str]:
     if stage.candidates > 1:
         tiles += f", {stage.candidates} candidates"
     repeats = f" x {stage.repeats + 1}" if stage.repeats else ""
-    return tiles, f"{stage.run_steps}{repeats} steps, strength {stage.strength:g}"
+    steps = f"{stage.run_steps}{repeats} step{'s' * (stage.run_steps * (stage.repeats + 1) > 1)}"
+    return tiles, f"{steps}, strength {stage.strength:g}"
 
 
 def _on_picture(tile: Box, stage: StagePlan) -> Box:

@@ -161,7 +161,7 @@ class LaterStages:
     )
     tile_size: float = setting(
         1.5,
-        "Largest pass",
+        "Tile size",
         "Largest side denoised in one pass, in units of the training resolution; larger stages "
         "are split into tiles of this side.",
         low=1.0,

@@ -1,0 +1,168 @@
+"""Routes of our own beside the host's API: what a request may say, and what it would do."""
+
+from __future__ import annotations
+
+import base64
+import io
+from secrets import compare_digest
+from typing import Any
+
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from modules import call_queue, sd_samplers, shared
+from PIL import Image
+from pydantic import BaseModel
+
+from ..errors import EditError
+from .controls import upscaler_names
+from .dry_run import DryRun, dry_run
+from .fields import chosen, schema
+from .inputs import prepared
+from .options import defaults
+
+SCHEMA, PLAN = "/msbd/v1/schema", "/msbd/v1/plan"
+
+
+_HOST_DEFAULTS: dict[str, Any] = {
+    "init_images": [],
+    "mask_blur_x": 4,
+    "mask_blur_y": 4,
+    "mask_round": True,
+    "inpainting_mask_invert": 0,
+    "steps": 50,
+    "sampler_index": "Euler",
+    "batch_size": 1,
+    "n_iter": 1,
+    "script_args": [],
+    "picture": False,
+}
+"""What the host takes for a field that is missing or null."""
+
+
+class PlanRequest(BaseModel):
+    """The part of a request to /sdapi/v1/img2img that a plan depends on.
+
+    Names and defaults are the host's, and whatever else such a request holds is ignored, so that
+    the same one can be sent here first. picture: whether to draw the plan.
+    """
+
+    init_images: list[str] | None = None
+    mask: str | None = None
+    mask_blur: int | None = None
+    mask_blur_x: int | None = None
+    mask_blur_y: int | None = None
+    mask_round: bool | None = None
+    inpainting_mask_invert: int | None = None
+    steps: int | None = None
+    sampler_name: str | None = None
+    sampler_index: str | None = None
+    scheduler: str | None = None
+    batch_size: int | None = None
+    n_iter: int | None = None
+    script_args: list[Any] | None = None
+    picture: bool | None = None
+
+    def filled(self) -> dict[str, Any]:
+        """The fields that are given, and the host's defaults for others."""
+        return _HOST_DEFAULTS | {k: v for k, v in vars(self).items() if v is not None}
+
+
+def mount(blocks: Any, app: FastAPI) -> None:
+    """Add the routes to the host's application, if it serves an API at all; for `on_app_started`.
+
+    They ask for the same credentials as the host's own, and replace those of an earlier call.
+    """
+    options = shared.cmd_opts
+    if not (options.api or options.nowebui):
+        return
+    guards = [Depends(_guard(options.api_auth))] if options.api_auth else []
+    routes = app.router.routes
+    routes[:] = [one for one in routes if getattr(one, "path", None) not in (SCHEMA, PLAN)]
+    app.add_api_route(SCHEMA, answer_schema, methods=["GET"], dependencies=guards)
+    app.add_api_route(PLAN, answer_plan, methods=["POST"], dependencies=guards)
+
+
+def answer_schema() -> dict[str, Any]:
+    """JSON schema of the named fields in `script_args`, with their present defaults."""
+    return schema(defaults(), upscaler_names())
+
+
+def answer_plan(request: PlanRequest) -> dict[str, Any]:
+    """What an img2img request with this script would do, and what it would take."""
+    given = request.filled()
+    try:
+        done = _planned(given)
+    except EditError as error:
+        raise HTTPException(status_code=422, detail=str(error)) from error
+    answer = done.to_dict()
+    return answer | {"picture": _encoded(done.picture)} if given["picture"] else answer
+
+
+def _planned(request: dict[str, Any]) -> DryRun:
+    choice = chosen(request["script_args"], defaults())
+    pictures = [_decoded(one, "init_images") for one in request["init_images"]]
+    mask = _decoded(request["mask"], "mask") if request.get("mask") else None
+    inputs = prepared(
+        pictures,
+        mask,
+        invert=bool(request["inpainting_mask_invert"]),
+        round_mask=request["mask_round"],
+    )
+    blur = max(request["mask_blur_x"], request["mask_blur_y"])
+    size = request["batch_size"]
+    return dry_run(
+        inputs,
+        choice,
+        steps=request["steps"],
+        mask_blur=request.get("mask_blur", blur),
+        sampler_name=_sampler(request),
+        count=(len(pictures) if 1 < len(pictures) < size else size) * request["n_iter"],
+        turn=lambda: call_queue.queue_lock,
+    )
+
+
+def _sampler(request: dict[str, Any]) -> str:
+    """The sampler's name; since 1.9 the host takes a schedule's name off its end."""
+    name = request.get("sampler_name") or request["sampler_index"]
+    separate = getattr(sd_samplers, "get_sampler_and_scheduler", None)
+    if separate is not None:
+        name, _ = separate(name, request.get("scheduler"))
+    if name not in sd_samplers.all_samplers_map:
+        raise EditError(f"sampler_name: the WebUI has no sampler {name!r}")
+    return str(name)
+
+
+def _decoded(text: str, field: str) -> Image.Image:
+    """A picture of a request, by the host's own rules (it may be told to fetch addresses)."""
+    from modules.api.api import decode_base64_to_image
+
+    try:
+        return decode_base64_to_image(text)
+    except HTTPException as error:
+        raise EditError(f"{field}: {error.detail}") from error
+
+
+def _encoded(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _guard(api_auth: str) -> Any:
+    """A dependency that lets pass whom the host's `--api-auth user:password,...` names."""
+    known = [entry.partition(":")[::2] for entry in api_auth.split(",")]
+
+    def check(credentials: HTTPBasicCredentials = Depends(HTTPBasic())) -> None:
+        given = credentials.username.encode(), credentials.password.encode()
+        passes = [
+            compare_digest(given[0], user.encode()) & compare_digest(given[1], password.encode())
+            for user, password in known
+        ]
+        if not any(passes):
+            raise HTTPException(
+                status_code=401,
+                detail="Incorrect username or password",
+                headers={"WWW-Authenticate": "Basic"},
+            )
+
+    return check

@@ -1,0 +1,177 @@
+"""The engine's backend round the host's loaded checkpoint."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from modules import devices, lowvram, processing, prompt_parser, sd_samplers_common, shared
+from torch import Tensor, nn
+
+from ..backend import ModelFacts, Sampler
+from ..errors import EditError, Interrupted
+from ..geometry import Size
+from ..standalone.clip import ClipJudge
+from .sampling import HostSampler
+from .upscale import Enlarge
+
+
+class HostBackend:
+    """One picture's prompts, bound to the checkpoint, sampler and autoencoder of the host.
+
+    Everything runs through the host's own denoiser, so emphasis, prompt editing, extra networks,
+    hypernetworks, live previews and interruption work as in any generation. The checkpoint is
+    only read.
+    """
+
+    def __init__(
+        self,
+        p: Any,
+        index: int,
+        facts: ModelFacts,
+        sampler: HostSampler,
+        enlarge: Enlarge,
+        judge: ClipJudge,
+        judged_by: str,
+        decoder_device: torch.device,
+    ) -> None:
+        """index: of the picture in the batch. judged_by: the prompt's words for the judge."""
+        self.facts = facts
+        self.device = torch.device(shared.device)
+        self.sampler: Sampler = sampler
+        self._sampling = sampler
+        self._p = p
+        self._prompt = p.c.batch[index]
+        self._negative = p.uc[index]
+        self._enlarge = enlarge
+        self._judge = judge
+        self._judged_by = judged_by
+        self._decoder_device = decoder_device
+        self._schedule = torch.zeros(1)
+
+    def sigmas(self, steps: int) -> Tensor:
+        self._schedule = self._sampling.sigmas(steps)
+        denoiser = self._sampling.host.model_wrap_cfg
+        denoiser.steps = steps
+        denoiser.total_steps = self._sampling.host.config.total_steps(steps)
+        return self._schedule
+
+    def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Tensor:
+        """The host's image conditioning, [1,...]; meaningful for inpainting checkpoints."""
+        cuda = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(cuda):
+            torch.manual_seed(0)  # the host draws from the autoencoder's posterior
+            return self._p.img2img_image_conditioning(image * 2 - 1, source, painted)
+
+    @torch.no_grad()
+    def denoise(
+        self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Any = None
+    ) -> Tensor:
+        denoiser, count = self._sampling.host.model_wrap_cfg, len(z)
+        denoiser.step = self._step(float(sigma.max()))
+        denoiser.init_latent = z
+        self._sampling.host.sampler_extra_args = arguments = {
+            "cond": prompt_parser.MulticondLearnedConditioning((count,), [self._prompt] * count),
+            "uncond": [self._negative] * count,
+            "image_cond": condition.expand(count, *condition.shape[1:]),
+            "cond_scale": self._p.cfg_scale * guidance,
+            "s_min_uncond": self._sampling.host.s_min_uncond,
+        }
+        try:
+            return denoiser(z, sigma, **arguments).float()
+        except sd_samplers_common.InterruptedException:
+            raise Interrupted("interrupted while denoising") from None
+        except devices.NansException as error:
+            raise EditError(str(error)) from error
+
+    def _step(self, sigma: float) -> int:
+        """The host's count of network calls at a noise level; prompt editing goes by it."""
+        done = int((self._schedule[1:-1] >= sigma * (1 - 1e-4)).sum())
+        return done * int(self._sampling.host.config.total_steps(1))
+
+    @torch.no_grad()
+    def encode(self, image: Tensor) -> Tensor:
+        model = shared.sd_model
+        model.first_stage_model.to(devices.dtype_vae)
+        posterior = model.encode_first_stage(image.to(self.device, devices.dtype_vae) * 2 - 1)
+        z = model.scale_factor * getattr(posterior, "mode", lambda: posterior)()
+        return self._checked(z.to(self.device), "vae").float()
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        try:
+            decoded = processing.decode_latent_batch(shared.sd_model, z, check_for_nans=True)
+        except devices.NansException as error:
+            raise EditError(str(error)) from error
+        return (torch.stack(list(decoded)).to(self.device).float() / 2 + 0.5).clamp(0, 1)
+
+    def decoder(self) -> HostDecoder:
+        """A float32 copy of the decoder, on the device that the settings panel names."""
+        if shared.cmd_opts.lowvram or shared.cmd_opts.medvram:
+            lowvram.send_everything_to_cpu()
+        return HostDecoder(shared.sd_model, self._decoder_device)
+
+    def upscale(self, image: Tensor, size: Size) -> Tensor:
+        return self._enlarge(image, size)
+
+    def score(self, images: Tensor) -> Tensor | None:
+        return self._judge.score(images, self._judged_by)
+
+    def _checked(self, tensor: Tensor, where: str) -> Tensor:
+        """`tensor`; or `EditError` with the host's advice if it is not a number."""
+        try:
+            devices.test_for_nans(tensor, where)
+        except devices.NansException as error:
+            raise EditError(str(error)) from error
+        return tensor
+
+
+class HostDecoder(nn.Module):
+    """A trainable float32 copy of the loaded autoencoder's decoder.
+
+    Maps latents [B,4,h,w] to images [B,3,8h,8w], nominally in [0,1], unclamped, on the latents'
+    device. Other extensions that replace the decoder's `forward`, such as Tiled VAE, do not
+    reach the copy: it has the class's own, through which gradients flow.
+    """
+
+    def __init__(self, model: Any, device: torch.device) -> None:
+        super().__init__()
+        network = model.first_stage_model
+        self.scale_factor = float(model.scale_factor)
+        self.entrance = copy.deepcopy(network.post_quant_conv)
+        self.decoder = copy.deepcopy(network.decoder)
+        for module in self.modules():
+            for name in ("forward", "original_forward"):
+                module.__dict__.pop(name, None)
+        self.place = device
+        self.to(device, torch.float32).eval().requires_grad_(True)
+
+    def forward(self, z: Tensor) -> Tensor:
+        with _single_precision():
+            moved = z.to(self.place, torch.float32) / self.scale_factor
+            return (self.decoder(self.entrance(moved)) / 2 + 0.5).to(z.device)
+
+
+@contextmanager
+def _single_precision() -> Iterator[None]:
+    """Neither autocast, nor the casts that the host does itself on cards without it.
+
+    For those it exchanges the `forward` of PyTorch's layers while it generates; what is copied
+    and trained must have the layers' own.
+    """
+    exchanged = [
+        (kind, kind.forward)
+        for kind in getattr(devices, "patch_module_list", ())
+        if hasattr(kind, "org_forward")
+    ]
+    for kind, _ in exchanged:
+        kind.forward = kind.org_forward
+    try:
+        with devices.without_autocast():
+            yield
+    finally:
+        for kind, forward in exchanged:
+            kind.forward = forward

@@ -1,0 +1,130 @@
+"""What stands in the way of a good edit, in sentences that say what happens and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from modules import sd_models, shared
+
+from ..errors import EditError
+from ..settings import EditSettings
+from .facts import model_facts, trained_resolution
+from .inputs import Inputs
+from .options import option
+from .sampling import replaced_sampler
+
+_NEARLY_ALL = 0.95
+_MULTISTEP = ("2M", "3M", "LMS")
+_HOST_STRENGTH = 0.75
+"""The host's own denoising strength unless the user sets another."""
+
+
+def conflicts(
+    sampler_name: str,
+    inputs: Inputs | None,
+    settings: EditSettings | None = None,
+    p: Any = None,
+) -> list[str]:
+    """The notes that apply.
+
+    inputs, settings: None if they are not known yet. p: the host's request, if there is one.
+    Never loads a checkpoint, so none of them may be about it if none is loaded.
+    """
+    notes = [*_about_the_model(sampler_name, inputs), *_about_the_sampler(sampler_name, settings)]
+    if inputs is not None and (inputs.mask > 0).mean() > _NEARLY_ALL:
+        notes.append(
+            "The mask covers nearly the whole picture, so there is little for the edit to match: "
+            "mask less, or use plain img2img."
+        )
+    return [*notes, *_about_the_options(), *(_about_the_request(p) if p is not None else ())]
+
+
+def _about_the_model(sampler_name: str, inputs: Inputs | None) -> Iterator[str]:
+    model = sd_models.model_data.sd_model
+    if model is None:
+        return
+    try:
+        model_facts(sampler_name)
+    except EditError as error:
+        yield f"{error}."
+        return
+    side = option("resolution") or trained_resolution(model)
+    if inputs is not None and inputs.size.shortest < side:
+        yield (
+            f"The picture is smaller than the {side} pixels the checkpoint was trained at: it is "
+            "enlarged for the first stage, and the later ones have little or nothing to do."
+        )
+    autoencoder = model.first_stage_model
+    if any(_is_replaced(autoencoder, name) for name in ("encoder", "decoder")):
+        yield (
+            "Tiled VAE is on. It is not needed, since large stages are decoded in tiles anyway, "
+            "and has no part in decoder optimisation: turn it off."
+        )
+
+
+def _is_replaced(autoencoder: Any, name: str) -> bool:
+    """Whether an extension put its own `forward` on the encoder or decoder."""
+    part = vars(getattr(autoencoder, name, None) or object)
+    return "original_forward" in part or "forward" in part
+
+
+def _about_the_sampler(sampler_name: str, settings: EditSettings | None) -> Iterator[str]:
+    used, note = replaced_sampler(sampler_name)
+    if note:
+        yield f"{note}."
+    repeats = settings is not None and settings.first.repaint_repeats > 0
+    if repeats and any(kind in used for kind in _MULTISTEP):
+        yield (
+            f"With RePaint every step stands alone, so {used} cannot build on earlier ones: "
+            "Euler a, the paper's choice, does as well."
+        )
+
+
+def _about_the_options() -> Iterator[str]:
+    if getattr(shared.opts, "img2img_color_correction", False):
+        yield (
+            "The WebUI's color correction is not applied: decoder optimisation matches the "
+            "tones, and outside the mask nothing changes."
+        )
+    if getattr(shared.opts, "face_restoration", False):
+        yield (
+            "Face restoration works on the finished picture and may change it outside the mask: "
+            "turn it off to keep everything else exactly."
+        )
+
+
+def _about_the_request(p: Any) -> Iterator[str]:
+    if getattr(p, "tiling", False):
+        yield (
+            "Tiling makes the network join opposite edges of every pass, which are not the "
+            "picture's: turn it off."
+        )
+    if getattr(p, "refiner_checkpoint", None) not in (None, "", "None"):
+        yield "The refiner is not used: the stages themselves add the detail."
+    strength = getattr(p, "denoising_strength", None)
+    if strength not in (None, _HOST_STRENGTH):
+        yield (
+            "Denoising strength is not used: the first stage starts from noise, and Detail "
+            "strength says how far the last one may stray."
+        )
+    if _uses_controlnet(p):
+        yield (
+            "ControlNet guides every pass with the whole picture, though it shows only a part of "
+            "it: turn its units off."
+        )
+
+
+def _uses_controlnet(p: Any) -> bool:
+    for script in getattr(p.scripts, "alwayson_scripts", None) or ():
+        if str(script.title()).lower() == "controlnet":
+            units = p.script_args[script.args_from : script.args_to]
+            return any(_enabled(unit) for unit in units)
+    return False
+
+
+def _enabled(unit: Any) -> bool:
+    """ControlNet takes its units as objects, and from the API as dictionaries."""
+    if isinstance(unit, dict):
+        return bool(unit.get("enabled", True))
+    return bool(getattr(unit, "enabled", False))

@@ -1,0 +1,122 @@
+"""The dry run: what an edit would do, drawn and in words, before it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from modules import shared
+from PIL import Image
+
+from ..drawing import draw_plan, stage_facts, stage_title
+from ..plan import EditPlan, plan_edit
+from ..settings import EditSettings
+from . import measure
+from .conflicts import conflicts
+from .estimate import GIB, Estimate, estimate, limited
+from .facts import model_facts
+from .fields import Choice
+from .inputs import Inputs
+from .upscale import load_upscaler
+
+_LONGEST = 1600
+"""Side of the drawing in pixels: as much as a gallery shows."""
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What `count` edits of the same kind would be.
+
+    settings: as the edit would use them, after the memory limit. notes: what the user should
+    know, in plain words.
+    """
+
+    source: Image.Image
+    settings: EditSettings
+    plan: EditPlan
+    count: int
+    estimate: Estimate
+    notes: list[str]
+
+    @cached_property
+    def picture(self) -> Image.Image:
+        """The plan drawn over the picture."""
+        drawn = draw_plan(self.source, self.plan)
+        drawn.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
+        return drawn
+
+    def text(self) -> str:
+        """A few lines for people."""
+        plan, many = self.plan, f" for each of {self.count} pictures" if self.count > 1 else ""
+        lines = [f"Picture {plan.image}, mask {plan.mask.size}, crop {plan.crop.size}"]
+        lines += [f"{stage_title(s)}, {', '.join(stage_facts(s))}" for s in plan.stages]
+        lines.append(f"{plan.model_calls} model calls and {plan.decoder_steps} decoder steps{many}")
+        lines.append(self._cost())
+        return "\n".join([*lines, *self.notes])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan and the rest as plain JSON values, without the drawing."""
+        cost = self.estimate
+        return self.plan.to_dict() | {
+            "settings": self.settings.flat(),
+            "count": self.count,
+            "estimate": {
+                "seconds": cost.seconds,
+                "memory_bytes": cost.memory_bytes,
+                "memory_bytes_by_work": cost.parts,
+            },
+            "notes": self.notes,
+            "text": self.text(),
+        }
+
+    def _cost(self) -> str:
+        cost = self.estimate
+        most = max(cost.parts, key=lambda work: cost.parts[work])
+        memory = f"{cost.memory_bytes / GIB:.1f} GiB of memory (most for {most})"
+        return f"About {in_words(cost.seconds)}, {memory}"
+
+
+def dry_run(
+    inputs: Inputs,
+    choice: Choice,
+    *,
+    steps: int,
+    mask_blur: int,
+    sampler_name: str,
+    count: int,
+    turn: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> DryRun:
+    """Plan an edit of `inputs` as `run` would, and estimate what it takes.
+
+    steps, mask_blur, sampler_name: the host's own settings. count: pictures in all. turn: the
+    host's generation lock, taken only if a network must be run for the estimate, which is the
+    case once for each checkpoint; for callers that do not hold it. Raises `EditError`.
+    """
+    wanted = choice.settings.with_values({"steps": steps, "feather": mask_blur})
+    facts = model_facts(sampler_name, _upscale_factor(wanted.later.upscaler))
+    if not measure.is_known(facts.resolution, wanted.later.upscaler):
+        with turn():
+            measure.learn(facts.resolution, wanted.later.upscaler)
+    settings, plan, lowered = limited(
+        wanted, lambda some: plan_edit(inputs.size, inputs.mask, some, facts)
+    )
+    notes = [*inputs.notes, *conflicts(sampler_name, inputs, settings), *lowered]
+    cost = estimate(plan, settings, count)
+    return DryRun(inputs.pictures[0], settings, plan, count, cost, notes)
+
+
+def in_words(seconds: float) -> str:
+    """A rough duration: seconds below two minutes, minutes below two hours."""
+    for unit, length in (("s", 1), ("min", 60)):
+        if seconds < 120 * length:
+            return f"{max(1, round(seconds / length))} {unit}"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _upscale_factor(name: str) -> float:
+    """Of the host's upscaler, which is not tried here; `EditError` if there is none."""
+    host = next((u for u in shared.sd_upscalers if u.name.lower() == name.lower()), None)
+    return load_upscaler(name).factor if host is None else float(host.scale)

@@ -1,0 +1,173 @@
+"""How much memory a network's work takes: measured on small inputs, scaled to any size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+Point = tuple[int, int]
+"""A measurement: cells (or pixels), and bytes."""
+FLOAT = 4
+"""Bytes of a single-precision number."""
+OVERHEAD = 1.1
+"""What allocators and libraries take for an activation, in units of its own size."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Bytes by the number n of latent cells: constant + linear n + quadratic n^2.
+
+    Convolutions are linear. Attention is quadratic where the scores of all pairs are kept at
+    once, and linear in the memory-efficient implementations.
+    """
+
+    linear: float
+    quadratic: float = 0.0
+    constant: float = 0.0
+
+    def at(self, cells: int) -> int:
+        return round(self.constant + self.linear * cells + self.quadratic * cells**2)
+
+    @classmethod
+    def through(cls, small: Point, large: Point) -> Growth:
+        """Through two measurements, without a constant; for activations."""
+        (n, first), (m, second) = small, large
+        quadratic = max(0.0, (second / m - first / n) / (m - n))
+        return cls(second / m - quadratic * m, quadratic)
+
+    @classmethod
+    def along(cls, small: Point, large: Point) -> Growth:
+        """On the straight line through two measurements; where weights are measured as well."""
+        (n, first), (m, second) = small, large
+        slope = (second - first) / (m - n)
+        return cls(slope, 0.0, max(0.0, first - slope * n))
+
+
+@dataclass(frozen=True)
+class Training:
+    """What training a decoder takes.
+
+    weights: bytes of its parameters. saved: what one forward pass keeps for the gradient.
+    largest: its largest single tensor.
+    """
+
+    weights: int
+    saved: Growth
+    largest: Growth
+
+    def at(self, cells: int, pixels: int, segments: int) -> int:
+        """Bytes of training with Adam on `segments` tiles, each of so many cells and pixels.
+
+        Parameters, their gradients and Adam's two moments; what the pass keeps and, on the way
+        back, two gradients of the largest layer; every segment's background, mask and first
+        decoding, with the copies that training makes of the former two; and the loss of one.
+        """
+        pictures = (2 * (3 + 1) + 3) * segments + 5 * 3
+        activations = self.saved.at(cells) + 2 * self.largest.at(cells)
+        return 4 * self.weights + round(OVERHEAD * activations) + pictures * FLOAT * pixels
+
+
+def weight_bytes(*modules: nn.Module) -> int:
+    """Bytes of all parameters and buffers of the modules, each counted once."""
+    tensors: dict[int, Tensor] = {}
+    for module in modules:
+        tensors |= {id(t): t for t in (*module.parameters(), *module.buffers())}
+    return sum(t.numel() * t.element_size() for t in tensors.values())
+
+
+def training(
+    decoder: nn.Module, cells: tuple[int, int], latent: Callable[[int], Tensor]
+) -> Training:
+    """Measure a trainable decoder by passes over two small latents.
+
+    cells: sides of the square latents, ascending. latent: side -> input. The decoder keeps its
+    weights and gets no gradients.
+    """
+    saved, largest = [], []
+    for side in cells:
+        kept, watch = _Kept(decoder), LiveBytes()
+        with torch.inference_mode(False), torch.enable_grad(), kept.hooks(), watch:
+            decoder(latent(side))
+        saved.append((side**2, kept.bytes))
+        largest.append((side**2, watch.largest))
+    return Training(weight_bytes(decoder), Growth.through(*saved), Growth.through(*largest))
+
+
+def inference(
+    run: Callable[[int], Any],
+    sides: tuple[int, int],
+    surroundings: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    fit: Callable[[Point, Point], Growth] = Growth.through,
+) -> Growth:
+    """Measure `run(side)` without gradients at two sizes, ascending."""
+    points = []
+    for side in sides:
+        with torch.no_grad(), surroundings(), LiveBytes() as live:
+            run(side)
+        points.append((side**2, live.peak))
+    return fit(*points)
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the tensors made while it is active and not yet freed.
+
+    peak: the most there were at one time. largest: the largest single tensor. What an operation
+    uses inside itself is not seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = self.largest = 0
+        self._live: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._total = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        given = {t.untyped_storage()._cdata for t in _tensors((args, kwargs))}
+        result = func(*args, **(kwargs or {}))
+        for tensor in _tensors(result):
+            storage = tensor.untyped_storage()
+            if storage._cdata not in given and storage._cdata not in self._live:
+                self._live[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+                self._total += storage.nbytes()
+                self.largest = max(self.largest, storage.nbytes())
+        if self._total > self.peak:
+            # Only now does it matter which of them are still there.
+            self._live = {key: one for key, one in self._live.items() if not one[0].expired()}
+            self._total = sum(size for _, size in self._live.values())
+            self.peak = max(self.peak, self._total)
+        return result
+
+
+class _Kept:
+    """The bytes autograd keeps of a pass through a module, its parameters left out."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._own = {p.untyped_storage().data_ptr() for p in module.parameters()}
+        self._storages: dict[int, int] = {}
+
+    def hooks(self) -> AbstractContextManager[Any]:
+        return torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
+
+    @property
+    def bytes(self) -> int:
+        return sum(self._storages.values())
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._own:
+            self._storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor)]

@@ -1,0 +1,88 @@
+"""What a picture's infotext says of an edit, and how pasting it sets the controls again.
+
+Pure: the WebUI writes and parses the text; only the values' spelling is decided here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote, unquote
+
+from .. import __version__
+from ..errors import EditError
+from ..settings import PRESETS, SETTINGS
+from .fields import CONTROLS, FIELDS, Choice, chosen
+
+VERSION = "MSBD version"
+_PRESET = "MSBD preset"
+_SIZE = re.compile(r"\d+x\d+$")
+_ODD = re.compile(r'[%"\x00-\x1f\x7f]|^\s|\s$')
+
+
+def key(name: str) -> str:
+    """The infotext's key for a field."""
+    if name == "preset":
+        return _PRESET
+    return f"MSBD {SETTINGS[name].label.lower()}"
+
+
+def parameters(choice: Choice) -> dict[str, str]:
+    """What the infotext says: version, preset, and every field that differs from the preset.
+
+    Tile size and overlap are compared with their defaults, not with the settings panel: the
+    infotext is read where the panel may say something else.
+    """
+    base = chosen((), {"preset": choice.preset}).values()
+    changed = {k: v for k, v in choice.values().items() if k != "preset" and v != base[k]}
+    spelled = {key(name): _spelled(value) for name, value in changed.items()}
+    return {VERSION: __version__, _PRESET: choice.preset} | spelled
+
+
+def parsed(params: Mapping[str, Any]) -> Choice | None:
+    """The choice a parsed infotext stands for; None if it is none of ours.
+
+    A value that this version does not allow is left at the preset's.
+    """
+    if VERSION not in params:
+        return None
+    preset = params.get(_PRESET)
+    start = {"preset": preset if preset in PRESETS else "paper"}
+    found: dict[str, Any] = {}
+    for name in FIELDS[1:]:
+        text = params.get(key(name))
+        if text is None:
+            continue
+        try:
+            found[name] = SETTINGS[name].converted(unquote(str(text)))
+        except EditError:
+            continue
+    return chosen((start | found,), {})
+
+
+def paste_fields(controls: Mapping[str, Any]) -> list[tuple[Any, Callable[[Any], Any]]]:
+    """`Script.infotext_fields`: each control, and what to set it to given a parsed infotext.
+
+    controls: by field name. All of them are set if the infotext is ours, else none.
+    """
+
+    def reader(name: str) -> Callable[[Mapping[str, Any]], Any]:
+        def read(params: Mapping[str, Any]) -> Any:
+            choice = parsed(params)
+            return None if choice is None else choice.values()[name]
+
+        return read
+
+    return [(controls[name], reader(name)) for name in CONTROLS]
+
+
+def _spelled(value: Any) -> str:
+    """A value as text that the WebUI neither reads as a size nor strips of quotes or spaces.
+
+    Commas and colons need no care: the WebUI quotes such values and unquotes them again.
+    """
+    text = _ODD.sub(lambda odd: quote(odd.group(), safe=""), str(value))
+    if not text:
+        return '""'
+    return text.replace("x", "%78") if _SIZE.match(text) else text

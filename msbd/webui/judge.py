@@ -1,0 +1,51 @@
+"""CLIP as the settings panel names it, kept between edits."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from modules import prompt_parser, shared
+
+from ..standalone.clip import ClipJudge
+from .options import option
+
+
+def judge() -> ClipJudge:
+    """The judge of the settings panel; loaded at its first use and then kept on the CPU.
+
+    It works on the GPU if that is what the panel says and the GPU is one of CUDA's.
+    """
+    source = option("clip_weights") or option("clip_model") or None
+    device = torch.device(shared.device)
+    if option("clip_device") == "CPU" or device.type != "cuda":
+        device = torch.device("cpu")
+    kept = _judge(source, device)
+    if kept.reason is not None and source:
+        # It failed before; perhaps the file has come since.
+        _judge.cache_clear()
+        kept = _judge(source, device)
+    return kept
+
+
+@functools.lru_cache(maxsize=1)
+def _judge(source: str | None, device: torch.device) -> ClipJudge:
+    return ClipJudge(source, device)
+
+
+def plain_text(prompt: str, steps: int) -> str:
+    """The words of a prompt as it stands at the end, without the host's notation.
+
+    prompt: extra networks already taken out. Emphasis loses its brackets, prompt editing
+    `[from:to:when]` shows its end, and parts joined by AND are joined by commas.
+    """
+    _, parts, _ = prompt_parser.get_multicond_prompt_list([prompt])
+    ends = [
+        schedule[-1][1]
+        for schedule in prompt_parser.get_learned_conditioning_prompt_schedules(parts, steps)
+    ]
+    texts = (
+        "".join(text for text, _ in prompt_parser.parse_prompt_attention(end) if text != "BREAK")
+        for end in ends
+    )
+    return ", ".join(" ".join(text.split()) for text in texts)

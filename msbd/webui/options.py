@@ -1,0 +1,120 @@
+"""The extension's section of the WebUI's settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+from modules import shared
+
+from ..settings import PRESETS, SETTINGS
+from ..standalone.clip import OPENAI
+from . import infotext
+from .fields import PANEL, TITLE
+
+SECTION = ("msbd", TITLE)
+NO, SHOW, SAVE = "no", "show", "show and save"
+"""What can be done with the pictures made on the way."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: the host knows it as `msbd_<name>`."""
+
+    default: Any
+    label: str
+    help: str
+    component: Any = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    infotext: str | None = None
+
+
+def register() -> None:
+    """Add the section to the WebUI's settings; for `on_ui_settings`."""
+    for name, one in known().items():
+        info = shared.OptionInfo(
+            one.default,
+            one.label,
+            one.component,
+            one.arguments or None,
+            section=SECTION,
+            infotext=one.infotext,
+        )
+        shared.opts.add_option(f"msbd_{name}", info.info(one.help))
+
+
+def option(name: str) -> Any:
+    """An option's value as the user set it, or its default."""
+    return getattr(shared.opts, f"msbd_{name}", known()[name].default)
+
+
+def defaults() -> dict[str, Any]:
+    """What requests and controls take for preset, tile_size and tile_overlap unless given."""
+    chosen = option("preset")
+    values = {name: option(name) for name in PANEL}
+    return {"preset": chosen if chosen in PRESETS else next(iter(PRESETS))} | values
+
+
+def known() -> dict[str, Option]:
+    """All options by name, in the order of the settings panel."""
+    return {
+        "preset": Option(
+            next(iter(PRESETS)),
+            "Default preset",
+            "what the controls show at first, and what API requests without a preset get; "
+            "the controls follow after Reload UI",
+            gr.Dropdown,
+            {"choices": list(PRESETS)},
+        ),
+        **{name: _mirrored(name) for name in PANEL},
+        "clip_model": Option(
+            OPENAI,
+            "CLIP model that chooses among the candidates",
+            "open_clip's names of architecture and weights; downloaded at its first use. If it "
+            "cannot be had, the first candidate goes on",
+        ),
+        "clip_weights": Option(
+            "",
+            "CLIP weights file",
+            "path of a file in OpenAI's layout; used instead of the model above unless empty",
+        ),
+        "clip_device": _device("CLIP runs on", "it is on the GPU only while it chooses"),
+        "decoder_device": _device(
+            "Decoder optimisation runs on",
+            "on the CPU it needs no video memory, and much more time",
+        ),
+        "candidates": _extra("Candidates", "all first-stage pictures, with their scores"),
+        "stages": _extra("Stage pictures", "the result of every stage"),
+        "sheet": _extra("Contact sheet", "all steps of all stages on one picture"),
+        "memory_limit": Option(
+            0.0,
+            "Memory limit, GiB",
+            "0 = none. An edit that is estimated to need more gets smaller tiles",
+            gr.Slider,
+            {"minimum": 0.0, "maximum": 96.0, "step": 0.5},
+        ),
+        "resolution": Option(
+            0,
+            "Training resolution of the checkpoint",
+            "0 = found out from the checkpoint. Set it for models that were trained at another "
+            "size than their kind",
+            gr.Slider,
+            {"minimum": 0, "maximum": 2048, "step": 64},
+        ),
+    }
+
+
+def _mirrored(name: str) -> Option:
+    setting = SETTINGS[name]
+    bounds = {"minimum": setting.low, "maximum": setting.high, "step": setting.step}
+    help = setting.help.rstrip(".") + (f"; paper {setting.paper}" if setting.paper else "")
+    return Option(setting.default, setting.label, help, gr.Slider, bounds, infotext.key(name))
+
+
+def _device(label: str, help: str) -> Option:
+    return Option("GPU", label, help, gr.Radio, {"choices": ["GPU", "CPU"]})
+
+
+def _extra(label: str, help: str) -> Option:
+    return Option(NO, f"{label} in the result", help, gr.Radio, {"choices": [NO, SHOW, SAVE]})

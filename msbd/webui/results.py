@@ -1,0 +1,155 @@
+"""What the user gets besides the picture: candidates, stages, sheet, and the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from modules import images, shared
+from PIL import Image
+from torch import Tensor
+
+from ..plan import StagePlan
+from ..report import Report
+from ..sheet import SheetRecorder
+from .options import option
+
+SHOWN = ("show", "show and save")
+_KINDS = {"candidate": "candidates", "result": "stages"}
+"""Name of an intermediate picture -> the option that asks for it."""
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A further picture of an edit. kind: candidates, stages or sheet."""
+
+    kind: str
+    caption: str
+    picture: Image.Image
+
+
+@dataclass
+class Gathering:
+    """Collects one edit's further pictures, as the settings panel asks for them."""
+
+    wanted: Mapping[str, str] = field(
+        default_factory=lambda: {kind: option(kind) for kind in ("candidates", "stages", "sheet")}
+    )
+    extras: list[Extra] = field(default_factory=list)
+    sheet: SheetRecorder = field(default_factory=SheetRecorder)
+
+    @property
+    def looks(self) -> bool:
+        """Whether anything is wanted at all."""
+        return any(self._wants(kind) for kind in self.wanted)
+
+    def picture(self, name: str, image: Tensor, stage: StagePlan, caption: str) -> None:
+        """A `Watch.picture`."""
+        if self._wants("sheet"):
+            self.sheet.picture(name, image, stage, caption)
+        kind = _KINDS.get(name)
+        if kind and self._wants(kind):
+            self.extras.append(Extra(kind, caption, picture_of(image)))
+
+    def finish(self, title: str, before: Image.Image, after: Image.Image) -> None:
+        """The edit is done: draw the sheet."""
+        if self._wants("sheet"):
+            self.extras.append(Extra("sheet", "sheet", self.sheet.render(title, before, after)))
+
+    def _wants(self, kind: str) -> bool:
+        return self.wanted[kind] in SHOWN
+
+    def saves(self, extra: Extra) -> bool:
+        return self.wanted[extra.kind] == SHOWN[-1]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One picture of a job. index: its place among all of the job's pictures."""
+
+    index: int
+    report: dict[str, Any]
+    gathering: Gathering
+
+
+def picture_of(image: Tensor) -> Image.Image:
+    """[1,3,H,W] in [0,1] -> 8-bit RGB."""
+    pixels = (image[0].detach().float().clamp(0, 1) * 255).round().byte()
+    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+
+
+def completed(processed: Any, p: Any, outcomes: list[Outcome]) -> None:
+    """Put further pictures, report and notes into the host's result, and save what shall be."""
+    first = processed.index_of_first_image
+    saving = p.save_samples()
+    unnamed = len(processed.images) - len(processed.infotexts)  # the host's pictures of masks
+    processed.infotexts += processed.infotexts[-1:] * unnamed
+    for outcome in outcomes:
+        place = min(first + outcome.index, len(processed.infotexts) - 1)
+        text = processed.infotexts[place]
+        for number, extra in enumerate(outcome.gathering.extras):
+            info = f"{text}, MSBD picture: {extra.caption.replace(',', ' ')}"
+            extra.picture.info["parameters"] = info
+            processed.images.append(extra.picture)
+            processed.infotexts.append(info)
+            if saving and outcome.gathering.saves(extra):
+                _save(extra, number, p, outcome, info)
+    processed.comments += "".join(f"{line}\n" for o in outcomes for line in _lines(o, outcomes))
+    reports = [outcome.report for outcome in outcomes]
+    plain = processed.js
+    processed.js = lambda: json.dumps({**json.loads(plain()), "msbd": reports})
+
+
+def _save(extra: Extra, number: int, p: Any, outcome: Outcome, info: str) -> None:
+    images.save_image(
+        extra.picture,
+        p.outpath_samples,
+        "",
+        p.all_seeds[outcome.index],
+        p.all_prompts[outcome.index],
+        shared.opts.samples_format,
+        info=info,
+        p=p,
+        suffix=f"-msbd-{extra.kind}-{number}",
+    )
+
+
+def _lines(outcome: Outcome, outcomes: list[Outcome]) -> list[str]:
+    """The report in a few words."""
+    report = outcome.report
+    if not report["stages"]:
+        return [f"{_which(outcome, outcomes)}{note}" for note in report["notes"]]
+    facts = [
+        f"{len(report['stages'])} of {len(report['plan']['stages'])} stages",
+        f"{report['model_calls']} model calls",
+        f"{report['seconds']:.1f} s",
+        f"peak memory {report['peak_memory_bytes'] / 2**30:.1f} GiB",
+        f"largest difference outside the mask {report['outside_max_difference']}",
+    ]
+    if report["seam"] is not None:
+        facts.append(f"seam {report['seam']:.2f} (1 = none)")
+    if report["scores"]:
+        scores = ", ".join(f"{score:.3f}" for score in report["scores"])
+        facts.append(f"candidate {report['chosen'] + 1} chosen by CLIP of {scores}")
+    return [f"{_which(outcome, outcomes)}{'; '.join(facts)}", *report["notes"]]
+
+
+def _which(outcome: Outcome, outcomes: list[Outcome]) -> str:
+    name = "Multi-Stage Blended Diffusion"
+    return f"{name}, picture {outcome.index + 1}: " if len(outcomes) > 1 else f"{name}: "
+
+
+def described(report: Report, p: Any, notes: list[str]) -> dict[str, Any]:
+    """A report as plain JSON values, with the host's own settings in place of the engine's."""
+    facts = report.to_dict()
+    for name in ("sampler", "guidance"):
+        facts["settings"].pop(name)
+    facts["host"] = {
+        "sampler": p.sampler_name,
+        "scheduler": getattr(p, "scheduler", None),
+        "cfg_scale": p.cfg_scale,
+    }
+    facts["notes"] = [*notes, *report.notes]
+    return facts

@@ -1,0 +1,236 @@
+"""One press of Generate: the host's `process_images`, with our stages in place of its sampling."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import k_diffusion.sampling
+import numpy as np
+import torch
+from fastapi import HTTPException
+from modules import devices, images, lowvram, processing, sd_samplers, shared
+from PIL import Image
+from torch import Tensor
+
+from ..errors import EditError, Interrupted
+from ..noise import Noise
+from ..pipeline import edit
+from ..plan import EditPlan, plan_edit
+from ..report import Report
+from ..settings import EditSettings
+from . import infotext
+from .backend import HostBackend
+from .conflicts import conflicts
+from .estimate import limited, remember_pace
+from .facts import model_facts
+from .fields import CONTROLS, Choice, chosen
+from .inputs import prepared
+from .judge import judge, plain_text
+from .options import defaults, option
+from .progress import Progress
+from .results import Gathering, Outcome, completed, described, picture_of
+from .sampling import HostSampler, replaced_sampler
+from .upscale import load_upscaler
+
+
+def run(p: Any, title: str, args: Sequence[Any]) -> Any:
+    """Edit `p`'s pictures; the host's `Processed`.
+
+    args: the script's arguments, see `fields.chosen`. Raises `EditError` for what a user can
+    mend, which the API answers with 422.
+    """
+    try:
+        choice = chosen(given_arguments(p, args), defaults())
+        p.extra_generation_params["Script"] = title
+        job = Job(p, choice)
+        with job.engaged():
+            processed = processing.process_images(p)
+    except EditError as error:
+        if getattr(p, "is_api", False):
+            raise HTTPException(status_code=422, detail=str(error)) from error
+        raise
+    completed(processed, p, job.outcomes)
+    return processed
+
+
+def engage(p: Any, choice: Choice) -> None:
+    """Let the next `process_images(p)` be an edit; for a `p` that is thrown away afterwards."""
+    Job(p, choice).take_over()
+
+
+def given_arguments(p: Any, args: Sequence[Any]) -> Sequence[Any]:
+    """The arguments that belong to us.
+
+    The API puts a request's list in place of the script's whole share of the arguments: if it
+    is shorter, what follows are other scripts' values. The missing length tells how many.
+    """
+    scripts = getattr(p.scripts, "scripts", [])
+    expected = max((script.args_to for script in scripts), default=0)
+    if not getattr(p, "is_api", False) or not expected:
+        return args
+    surplus = len(p.script_args) - expected
+    if surplus > 0:
+        raise EditError(
+            f"script_args has {surplus} values too many; they are {', '.join(CONTROLS)}, or one "
+            "dictionary of named fields"
+        )
+    return args[: len(CONTROLS) + surplus]
+
+
+class Job:
+    """Everything that one `process_images(p)` does our way: its `p.init` and its `p.sample`.
+
+    All decisions are made inside, since the host's override settings are in force only there.
+    """
+
+    def __init__(self, p: Any, choice: Choice) -> None:
+        self.p = p
+        self.choice = choice
+        self.outcomes: list[Outcome] = []
+
+    @contextmanager
+    def engaged(self) -> Iterator[None]:
+        """`p` works our way meanwhile, and is as it was afterwards."""
+        p = self.p
+        size = p.width, p.height
+        lent = k_diffusion.sampling.torch
+        self.take_over()
+        try:
+            yield
+        finally:
+            del p.init, p.sample
+            p.width, p.height = size
+            k_diffusion.sampling.torch = lent
+
+    def take_over(self) -> None:
+        self.p.init = self.init
+        self.p.sample = self.sample
+
+    def init(self, all_prompts: Any, all_seeds: Any, all_subseeds: Any) -> None:
+        """In place of the host's, which would encode the whole picture at the sliders' size."""
+        p = self.p
+        inputs = prepared(
+            p.init_images,
+            p.image_mask,
+            invert=bool(p.inpainting_mask_invert),
+            round_mask=getattr(p, "mask_round", True),
+        )
+        if 1 < len(inputs.pictures) < p.batch_size:
+            p.batch_size = len(inputs.pictures)
+        p.sampler = sd_samplers.create_sampler(replaced_sampler(p.sampler_name)[0], p.sd_model)
+        p.image_cfg_scale = p.image_cfg_scale if p.sd_model.cond_stage_key == "edit" else None
+        p.refiner_checkpoint_info = None
+        p.width, p.height = inputs.size.width, inputs.size.height
+        self.inputs = inputs
+        self.upscale = load_upscaler(self.choice.settings.later.upscaler)
+        self.settings, self.plan, notes = self._planned()
+        found = conflicts(p.sampler_name, inputs, self.settings, p)
+        self.notes = [*inputs.notes, *found, *notes]
+        p.extra_generation_params.update(infotext.parameters(self.choice))
+        if p.mask_blur:
+            p.extra_generation_params["Mask blur"] = p.mask_blur
+        if p.inpainting_mask_invert:
+            p.extra_generation_params["Mask mode"] = "Inpaint not masked"
+        p.mask_for_overlay = Image.fromarray((inputs.mask * 255).round().astype(np.uint8))
+        if shared.opts.save_init_img:
+            self._save_init_image()
+
+    def _planned(self) -> tuple[EditSettings, EditPlan, list[str]]:
+        """The settings with the host's own filled in, and the plan for them."""
+        p = self.p
+        blur = max(p.mask_blur_x, p.mask_blur_y)
+        settings = self.choice.settings.with_values({"steps": p.steps, "feather": blur})
+        self.facts = model_facts(p.sampler_name, self.upscale.factor)
+        return limited(
+            settings, lambda s: plan_edit(self.inputs.size, self.inputs.mask, s, self.facts)
+        )
+
+    def _save_init_image(self) -> None:
+        picture = self.p.init_images[0]
+        self.p.init_img_hash = hashlib.md5(picture.tobytes()).hexdigest()
+        images.save_image(
+            picture,
+            path=shared.opts.outdir_init_images,
+            basename=None,
+            forced_filename=self.p.init_img_hash,
+            save_to_dirs=False,
+            existing_info=picture.info,
+        )
+
+    def sample(self, **_: Any) -> Any:
+        """In place of the host's: one edit for each picture of the batch, already decoded."""
+        p = self.p
+        sampler = HostSampler(p)
+        p.sampler = sampler.host
+        progress = Progress(len(p.seeds), self.plan)
+        finished = processing.DecodedSamples()
+        with progress.shown():
+            for place in range(len(p.seeds)):
+                if place and _stop_requested():
+                    break
+                shared.state.skipped = False
+                progress.begin(place)
+                finished.append(self._edited(place, sampler, progress))
+                progress.finish()
+        return finished
+
+    def _edited(self, place: int, sampler: HostSampler, progress: Progress) -> Tensor:
+        """Picture `place` of the batch after its edit, as `exact_bytes`."""
+        p, inputs = self.p, self.inputs
+        source = inputs.pictures[place % len(inputs.pictures)]
+        image = inputs.tensor(place % len(inputs.pictures))
+        gathering = Gathering()
+        noise = Noise(p.seeds[place], (), p.subseeds[place], p.subseed_strength)
+        clip = judge()
+        backend = self._backend(place, sampler, clip)
+        watch = progress.watch(gathering.picture if gathering.looks else None)
+        notes = list(self.notes)
+        try:
+            done = edit(image, inputs.mask, self.plan, self.settings, backend, noise, watch)
+            image, report = done.image, done.report
+            if not report.interrupted:
+                remember_pace(self.plan, report.seconds)
+        except Interrupted as interruption:
+            report = Report(self.plan, self.settings, noise.seed, interrupted=True)
+            notes.append(f"{interruption}: the picture is unchanged")
+        finally:
+            devices.torch_gc()
+        if clip.reason and self.settings.first.candidates > 1:
+            notes.append(clip.reason)
+        gathering.finish(p.prompts[place], source, picture_of(image))
+        index = p.iteration * p.batch_size + place
+        self.outcomes.append(Outcome(index, described(report, p, notes), gathering))
+        return exact_bytes(image)
+
+    def _backend(self, place: int, sampler: HostSampler, clip: Any) -> HostBackend:
+        p = self.p
+        if lowvram.is_enabled(shared.sd_model):
+            lowvram.send_everything_to_cpu()
+        return HostBackend(
+            p,
+            place,
+            self.facts,
+            sampler,
+            self.upscale,
+            clip,
+            plain_text(p.prompts[place], p.steps),
+            torch.device("cpu" if option("decoder_device") == "CPU" else shared.device),
+        )
+
+
+def _stop_requested() -> bool:
+    """Whether no further picture shall be begun; WebUI 1.7 knows no stop after the current one."""
+    return shared.state.interrupted or getattr(shared.state, "stopping_generation", False)
+
+
+def exact_bytes(image: Tensor) -> Tensor:
+    """[1,3,H,W] in [0,1] -> [3,H,W] for the host, whose bytes will be exactly the picture's.
+
+    The host maps [-1,1] to [0,255] and cuts the fraction off; so every value is put into the
+    middle of its byte.
+    """
+    levels = (image[0].clamp(0, 1) * 255).round()
+    return (levels + 0.5) / 255 * 2 - 1

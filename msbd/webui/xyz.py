@@ -1,0 +1,123 @@
+"""Axes for the host's X/Y/Z plot, one for every field.
+
+The plot is itself a script of the dropdown, so ours does not run with it. An axis leaves its
+value on the cell's `p`; `engage_cell`, called by an unseen always-on script, makes an edit of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from fastapi import HTTPException
+from modules import scripts
+
+from ..errors import EditError
+from ..settings import PRESETS, SETTINGS
+from .controls import upscaler_names
+from .fields import CONTROLS, FIELDS, PRESET_LABEL, TITLE, chosen
+from .options import defaults
+
+
+def add_axes() -> None:
+    """Offer our axes in the X/Y/Z plot, once; for `on_before_ui`."""
+    for module in _plot_modules():
+        present = {axis.label for axis in module.axis_options}
+        axes = [_axis(module, name) for name in FIELDS]
+        module.axis_options.extend(axis for axis in axes if axis.label not in present)
+
+
+def engage_cell(p: Any) -> None:
+    """Make an edit of a cell that one of our axes has left a value on; others are not touched.
+
+    What the axes do not say is as the script's own controls have it, unless one of the axes is
+    the preset: then it is the preset's.
+    """
+    values = getattr(p, "msbd_values", None)
+    if values is None:
+        return
+    # The plot's cells share this dictionary; one cell's values must not show in another's text.
+    texts = p.extra_generation_params.items()
+    p.extra_generation_params = {k: v for k, v in texts if not k.startswith("MSBD ")}
+    try:
+        base = {} if "preset" in values else _controls_of(p)
+        choice = chosen((base | values,), defaults())
+    except EditError as error:
+        p.init = _refusing(error)
+        return
+    from .run import engage
+
+    engage(p, choice)
+
+
+def _plot_modules() -> Iterator[Any]:
+    """The X/Y/Z plot's module as the host has loaded it last."""
+    for data in scripts.scripts_data:
+        if Path(data.path).name == "xyz_grid.py" and hasattr(data.module, "axis_options"):
+            yield data.module
+
+
+def _axis(module: Any, name: str) -> Any:
+    label = PRESET_LABEL if name == "preset" else SETTINGS[name].label
+    kind: type = str if name == "preset" else SETTINGS[name].type
+    return module.AxisOptionImg2Img(
+        f"[MSBD] {label}",
+        kind if kind in (int, float) else str,
+        _store(name),
+        confirm=_confirm(name),
+        choices=_choices(name),
+    )
+
+
+def _store(name: str) -> Callable[..., None]:
+    def store(p: Any, value: Any, values: Any) -> None:
+        # A dictionary of the cell's own: the plot copies p, but not what hangs on it.
+        p.msbd_values = {**getattr(p, "msbd_values", {}), name: value}
+
+    return store
+
+
+def _confirm(name: str) -> Callable[..., None]:
+    def confirm(p: Any, values: Any) -> None:
+        try:
+            for value in values:
+                chosen(({name: value},), defaults())
+        except EditError as error:
+            if getattr(p, "is_api", False):
+                raise HTTPException(status_code=422, detail=str(error)) from error
+            raise
+
+    return confirm
+
+
+def _choices(name: str) -> Callable[[], list[str]] | None:
+    if name == "preset":
+        return lambda: list(PRESETS)
+    if name == "upscaler":
+        return upscaler_names
+    setting = SETTINGS[name]
+    if setting.type is bool:
+        return lambda: ["True", "False"]
+    return (lambda: list(setting.choices or ())) if setting.choices else None
+
+
+def _controls_of(p: Any) -> dict[str, Any]:
+    """What the script's own controls say; nothing if the request did not bring them all."""
+    runner = p.scripts
+    complete = max(script.args_to for script in runner.scripts)
+    for script in runner.selectable_scripts:
+        if script.title() == TITLE and len(p.script_args) == complete:
+            return dict(
+                zip(CONTROLS, p.script_args[script.args_from : script.args_to], strict=False)
+            )
+    return {}
+
+
+def _refusing(error: EditError) -> Callable[..., None]:
+    """The host passes over what goes wrong in its hooks; so the edit says it later."""
+
+    def init(*_: Any) -> None:
+        raise error
+
+    return init

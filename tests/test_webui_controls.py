@@ -1,0 +1,76 @@
+"""Which controls there are, and that everything they state comes from the settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from msbd.settings import PRESETS, SETTINGS
+from msbd.webui.fields import CONTROLS, HOST_OWNED, PANEL, chosen
+from msbd.webui.specification import MOST_NOTCHES, Control, specification
+
+PAPER = {"preset": "paper", "tile_size": 1.5, "tile_overlap": 0.25}
+UPSCALERS = ["R-ESRGAN 4x+", "4x: Ultra, sharp", "Lanczos"]
+
+
+def controls(**defaults: object) -> dict[str, Control]:
+    return {one.name: one for one in specification(PAPER | defaults, UPSCALERS)}
+
+
+def test_controls_panel_and_host_are_all_settings_exactly_once():
+    assert tuple(controls()) == CONTROLS
+    assert sorted([*controls(), *PANEL, *HOST_OWNED]) == sorted(["preset", *SETTINGS])
+
+
+def test_every_default_label_bound_and_help_is_the_settings():
+    for name, control in list(controls().items())[1:]:
+        setting = SETTINGS[name]
+        assert control.value == setting.default
+        assert type(control.value) is setting.type
+        assert control.label == setting.label
+        assert control.tooltip.startswith(setting.help)
+        assert setting.paper in control.tooltip
+        if control.kind == "Slider":
+            bounds = {"minimum": setting.low, "maximum": setting.high, "step": setting.step}
+            assert control.arguments == bounds
+        if setting.choices:
+            assert control.arguments["choices"] == list(setting.choices)
+
+
+def test_labels_are_unique():
+    labels = [control.label for control in controls().values()]
+    assert len(set(labels)) == len(labels)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_default_preset_decides_what_is_seen_first(name):
+    values = chosen([{"preset": name}], PAPER).values()
+    seen = {control.name: control.value for control in controls(preset=name).values()}
+    assert seen == {name: values[name] for name in CONTROLS}
+
+
+def test_kinds():
+    kinds = {name: control.kind for name, control in controls().items()}
+    assert kinds["preset"] == kinds["upscaler"] == "Dropdown"
+    assert kinds["choose"] == "Radio"
+    assert kinds["lowpass_background"] == "Checkbox"
+    assert {kinds[n] for n in ("candidates", "margin", "decoder_iterations")} == {"Slider"}
+    assert {kinds[n] for n in ("growth", "decoder_rate")} == {"Number"}
+    assert "Textbox" not in kinds.values()
+
+
+def test_every_slider_can_be_put_on_what_we_set_it_to():
+    for name, control in controls().items():
+        if control.kind != "Slider":
+            continue
+        low, high, step = (control.arguments[k] for k in ("minimum", "maximum", "step"))
+        assert (high - low) / step <= MOST_NOTCHES
+        for preset in PRESETS:
+            value = chosen([{"preset": preset}], PAPER).values()[name]
+            assert low + step * round((value - low) / step) == pytest.approx(value)
+
+
+def test_the_upscalers_are_those_that_can_be_had_and_the_default():
+    assert controls()["upscaler"].arguments["choices"] == UPSCALERS
+    without = specification(PAPER, ["Lanczos"])
+    (upscaler,) = (one for one in without if one.name == "upscaler")
+    assert upscaler.arguments["choices"] == ["Lanczos", SETTINGS["upscaler"].default]

@@ -1,0 +1,204 @@
+"""How requests name the settings, what is refused, and the schema that says so."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msbd.errors import EditError
+from msbd.settings import PRESETS, SETTINGS, preset
+from msbd.webui.fields import (
+    ADVANCED,
+    CONTROLS,
+    FIELDS,
+    FIRST_SIGHT,
+    HOST_OWNED,
+    PANEL,
+    Choice,
+    chosen,
+    schema,
+)
+
+PAPER = {"preset": "paper", "tile_size": 1.5, "tile_overlap": 0.25}
+
+
+def one_value(name: str) -> st.SearchStrategy:
+    """Any allowed value of a field."""
+    if name == "preset":
+        return st.sampled_from(list(PRESETS))
+    setting = SETTINGS[name]
+    if setting.choices:
+        return st.sampled_from(setting.choices)
+    if setting.type is bool:
+        return st.booleans()
+    if setting.type is str:
+        return st.text()
+    if setting.type is int:
+        return st.integers(int(setting.low), int(setting.high))
+    return st.floats(setting.low, setting.high)
+
+
+requests = st.fixed_dictionaries({}, optional={name: one_value(name) for name in FIELDS})
+
+
+def test_every_setting_is_a_control_or_in_the_panel_or_the_hosts():
+    places = [*FIRST_SIGHT, *ADVANCED, *PANEL, *HOST_OWNED]
+    assert sorted(places) == sorted(SETTINGS)
+    assert ("preset", *FIRST_SIGHT, *ADVANCED) == CONTROLS
+    assert (*CONTROLS, *PANEL) == FIELDS
+
+
+@pytest.mark.parametrize("module", ["fields", "infotext", "specification"])
+def test_it_needs_neither_the_host_nor_torch(module):
+    code = (
+        f"import sys, msbd.webui.{module};"
+        "sys.exit(bool({'torch', 'gradio', 'modules'} & set(sys.modules)))"
+    )
+    root = Path(__file__).parent.parent
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("args", [(), [], ({},), (None,), (None,) * len(CONTROLS)])
+def test_nothing_given_is_all_defaults(args):
+    assert chosen(args, PAPER) == Choice("paper", preset("paper"))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_defaults_of_a_request_are_its_presets(name):
+    assert chosen([{"preset": name}], PAPER) == Choice(name, preset(name))
+    assert chosen([name], PAPER) == chosen([{"preset": name}], PAPER)
+    assert chosen([], PAPER | {"preset": name}) == Choice(name, preset(name))
+
+
+def test_the_panel_decides_what_a_request_leaves_out():
+    panel = {"preset": "draft", "tile_size": 2.0, "tile_overlap": 0.125}
+    later = chosen([{"tile_overlap": 0.5}], panel).settings.later
+    assert (later.tile_size, later.tile_overlap) == (2.0, 0.5)
+    assert chosen(["paper"], panel).settings.first.candidates == 5
+
+
+def test_null_is_the_default():
+    assert chosen([{"preset": None, "candidates": None, "margin": 2}], PAPER) == chosen(
+        [{"margin": 2.0}], PAPER
+    )
+
+
+def test_sliders_send_whole_numbers_as_floats():
+    first = chosen(["paper", 3.0, 0.0], PAPER).settings.first
+    assert (first.candidates, first.repaint_repeats) == (3, 0)
+    assert type(first.candidates) is int
+
+
+def test_what_the_host_lets_slide_in_behind_a_dictionary_is_not_looked_at():
+    assert chosen([{"margin": 2.0}, "other", None, 7], PAPER) == chosen([{"margin": 2.0}], PAPER)
+
+
+@given(requests)
+def test_a_choice_written_out_is_the_same_choice(values):
+    choice = chosen([values], PAPER)
+    assert chosen([choice.values()], {}) == choice
+    assert values.items() <= choice.values().items()
+    positional = [choice.values()[name] for name in CONTROLS]
+    panel = {name: choice.values()[name] for name in PANEL}
+    assert chosen(positional, panel) == choice
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"candidate": 3}, ["unknown field 'candidate'", "candidates", "tile_overlap"]),
+        ({1: 3}, ["unknown field 1"]),
+        ({"steps": 20}, ["steps is set by the request's own field 'steps'"]),
+        ({"guidance": 7}, ["guidance", "'cfg_scale'"]),
+        ({"sampler": "euler"}, ["sampler", "'sampler_name'"]),
+        ({"feather": 8}, ["feather", "'mask_blur'"]),
+        ({"preset": "best"}, ["preset must be one of paper, fast, draft, not 'best'"]),
+        ({"preset": ["paper"]}, ["preset must be one of"]),
+        ({"preset": 1}, ["preset must be one of"]),
+        ({"candidates": 0}, ["candidates must be a whole number from 1 to 16, not 0"]),
+        ({"candidates": 2.5}, ["candidates", "2.5"]),
+        ({"candidates": True}, ["candidates", "True"]),
+        ({"candidates": "many"}, ["candidates", "'many'"]),
+        ({"candidates": [3]}, ["candidates", "[3]"]),
+        ({"margin": float("nan")}, ["margin", "from 1 to 4"]),
+        ({"margin": float("inf")}, ["margin"]),
+        ({"margin": {}}, ["margin"]),
+        ({"choose": "best"}, ["choose must be one of clip, first"]),
+        ({"upscaler": 4}, ["upscaler must be a text"]),
+        ({"lowpass_background": "maybe"}, ["lowpass_background must be true or false"]),
+        ({"tile_size": 0}, ["tile_size"]),
+    ],
+)
+def test_what_is_not_allowed_is_refused_by_name(values, words):
+    with pytest.raises(EditError) as refusal:
+        chosen([values], PAPER)
+    for word in words:
+        assert word in str(refusal.value)
+
+
+def test_positional_values_are_refused_by_name_too():
+    with pytest.raises(EditError, match="repaint_repeats must be"):
+        chosen(["paper", 5, 99], PAPER)
+    with pytest.raises(EditError, match=f"at most {len(CONTROLS)} values"):
+        chosen([None] * (len(CONTROLS) + 1), PAPER)
+
+
+class TestSchema:
+    """The JSON schema, read the way JSON Schema's draft 7 says."""
+
+    described = schema(PAPER, ["R-ESRGAN 4x+", "Lanczos"])
+    properties = described["properties"]
+
+    def test_it_has_every_field_once_with_its_default(self):
+        assert list(self.properties) == list(FIELDS)
+        assert self.described["additionalProperties"] is False
+        defaults = {name: facts["default"] for name, facts in self.properties.items()}
+        assert defaults == chosen([], PAPER).values()
+        assert defaults | {"preset": None} == {
+            name: SETTINGS[name].default if name in SETTINGS else None for name in FIELDS
+        }
+
+    def test_the_defaults_are_those_of_the_panel(self):
+        panel = {"preset": "draft", "tile_size": 2.0, "tile_overlap": 0.125}
+        facts = schema(panel, [])["properties"]
+        assert facts["preset"]["default"] == "draft"
+        assert facts["candidates"]["default"] == PRESETS["draft"]["candidates"]
+        assert facts["tile_size"]["default"] == 2.0
+
+    def test_upscalers_are_listed_if_they_are_known(self):
+        assert self.properties["upscaler"]["enum"] == ["R-ESRGAN 4x+", "Lanczos"]
+        assert "enum" not in schema(PAPER, [])["properties"]["upscaler"]
+
+    def test_every_field_is_explained_with_the_papers_section(self):
+        for name in FIELDS[1:]:
+            setting, facts = SETTINGS[name], self.properties[name]
+            assert facts["title"] == setting.label
+            assert facts["description"].startswith(setting.help)
+            assert setting.paper in facts["description"]
+
+    @given(st.data())
+    def test_what_it_allows_is_accepted(self, data):
+        name = data.draw(st.sampled_from(FIELDS))
+        facts = schema(PAPER, [])["properties"][name]
+        kinds = {
+            "boolean": st.booleans(),
+            "string": st.text(),
+            "integer": st.integers(facts.get("minimum"), facts.get("maximum")),
+            "number": st.floats(facts.get("minimum"), facts.get("maximum"), allow_nan=False),
+        }
+        values = st.sampled_from(facts["enum"]) if "enum" in facts else kinds[facts["type"]]
+        chosen([{name: data.draw(values)}], PAPER)
+
+    @given(st.sampled_from(FIELDS), st.booleans())
+    def test_what_is_beyond_its_bounds_is_refused(self, name, below):
+        facts = self.properties[name]
+        if "minimum" not in facts:
+            return
+        value = facts["minimum"] - 1 if below else facts["maximum"] + 1
+        with pytest.raises(EditError, match=name):
+            chosen([{name: value}], PAPER)
