@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from msbd import lettering
 from msbd.drawing import CROP, STAGES, draw_plan
 from msbd.geometry import Box, Size
+from msbd.noise import Noise
 from msbd.pipeline import edit
 from msbd.plan import EditPlan, plan_edit
 from msbd.report import Watch
@@ -36,7 +37,8 @@ def recorded(settings: EditSettings = SETTINGS) -> SheetRecorder:
     plan = plan_edit(size, mask, settings, small_facts())
     recorder = SheetRecorder()
     image = torch.full((1, 3, 150, 200), 0.5)
-    edit(image, mask, plan, settings, PointwiseBackend(), 1, Watch(picture=recorder.picture))
+    watch = Watch(picture=recorder.picture)
+    edit(image, mask, plan, settings, PointwiseBackend(), Noise(1), watch)
     return recorder
 
 
