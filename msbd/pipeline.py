@@ -60,7 +60,7 @@ def edit(
     with _keeping_the_best(report, lambda: patch is not None):
         first, *rest = plan.stages
         view = View(first, job)
-        watch.picture("crop", view.target, first, f"crop {plan.crop.size}")
+        watch.show("crop", view.target, first, f"crop {plan.crop.size}")
         patch = refine(first, view.target, view, job)
         for stage in rest:
             view = View(stage, job)
@@ -70,7 +70,7 @@ def edit(
                 context = lowpassed(crop, Size(*patch.shape[-2:]), stage.size)
             start = blend(draft, context, view.painted)
             for name, shown in (("draft", draft), ("context", context), ("start", start)):
-                watch.picture(name, shown, stage, name)
+                watch.show(name, shown, stage, name)
             patch = refine(stage, start, view, job)
     assert patch is not None
 

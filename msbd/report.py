@@ -28,19 +28,26 @@ class Watch:
     begin(plan, total): before anything runs; `total` work units will be advanced in all.
     stage(stage): a stage starts. advance(work, text): work units done, and what is being done.
     picture(name, image, stage, caption): an intermediate picture, image [1,3,H,W] in [0,1]
-    (names: crop, candidate, draft, context, start, before, result). Pictures that
-    cost extra work are only made when somebody looks. Any of them may raise `Interrupted`.
+    (names: crop, candidate, draft, context, start, before, result); only those in `wanted`, if
+    that is given, and pictures that cost extra work are only made then. Any of them may raise
+    `Interrupted`.
     """
 
     begin: Callable[[EditPlan, float], None] = _ignore
     stage: Callable[[StagePlan], None] = _ignore
     advance: Callable[[float, str], None] = _ignore
     picture: Callable[[str, Tensor, StagePlan, str], None] = _ignore
+    wanted: frozenset[str] | None = None
 
-    @property
-    def looks(self) -> bool:
-        """Whether somebody wants intermediate pictures."""
-        return self.picture is not _ignore
+    def looks(self, name: str) -> bool:
+        """Whether somebody wants intermediate pictures of this name."""
+        asked_for = self.wanted is None or name in self.wanted
+        return self.picture is not _ignore and asked_for
+
+    def show(self, name: str, image: Tensor, stage: StagePlan, caption: str) -> None:
+        """Hand an intermediate picture to whoever wants it."""
+        if self.looks(name):
+            self.picture(name, image, stage, caption)
 
 
 @dataclass

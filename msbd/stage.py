@@ -72,15 +72,15 @@ def refine(stage: StagePlan, start: Tensor, view: View, job: Job) -> Tensor:
         latents = [_best(stage, z, view, job) for z in latents]
     decode: Decode = job.backend.decode
     if stage.decoder_iterations:
-        if job.watch.looks:
+        if job.watch.looks("before"):
             before = _decoded(stage, latents, view, decode)
-            job.watch.picture("before", before, stage, "before decoder optimisation")
+            job.watch.show("before", before, stage, "before decoder optimisation")
         decode = _optimised_decoder(stage, latents, view, job, record)
     result = _decoded(stage, latents, view, decode)
     record.background_psnr = psnr(result, view.target, 1 - view.painted)
     record.seconds = clock.seconds()
     job.report.stages.append(record)
-    job.watch.picture("result", result, stage, f"stage {stage.index + 1}: {stage.size}")
+    job.watch.show("result", result, stage, f"stage {stage.index + 1}: {stage.size}")
     return result
 
 
@@ -132,7 +132,7 @@ def _tile_noise(stage: StagePlan, cells: Box, like: Tensor, job: Job) -> Callabl
 def _best(stage: StagePlan, z: Tensor, view: View, job: Job) -> Tensor:
     """The candidate [1,4,h,w] of z [n,4,h,w] that goes on, judged on the decoded crop."""
     by_clip = job.settings.first.choose == "clip" and len(z) > 1
-    if not (by_clip or job.watch.looks):
+    if not (by_clip or job.watch.looks("candidate")):
         return z[:1]
     decoded = torch.cat([job.backend.decode(one[None]).cpu() for one in z])
     shown = blend(cut(decoded, Box.of(stage.size)), view.target, view.painted)
@@ -144,7 +144,7 @@ def _best(stage: StagePlan, z: Tensor, view: View, job: Job) -> Tensor:
         score = f" {job.report.scores[index]:.3f}" if job.report.scores else ""
         mark = " (chosen)" if index == job.report.chosen else ""
         caption = f"candidate {index + 1}{score}{mark}"
-        job.watch.picture("candidate", one[None], stage, caption)
+        job.watch.show("candidate", one[None], stage, caption)
     return z[job.report.chosen : job.report.chosen + 1]
 
 

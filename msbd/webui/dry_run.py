@@ -14,9 +14,8 @@ from PIL import Image
 from ..drawing import draw_plan, stage_facts, stage_title
 from ..plan import EditPlan, plan_edit
 from ..settings import EditSettings
-from . import measure
 from .conflicts import conflicts
-from .estimate import GIB, Estimate, estimate, limited
+from .estimate import GIB, Estimate, estimate, limited, prepare
 from .facts import model_facts
 from .fields import Choice
 from .inputs import Inputs
@@ -59,9 +58,11 @@ class DryRun:
 
     def to_dict(self) -> dict[str, Any]:
         """The plan and the rest as plain JSON values, without the drawing."""
-        cost = self.estimate
+        cost, settings = self.estimate, self.settings.flat()
+        for name in ("sampler", "guidance"):
+            settings.pop(name)  # the host's own, and of no consequence for the plan
         return self.plan.to_dict() | {
-            "settings": self.settings.flat(),
+            "settings": settings,
             "count": self.count,
             "estimate": {
                 "seconds": cost.seconds,
@@ -97,9 +98,7 @@ def dry_run(
     """
     wanted = choice.settings.with_values({"steps": steps, "feather": mask_blur})
     facts = model_facts(sampler_name, _upscale_factor(wanted.later.upscaler))
-    if not measure.is_known(facts.resolution, wanted.later.upscaler):
-        with turn():
-            measure.learn(facts.resolution, wanted.later.upscaler)
+    prepare(facts.resolution, wanted.later.upscaler, turn)
     settings, plan, lowered = limited(
         wanted, lambda some: plan_edit(inputs.size, inputs.mask, some, facts)
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from modules import lowvram, shared
@@ -12,7 +14,7 @@ from modules import lowvram, shared
 from ..errors import EditError
 from ..plan import EditPlan
 from ..settings import SETTINGS, EditSettings
-from . import measure
+from . import measure, speed
 from .facts import LATENT_FACTOR
 from .footprint import FLOAT, OVERHEAD
 from .options import option
@@ -44,15 +46,29 @@ class Estimate:
 def estimate(plan: EditPlan, settings: EditSettings, count: int) -> Estimate:
     """What `count` edits after `plan` will take.
 
-    The first time with a checkpoint its networks are run for it, see `measure`.
+    The first time with a checkpoint its networks are run for it, see `measure` and `speed`.
     """
     parts = memory(plan, settings)
-    return Estimate(round(measure.seconds(plan) * count, 1), max(parts.values()), parts)
+    return Estimate(round(speed.seconds(plan) * count, 1), max(parts.values()), parts)
+
+
+def prepare(
+    resolution: int, upscaler: str, turn: Callable[[], AbstractContextManager[Any]]
+) -> None:
+    """Run whatever estimates for the loaded checkpoint need, if that was not done before.
+
+    turn: what to wait for if something must be run.
+    """
+    if not (measure.is_measured(resolution, upscaler) and speed.is_timed(resolution)):
+        with turn():
+            measure.footprint(resolution)
+            measure.enlargement(upscaler)
+            speed.speed(resolution)
 
 
 def remember_pace(plan: EditPlan, seconds: float) -> None:
     """Take one edit that took `seconds` as the measure of the next with the same checkpoint."""
-    measure.remember(plan, seconds)
+    speed.remember(plan, seconds)
 
 
 def limited(

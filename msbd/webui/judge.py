@@ -45,7 +45,10 @@ def plain_text(prompt: str, steps: int) -> str:
         for schedule in prompt_parser.get_learned_conditioning_prompt_schedules(parts, steps)
     ]
     texts = (
-        "".join(text for text, _ in prompt_parser.parse_prompt_attention(end) if text != "BREAK")
+        "".join(
+            " " if text == "BREAK" else text
+            for text, _ in prompt_parser.parse_prompt_attention(end)
+        )
         for end in ends
     )
     return ", ".join(" ".join(text.split()) for text in texts)

@@ -40,7 +40,7 @@ class Progress:
         """The host's text is ours meanwhile."""
         state, text = shared.state, shared.state.textinfo
         state.sampling_steps, state.sampling_step = self._pictures * self._total, 0
-        shared.total_tqdm.updateTotal(self._pictures * self._total)
+        shared.total_tqdm.updateTotal(max(state.job_count, 1) * state.sampling_steps)
         try:
             yield
         finally:
@@ -59,17 +59,17 @@ class Progress:
 
     def watch(self, keep: Picture | None) -> Watch:
         """What the engine is given; `keep` gets every intermediate picture."""
-        looks = keep is not None or shared.opts.live_previews_enable
+        previews = shared.opts.live_previews_enable
 
         def picture(name: str, image: Tensor, stage: StagePlan, caption: str) -> None:
             if keep is not None:
                 keep(name, image, stage, caption)
-            if name in _PREVIEWED and shared.opts.live_previews_enable:
+            if name in _PREVIEWED and previews:
                 shared.state.assign_current_image(_small(image))
                 shared.state.current_latent = None
 
-        watch = Watch(stage=self._enter, advance=self._advance)
-        return Watch(watch.begin, watch.stage, watch.advance, picture) if looks else watch
+        wanted = None if keep is not None else frozenset(_PREVIEWED if previews else ())
+        return Watch(stage=self._enter, advance=self._advance, picture=picture, wanted=wanted)
 
     def _enter(self, stage: StagePlan) -> None:
         self._stage = stage

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from modules import images, shared
+from modules import images
 from PIL import Image
 from torch import Tensor
 
@@ -32,11 +32,15 @@ class Extra:
 
 @dataclass
 class Gathering:
-    """Collects one edit's further pictures, as the settings panel asks for them."""
+    """Collects one edit's further pictures, as the settings panel asks for them.
+
+    file_format: in which they are saved; None if nothing is.
+    """
 
     wanted: Mapping[str, str] = field(
         default_factory=lambda: {kind: option(kind) for kind in ("candidates", "stages", "sheet")}
     )
+    file_format: str | None = None
     extras: list[Extra] = field(default_factory=list)
     sheet: SheetRecorder = field(default_factory=SheetRecorder)
 
@@ -62,7 +66,7 @@ class Gathering:
         return self.wanted[kind] in SHOWN
 
     def saves(self, extra: Extra) -> bool:
-        return self.wanted[extra.kind] == SHOWN[-1]
+        return self.file_format is not None and self.wanted[extra.kind] == SHOWN[-1]
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,6 @@ def picture_of(image: Tensor) -> Image.Image:
 def completed(processed: Any, p: Any, outcomes: list[Outcome]) -> None:
     """Put further pictures, report and notes into the host's result, and save what shall be."""
     first = processed.index_of_first_image
-    saving = p.save_samples()
     unnamed = len(processed.images) - len(processed.infotexts)  # the host's pictures of masks
     processed.infotexts += processed.infotexts[-1:] * unnamed
     for outcome in outcomes:
@@ -94,7 +97,7 @@ def completed(processed: Any, p: Any, outcomes: list[Outcome]) -> None:
             extra.picture.info["parameters"] = info
             processed.images.append(extra.picture)
             processed.infotexts.append(info)
-            if saving and outcome.gathering.saves(extra):
+            if outcome.gathering.saves(extra):
                 _save(extra, number, p, outcome, info)
     processed.comments += "".join(f"{line}\n" for o in outcomes for line in _lines(o, outcomes))
     reports = [outcome.report for outcome in outcomes]
@@ -109,7 +112,7 @@ def _save(extra: Extra, number: int, p: Any, outcome: Outcome, info: str) -> Non
         "",
         p.all_seeds[outcome.index],
         p.all_prompts[outcome.index],
-        shared.opts.samples_format,
+        outcome.gathering.file_format,
         info=info,
         p=p,
         suffix=f"-msbd-{extra.kind}-{number}",

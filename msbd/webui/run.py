@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import k_diffusion.sampling
 import numpy as np
 import torch
 from fastapi import HTTPException
@@ -33,7 +32,7 @@ from .options import defaults, option
 from .progress import Progress
 from .results import Gathering, Outcome, completed, described, picture_of
 from .sampling import HostSampler, replaced_sampler
-from .upscale import load_upscaler
+from .upscale import ensure_it_works, load_upscaler
 
 
 def run(p: Any, title: str, args: Sequence[Any]) -> Any:
@@ -96,14 +95,12 @@ class Job:
         """`p` works our way meanwhile, and is as it was afterwards."""
         p = self.p
         size = p.width, p.height
-        lent = k_diffusion.sampling.torch
         self.take_over()
         try:
             yield
         finally:
             del p.init, p.sample
             p.width, p.height = size
-            k_diffusion.sampling.torch = lent
 
     def take_over(self) -> None:
         self.p.init = self.init
@@ -118,7 +115,11 @@ class Job:
             invert=bool(p.inpainting_mask_invert),
             round_mask=getattr(p, "mask_round", True),
         )
-        if 1 < len(inputs.pictures) < p.batch_size:
+        if len(inputs.pictures) > p.batch_size:
+            raise EditError(
+                f"{len(inputs.pictures)} pictures for a batch of {p.batch_size}: raise batch_size"
+            )
+        if len(inputs.pictures) > 1:
             p.batch_size = len(inputs.pictures)
         p.sampler = sd_samplers.create_sampler(replaced_sampler(p.sampler_name)[0], p.sd_model)
         p.image_cfg_scale = p.image_cfg_scale if p.sd_model.cond_stage_key == "edit" else None
@@ -127,6 +128,9 @@ class Job:
         self.inputs = inputs
         self.upscale = load_upscaler(self.choice.settings.later.upscaler)
         self.settings, self.plan, notes = self._planned()
+        if len(self.plan.stages) > 1:
+            ensure_it_works(self.upscale)
+        self.judge = judge()
         found = conflicts(p.sampler_name, inputs, self.settings, p)
         self.notes = [*inputs.notes, *found, *notes]
         p.extra_generation_params.update(infotext.parameters(self.choice))
@@ -184,8 +188,7 @@ class Job:
         image = inputs.tensor(place % len(inputs.pictures))
         gathering = Gathering()
         noise = Noise(p.seeds[place], (), p.subseeds[place], p.subseed_strength)
-        clip = judge()
-        backend = self._backend(place, sampler, clip)
+        backend = self._backend(place, sampler)
         watch = progress.watch(gathering.picture if gathering.looks else None)
         notes = list(self.notes)
         try:
@@ -198,14 +201,16 @@ class Job:
             notes.append(f"{interruption}: the picture is unchanged")
         finally:
             devices.torch_gc()
-        if clip.reason and self.settings.first.candidates > 1:
-            notes.append(clip.reason)
+        first = self.settings.first
+        if self.judge.reason and first.choose == "clip" and first.candidates > 1:
+            notes.append(self.judge.reason)
+        gathering.file_format = shared.opts.samples_format if p.save_samples() else None
         gathering.finish(p.prompts[place], source, picture_of(image))
         index = p.iteration * p.batch_size + place
         self.outcomes.append(Outcome(index, described(report, p, notes), gathering))
         return exact_bytes(image)
 
-    def _backend(self, place: int, sampler: HostSampler, clip: Any) -> HostBackend:
+    def _backend(self, place: int, sampler: HostSampler) -> HostBackend:
         p = self.p
         if lowvram.is_enabled(shared.sd_model):
             lowvram.send_everything_to_cpu()
@@ -215,7 +220,7 @@ class Job:
             self.facts,
             sampler,
             self.upscale,
-            clip,
+            self.judge,
             plain_text(p.prompts[place], p.steps),
             torch.device("cpu" if option("decoder_device") == "CPU" else shared.device),
         )

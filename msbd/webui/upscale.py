@@ -60,11 +60,7 @@ class HostUpscaler:
 
 
 def load_upscaler(name: str) -> HostUpscaler | Interpolation:
-    """The host's upscaler `name`, tried on a small picture; or plain interpolation.
-
-    Raises `EditError` if there is none of that name, or if it does not work, as when its weights
-    are missing: the host itself would silently interpolate.
-    """
+    """The host's upscaler `name`, or plain interpolation; `EditError` if there is none."""
     interpolation = INTERPOLATIONS.get(name.lower())
     if interpolation is not None:
         return Interpolation(interpolation)
@@ -72,26 +68,33 @@ def load_upscaler(name: str) -> HostUpscaler | Interpolation:
     if host is None:
         known = ", ".join(u.name for u in shared.sd_upscalers)
         raise EditError(f"no upscaler {name!r}; the WebUI has {known}")
-    factor = float(host.scale)
-    if not _works(host, factor):
+    return HostUpscaler(host, float(host.scale))
+
+
+def ensure_it_works(upscaler: HostUpscaler | Interpolation) -> None:
+    """Try an upscaler on a small picture; `EditError` if it fails, as without its weights.
+
+    The host itself would silently interpolate.
+    """
+    if isinstance(upscaler, HostUpscaler) and not _works(upscaler.host, upscaler.factor):
+        host = upscaler.host
         raise EditError(
             f"the upscaler {host.name!r} does not work, probably because its weights are missing "
             f"or damaged ({host.data_path}): put them into the WebUI's models folder, see the "
             "console, or choose another upscaler"
         )
-    return HostUpscaler(host, factor)
 
 
 def _works(host: Any, factor: float) -> bool:
-    """Whether the upscaler does more than to interpolate, which it falls back to in silence."""
+    """Whether the upscaler does more than to interpolate; not known if the user stops it."""
     trial = _trial_picture()
     try:
         large = host.scaler.upscale(trial, factor, host.data_path)
     except Exception:  # whatever a damaged file leads to
         logger.warning("the upscaler %r fails", host.name, exc_info=True)
         return False
-    if shared.state.interrupted or shared.state.skipped:
-        raise Interrupted("interrupted before the first stage was finished")
+    if shared.state.interrupted:
+        return True
     width, height = (round(side * factor) for side in trial.size)
     interpolated = trial.resize((width, height), Image.Resampling.LANCZOS)
     return large.size == (width, height) and not np.array_equal(

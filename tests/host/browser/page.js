@@ -1,0 +1,185 @@
+// What the scenarios share: a page with the WebUI's img2img tab, and how to use it as a person.
+"use strict";
+
+const { chromium } = require("playwright-core");
+
+const TITLE = "Multi-Stage Blended Diffusion";
+const CONTROL = "#script_multistage_blended_diffusion_";
+const PATIENCE = 60000;
+
+/** Runs a scenario with the work that the command line describes; prints what it returns. */
+async function play(scenario) {
+    const work = JSON.parse(process.argv[2]);
+    const browser = await chromium.launch({
+        executablePath: work.browser,
+        args: ["--no-sandbox", "--disable-gpu", "--force-device-scale-factor=1"],
+    });
+    const page = await browser.newPage({ viewport: { width: 1400, height: 1000 } });
+    page.setDefaultTimeout(PATIENCE);
+    const errors = [];
+    page.on("pageerror", (error) => errors.push(String(error)));
+    page.on("dialog", (dialog) => dialog.accept());
+    try {
+        await page.goto(work.url);
+        await ready(page);
+        const found = await scenario(page, work);
+        console.log(JSON.stringify({ ...found, errors }));
+    } catch (error) {
+        await page.screenshot({ path: `${work.folder}/failure.png` });
+        console.error(`${error.stack}\non the page: ${errors.join("\n")}`);
+        process.exitCode = 1;
+    } finally {
+        await browser.close();
+    }
+}
+
+async function ready(page) {
+    await page.waitForFunction(() => typeof opts !== "undefined" && Object.keys(opts).length > 0);
+    await page.waitForSelector("#img2img_generate", { state: "attached" });
+}
+
+async function openTab(page, name) {
+    await page.locator("#tabs > .tab-nav button", { hasText: name }).first().click();
+}
+
+async function openMode(page, name) {
+    await openTab(page, "img2img");
+    await page.locator("#mode_img2img > .tab-nav button").getByText(name, { exact: true }).click();
+}
+
+async function upload(page, selector, file) {
+    await page.locator(`${selector} input[type=file]`).first().setInputFiles(file);
+    await page.waitForSelector(`${selector} img, ${selector} canvas`);
+}
+
+async function chooseScript(page) {
+    await page.click("#img2img_script_container #script_list input");
+    await page.click(`ul.options li[aria-label="${TITLE}"]`);
+    await page.waitForSelector(`${CONTROL}candidates`, { state: "visible" });
+}
+
+/** Types into a number, a slider's number or a text. */
+async function type(page, selector, value) {
+    const field = page.locator(`${selector} input[type=number], ${selector} textarea`).first();
+    await field.fill(String(value));
+    await field.blur();
+}
+
+async function choose(page, selector, value) {
+    await page.click(`${selector} input`);
+    await page.click(`ul.options li[aria-label="${value}"]`);
+}
+
+/** Sets several of the script's fields; strings are choices. */
+async function fields(page, values) {
+    for (const [name, value] of Object.entries(values)) {
+        const set = typeof value === "string" ? choose : type;
+        await set(page, CONTROL + name, value);
+    }
+}
+
+/** What a control of the script shows; of radio buttons, the chosen one. */
+async function value(page, name) {
+    const inputs = page.locator(`${CONTROL}${name} input`);
+    const radios = (await inputs.first().getAttribute("type")) === "radio";
+    return (radios ? page.locator(`${CONTROL}${name} input:checked`) : inputs).first().inputValue();
+}
+
+/** The words of an element; Gradio gives some ids twice. */
+async function words(page, selector) {
+    return page.locator(selector).first().innerText();
+}
+
+/** Everything of the host that a quick edit needs. */
+async function prepare(page, work) {
+    await page.locator("#img2img_prompt textarea").fill(work.prompt);
+    await type(page, "#img2img_steps", work.steps);
+    await type(page, "#img2img_seed", work.seed);
+    await type(page, "#img2img_cfg_scale", 6);
+    await choose(page, "#img2img_sampling", "Euler a");
+}
+
+async function generate(page) {
+    await page.click("#img2img_generate");
+}
+
+async function finished(page) {
+    await page.waitForSelector("#img2img_results .progressDiv", { state: "attached" });
+    await done(page);
+}
+
+async function done(page) {
+    await page.waitForSelector("#img2img_results .progressDiv", { state: "detached" });
+    await page.waitForSelector("#html_info_img2img p, #html_log_img2img .error", {
+        state: "attached",
+    });
+}
+
+/** The gallery's pictures, with their natural sizes, and the words below. */
+async function results(page) {
+    const pictures = await page.evaluate(async () => {
+        const seen = [...document.querySelectorAll("#img2img_gallery img")];
+        const urls = [...new Set(seen.map((i) => i.src).filter((u) => u.includes("file=")))];
+        const load = (url) =>
+            new Promise((resolve) => {
+                const image = new Image();
+                image.onload = () =>
+                    resolve({ url, width: image.naturalWidth, height: image.naturalHeight });
+                image.src = url;
+            });
+        return Promise.all(urls.map(load));
+    });
+    return {
+        pictures,
+        infotext: await words(page, "#html_info_img2img"),
+        log: await words(page, "#html_log_img2img"),
+    };
+}
+
+/** Collects what the progress bar says and whether a preview is shown, until the end. */
+async function observe(page, until) {
+    return page.evaluate(
+        (limit) =>
+            new Promise((resolve) => {
+                const said = new Set();
+                const previews = new Set();
+                const start = Date.now();
+                let began = false;
+                const look = () => {
+                    const bar = document.querySelector("#img2img_results .progressDiv .progress");
+                    began ||= bar !== null;
+                    if (bar?.textContent) said.add(bar.textContent);
+                    for (const image of document.querySelectorAll("#img2img_results .livePreview img"))
+                        previews.add(image.src.length + image.src.slice(-40));
+                    if ((began && bar === null) || Date.now() - start > limit)
+                        resolve({ said: [...said], previews: previews.size });
+                    else setTimeout(look, 30);
+                };
+                look();
+            }),
+        until,
+    );
+}
+
+module.exports = {
+    CONTROL,
+    PATIENCE,
+    TITLE,
+    choose,
+    chooseScript,
+    done,
+    fields,
+    finished,
+    generate,
+    observe,
+    openMode,
+    openTab,
+    play,
+    prepare,
+    ready,
+    results,
+    type,
+    upload,
+    value,
+    words,
+};

@@ -1,0 +1,207 @@
+"""A test extension: routes that show the WebUI's inner state and make chosen calls fail.
+
+Only the host tests link it into a WebUI; it is no part of the product.
+"""
+
+import gc
+import hashlib
+import json
+import os
+import random
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import k_diffusion.sampling
+import numpy as np
+import psutil
+import torch
+from fastapi import FastAPI
+from modules import devices, script_callbacks, scripts, sd_models, sd_samplers, shared
+
+UPSCALER = "R-ESRGAN 4x+"
+
+
+@dataclass
+class Trap:
+    """Makes one call of a function raise, until it is disarmed."""
+
+    owner: Any
+    name: str
+    error: str
+    left: int
+    own: bool = False
+    original: Any = None
+
+    def arm(self) -> None:
+        self.own = self.name in vars(self.owner)
+        self.original = getattr(self.owner, self.name)
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self.left -= 1
+            if self.left == 0:
+                self.spring()
+            return self.original(*args, **kwargs)
+
+        setattr(self.owner, self.name, counted)
+
+    def spring(self) -> None:
+        if self.error == "oom":
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. (the probe's)")
+        raise RuntimeError("the probe made this fail")
+
+    def disarm(self) -> bool:
+        """Whether it was sprung."""
+        if self.own:
+            setattr(self.owner, self.name, self.original)
+        else:
+            delattr(self.owner, self.name)
+        return self.left <= 0
+
+
+@dataclass
+class Probe:
+    """The routes; one object for each start of the user interface."""
+
+    app: FastAPI
+    traps: list[Trap] = field(default_factory=list)
+
+    def ready(self) -> dict[str, Any]:
+        return {"ready": sd_models.model_data.sd_model is not None}
+
+    def arm(self, where: str, error: str = "error", call: int = 1) -> dict[str, Any]:
+        """where: see below. error: error or oom. call: which call shall raise, from 1 on."""
+        model = shared.sd_model
+        owner, name = {
+            "encode": (model.first_stage_model, "encode"),
+            "denoise": (model, "apply_model"),
+            "decode": (model.first_stage_model, "decode"),
+            "optimise": (torch.optim.Adam, "step"),
+            "upscale": (upscaler().scaler, "upscale"),
+        }[where]
+        trap = Trap(owner, name, error, call)
+        trap.arm()
+        self.traps.append(trap)
+        return {}
+
+    def disarm(self) -> dict[str, Any]:
+        sprung = [self.traps.pop().disarm() for _ in range(len(self.traps))]
+        return {"sprung": sprung}
+
+    def stop(self) -> dict[str, Any]:
+        """What the first click on Interrupt does while several jobs are to come."""
+        shared.state.stop_generating()
+        return {}
+
+    def reload_ui(self) -> dict[str, Any]:
+        shared.state.request_restart()
+        return {}
+
+    def registrations(self) -> dict[str, Any]:
+        """What this project has left in the host's lists; must not grow by Reload UI."""
+        callbacks = Counter(
+            category
+            for category, found in script_callbacks.callback_map.items()
+            for callback in found
+            if "blended" in str(callback.script)
+        )
+        paths = [getattr(route, "path", "") for route in self.app.routes]
+        return {
+            "callbacks": callbacks,
+            "options": sorted(k for k in shared.opts.data_labels if k.startswith("msbd_")),
+            "axes": axes(),
+            "routes": sorted(path for path in paths if path.startswith("/msbd/")),
+        }
+
+
+def mount(_: Any, app: FastAPI) -> None:
+    probe = Probe(app)
+    for route in (probe.ready, state, memory, probe.registrations):
+        app.get(f"/msbd-probe/{route.__name__}")(route)
+    for route in (probe.arm, probe.disarm, probe.stop, probe.reload_ui):
+        app.post(f"/msbd-probe/{route.__name__}")(route)
+
+
+def memory() -> dict[str, Any]:
+    """Resident bytes, and how many of the objects that an edit makes are alive."""
+    gc.collect()
+    decoder = type(shared.sd_model.first_stage_model.decoder)
+    kinds = [type(found) for found in gc.get_objects()]
+    return {
+        "resident": psutil.Process(os.getpid()).memory_info().rss,
+        "decoders": sum(issubclass(kind, decoder) for kind in kinds),
+        "modules": sum(issubclass(kind, torch.nn.Module) for kind in kinds),
+        "tensors": sum(issubclass(kind, torch.Tensor) for kind in kinds),
+        "threads": threading.active_count(),
+    }
+
+
+def upscaler() -> Any:
+    return next(u for u in shared.sd_upscalers if u.name == UPSCALER)
+
+
+def axes() -> list[str]:
+    """Labels of this project's axes of the XYZ plot, as often as they are there."""
+    modules = [data.module for data in scripts.scripts_data if hasattr(data.module, "axis_options")]
+    labels = [axis.label for module in modules for axis in module.axis_options]
+    return sorted(label for label in labels if "MSBD" in label)
+
+
+def digest(*parts: Any) -> str:
+    total = hashlib.sha1()
+    for part in parts:
+        total.update(part if isinstance(part, bytes) else repr(part).encode())
+    return total.hexdigest()
+
+
+def weights(module: torch.nn.Module) -> str:
+    """Digest of every parameter and buffer: name, type, device, gradients, bytes."""
+    parts: list[Any] = []
+    for name, value in [*module.named_parameters(), *module.named_buffers()]:
+        parts += [name, value.dtype, str(value.device), value.requires_grad, value.grad is None]
+        plain = value.detach().cpu().contiguous().reshape(-1)
+        parts.append(plain.view(torch.uint8).numpy().tobytes())
+    return digest(*parts)
+
+
+def attachments(module: torch.nn.Module) -> str:
+    """Digest of what hangs on modules besides weights: hooks, replaced functions, mode."""
+    parts = []
+    for name, part in module.named_modules():
+        own = vars(part)
+        functions = sorted(key for key, value in own.items() if callable(value))
+        hooks = [(key, len(value)) for key, value in own.items() if key.endswith("_hooks")]
+        parts.append((name, functions, hooks, part.training))
+    return digest(*parts)
+
+
+def state() -> dict[str, Any]:
+    """Everything an edit could leave behind, as short values that can be compared."""
+    model = sd_models.model_data.sd_model
+    noise = k_diffusion.sampling
+    samplers = sorted((k, id(v)) for k, v in vars(noise).items() if callable(v))
+    network = upscaler()
+    return {
+        "unet": weights(model.model),
+        "text": weights(model.cond_stage_model),
+        "vae": weights(model.first_stage_model),
+        "schedule": digest(*(v.cpu().numpy().tobytes() for v in model.buffers(recurse=False))),
+        "attachments": attachments(model),
+        "parameterization": model.parameterization,
+        "dtypes": [str(getattr(devices, n, None)) for n in ("dtype", "dtype_vae", "dtype_unet")],
+        "noise source": type(noise.torch).__name__,
+        "sampling functions": digest(samplers),
+        "samplers": [(s.name, s.aliases) for s in sd_samplers.all_samplers],
+        "upscalers": [u.name for u in shared.sd_upscalers],
+        "upscaler": [sorted(k for k in vars(o)) for o in (network, network.scaler)],
+        "options": digest(json.dumps(shared.opts.data, sort_keys=True, default=str)),
+        "job": [shared.state.job_count, shared.state.job, shared.state.textinfo],
+        "precision": str(torch.get_default_dtype()),
+        "torch rng": digest(torch.get_rng_state().numpy().tobytes()),
+        "numpy rng": digest(np.random.get_state()),  # noqa: NPY002 - what other code draws from
+        "python rng": digest(random.getstate()),
+    }
+
+
+script_callbacks.on_app_started(mount)

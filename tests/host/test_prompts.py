@@ -1,0 +1,72 @@
+"""The host reads the prompts: emphasis, editing, styles, LoRA, embeddings, negative prompt."""
+
+from __future__ import annotations
+
+import pytest
+
+from . import models
+from .client import QUICK, Scene, edited
+from .server import Webui
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a (red:1.4) star",
+        "a [red:blue:0.5] star",
+        "a [red|blue] star",
+        "a red star AND a blue ring :0.6",
+        "a red star BREAK on grass",
+        "a ((red)) [star]",
+        "((unbalanced [prompt",
+        "",
+        "star, " * 60,
+    ],
+)
+def test_prompt_syntax(webui: Webui, small: Scene, prompt: str) -> None:
+    usual = edited(webui, small)
+    answer = edited(webui, small, prompt=prompt)
+    assert small.is_edited(answer.picture)
+    assert (answer.picture != usual.picture).any()
+
+
+def test_the_negative_prompt(webui: Webui, small: Scene) -> None:
+    usual, other = (edited(webui, small, negative_prompt=text) for text in ("", "a red star"))
+    assert small.is_edited(other.picture) and (usual.picture != other.picture).any()
+
+
+def test_guidance_of_one_needs_no_negative_prompt(webui: Webui, small: Scene) -> None:
+    answer = edited(webui, small, cfg_scale=1)
+    assert small.is_edited(answer.picture)
+
+
+def test_styles(webui: Webui, small: Scene) -> None:
+    style, text, _ = models.STYLE
+    styled = edited(webui, small, prompt="on grass", styles=[style])
+    written = edited(webui, small, prompt=text.replace("{prompt}", "on grass"))
+    assert (styled.picture == written.picture).all()
+
+
+def test_lora(webui: Webui, small: Scene) -> None:
+    usual = edited(webui, small)
+    changed = edited(webui, small, prompt=f"a red star <lora:{models.LORA}:1>")
+    again = edited(webui, small)
+    assert small.is_edited(changed.picture)
+    assert (changed.picture != usual.picture).any() and (again.picture == usual.picture).all()
+    unknown = edited(webui, small, prompt="a red star <lora:unknown:1>")
+    assert (unknown.picture == usual.picture).all()
+
+
+def test_textual_inversion(webui: Webui, small: Scene) -> None:
+    usual = edited(webui, small)
+    changed = edited(webui, small, prompt=f"a red {models.EMBEDDING}")
+    assert small.is_edited(changed.picture) and (changed.picture != usual.picture).any()
+
+
+def test_clip_judges_the_words_and_not_their_syntax(webui: Webui, small: Scene) -> None:
+    fields = {**QUICK, "candidates": 2}
+    plain = edited(webui, small, fields, prompt="a red star").report["scores"]
+    dressed = edited(
+        webui, small, fields, prompt=f"a red star <lora:{models.LORA}:0>", seed=1
+    ).report["scores"]
+    assert plain == pytest.approx(dressed, abs=1e-4)

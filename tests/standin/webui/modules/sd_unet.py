@@ -1,0 +1,2 @@
+def apply_unet(option=None):
+    pass

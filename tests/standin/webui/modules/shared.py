@@ -1,0 +1,21 @@
+"""What the host's modules share; filled by `shared_init.initialize`."""
+
+import sys
+
+from modules import options, shared_cmd_options
+from modules.paths_internal import data_path, models_path, script_path
+
+cmd_opts = shared_cmd_options.cmd_opts
+parallel_processing_allowed = True
+device = None
+state = None
+opts = None
+prompt_styles = None
+sd_model = None
+sd_upscalers = []
+total_tqdm = None
+progress_print_out = sys.stdout
+demo = None
+tab_names = []
+OptionInfo = options.OptionInfo
+options_section = options.options_section

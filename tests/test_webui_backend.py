@@ -1,0 +1,481 @@
+"""The host's model, sampler, upscalers and judge as the engine wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from standin import Host, installed
+from standin.desk import mask_of, photograph, request
+from standin.model import COLOURS, SPREAD, LatentDiffusion
+
+from msbd.errors import EditError, Interrupted
+from msbd.geometry import Size
+
+ZEROS = torch.zeros(1, 5, 1, 1)
+BOX = (slice(10, 20), slice(15, 35))
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    with installed() as started:
+        yield started
+
+
+def ready(host: Host, prompt: Any = "a red star", **changes: Any) -> Any:
+    """A request as it is when the host calls `p.sample`."""
+    p = request(host, prompt=prompt, batch_size=len(prompt) if isinstance(prompt, list) else 1,
+                **changes)  # fmt: skip
+    p.fill_fields_from_opts()
+    p.setup_prompts()
+    p.prompts, p.negative_prompts = p.all_prompts, p.all_negative_prompts
+    p.seeds = p.all_seeds = [p.seed + n for n in range(p.batch_size)]
+    p.rng = host.rng.ImageRNG((4, 8, 8), p.seeds)
+    p.parse_extra_network_prompts()
+    p.setup_conds()
+    p.sampler = host.sd_samplers.create_sampler(p.sampler_name, host.model)
+    host.begin()
+    return p
+
+
+def backend_of(host: Host, p: Any, index: int = 0, **changes: Any) -> Any:
+    from msbd.webui.backend import HostBackend
+    from msbd.webui.facts import model_facts
+    from msbd.webui.sampling import HostSampler
+    from msbd.webui.upscale import load_upscaler
+
+    facts: dict[str, Any] = {
+        "facts": model_facts(p.sampler_name),
+        "sampler": HostSampler(p),
+        "enlarge": load_upscaler("R-ESRGAN 4x+"),
+        "judge": SimpleNamespace(score=lambda images, text: (images, text)),
+        "judged_by": "words",
+        "decoder_device": torch.device("cpu"),
+    }
+    backend = HostBackend(p, index, **{**facts, **changes})
+    backend.sigmas(p.steps)
+    return backend
+
+
+def latents_of(host: Host, colour: str) -> torch.Tensor:
+    levels = torch.tensor([*(2 * c - 1 for c in COLOURS[colour]), 0.0])
+    return (levels * host.model.scale_factor)[None, :, None, None]
+
+
+def exact(host: Host, z: torch.Tensor, sigma: float, mean: torch.Tensor) -> torch.Tensor:
+    """The posterior mean of latents that are Gaussian round `mean`."""
+    signal = (SPREAD * host.model.scale_factor) ** 2
+    return (signal * z + sigma**2 * mean) / (signal + sigma**2)
+
+
+class TestDenoising:
+    def test_it_is_the_models_own_guided_prediction(self, host):
+        p = ready(host, negative_prompt="blue", cfg_scale=3.0)
+        z, sigma = torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(0)) * 2, 2.0
+        got = backend_of(host, p).denoise(z, torch.full((2,), sigma), condition=ZEROS)
+        red, blue = (exact(host, z, sigma, latents_of(host, c)) for c in ("red", "blue"))
+        assert torch.allclose(got, blue + 3 * (red - blue), atol=1e-4)
+
+    def test_no_guidance_leaves_the_prompt_out(self, host):
+        p = ready(host, negative_prompt="blue", cfg_scale=3.0)
+        z = torch.ones(1, 4, 4, 4)
+        got = backend_of(host, p).denoise(z, torch.ones(1), 0.0, ZEROS)
+        assert torch.allclose(got, exact(host, z, 1.0, latents_of(host, "blue")), atol=1e-4)
+
+    def test_samples_of_a_batch_do_not_influence_each_other(self, host):
+        backend = backend_of(host, ready(host))
+        z, sigma = torch.randn(3, 4, 4, 4), torch.tensor([3.0, 3.0, 3.0])
+        together = backend.denoise(z, sigma, condition=ZEROS)
+        alone = [backend.denoise(one[None], sigma[:1], condition=ZEROS) for one in z]
+        assert torch.allclose(together, torch.cat(alone), atol=1e-5)
+
+    def test_it_is_the_chosen_pictures_prompt(self, host):
+        p = ready(host, ["a red star", "a blue star"], negative_prompt=["green", "white"])
+        for index, colours in enumerate((("red", "green"), ("blue", "white"))):
+            backend_of(host, p, index).denoise(
+                torch.ones(2, 4, 4, 4), torch.ones(2), condition=ZEROS
+            )
+            context = host.calls[-1].context.mean(1) * host.model.scale_factor
+            for seen, colour in zip(context.chunk(2), colours, strict=True):
+                assert torch.allclose(seen, latents_of(host, colour)[..., 0, 0].expand(2, 4))
+
+    def test_prompts_change_where_the_user_says_also_in_later_stages(self, host):
+        p = ready(host, "a [red:blue:2] star", steps=4, sampler_name="Euler")
+        backend = backend_of(host, p)
+        sigmas = backend.sigmas(4)
+        colours = []
+        for sigma in (*sigmas[:4], sigmas[2], sigmas[3], sigmas[0]):
+            backend.denoise(torch.ones(1, 4, 4, 4), sigma[None], condition=ZEROS)
+            colours.append("red" if host.calls[-1].context[0, 0, 0] > 0 else "blue")
+        assert colours == ["red", "red", "red", "blue", "red", "blue", "red"]
+
+    def test_parts_joined_by_and_have_their_weights(self, host):
+        p = ready(host, "red :0.5 AND blue :0.5", cfg_scale=1.0)
+        z = torch.ones(1, 4, 4, 4)
+        got = backend_of(host, p).denoise(z, torch.ones(1), condition=ZEROS)
+        mean = (latents_of(host, "red") + latents_of(host, "blue")) / 2
+        assert torch.allclose(got, exact(host, z, 1.0, mean), atol=1e-4)
+
+    @pytest.mark.parametrize("ask", ["interrupt", "skip"])
+    def test_it_ends_when_the_user_stops(self, host, ask):
+        backend = backend_of(host, ready(host))
+        getattr(host.shared.state, ask)()
+        with pytest.raises(Interrupted):
+            backend.denoise(torch.ones(1, 4, 4, 4), torch.ones(1), condition=ZEROS)
+
+    def test_callbacks_of_others_are_heard_and_their_changes_kept(self, host):
+        steps: list[int] = []
+        host.script_callbacks.on_cfg_denoiser(lambda told: steps.append(told.denoiser.step))
+        host.script_callbacks.on_cfg_after_cfg(lambda told: setattr(told, "x", told.x + 1))
+        backend = backend_of(host, ready(host))
+        z = torch.zeros(1, 4, 4, 4)
+        got = backend.denoise(z, torch.ones(1), condition=ZEROS)
+        assert len(steps) == 1
+        assert torch.allclose(got, exact(host, z, 1.0, latents_of(host, "red")) + 1, atol=1e-4)
+
+    def test_the_live_preview_gets_its_latents(self, host):
+        backend = backend_of(host, ready(host))
+        backend.denoise(torch.ones(1, 4, 4, 4), torch.ones(1), condition=ZEROS)
+        state = host.shared.state
+        assert state.current_latent.shape == (1, 4, 4, 4)
+        state.do_set_current_image()
+        assert state.current_image is not None and not host.errors.exception_records
+
+
+class TestAutoencoder:
+    def test_encoding_takes_the_mean_and_no_random_numbers(self, host):
+        backend = backend_of(host, ready(host))
+        image = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(1))
+        state = torch.get_rng_state()
+        z = backend.encode(image)
+        assert torch.equal(torch.get_rng_state(), state)
+        cells = torch.nn.functional.avg_pool2d(image, 8) * 2 - 1
+        assert torch.allclose(z[:, :3], cells * host.model.scale_factor, atol=1e-6)
+        assert z.dtype == torch.float32 and z.shape == (1, 4, 4, 6)
+
+    def test_decoding_is_the_models_own_in_range(self, host):
+        backend = backend_of(host, ready(host))
+        z = latents_of(host, "red").expand(2, 4, 3, 5).contiguous()
+        picture = backend.decode(z)
+        assert picture.shape == (2, 3, 24, 40)
+        assert torch.allclose(picture[0, :, 0, 0], torch.tensor([0.91, 0.11, 0.11]), atol=1e-5)
+        assert backend.decode(z * 100).max() == 1
+
+    def test_the_trainable_decoder_is_a_copy_that_does_the_same(self, host):
+        backend = backend_of(host, ready(host))
+        z = torch.randn(1, 4, 3, 5) / 4
+        decoder = backend.decoder()
+        assert torch.allclose(decoder(z).clamp(0, 1), backend.decode(z), atol=1e-6)
+        parameters = list(decoder.parameters())
+        assert len(parameters) == 4  # the decoder's and the convolution before it
+        assert all(one.requires_grad and one.dtype == torch.float32 for one in parameters)
+        ours = {one.data_ptr() for one in parameters}
+        assert not ours & {one.data_ptr() for one in host.model.parameters()}
+        decoder(z).sum().backward()
+        assert not any(one.requires_grad for one in host.model.parameters())
+
+    def test_the_copy_is_float32_if_the_models_is_not(self, host):
+        backend = backend_of(host, ready(host))
+        host.model.first_stage_model.to(torch.float16)
+        assert {one.dtype for one in backend.decoder().parameters()} == {torch.float32}
+        assert host.model.first_stage_model.dtype == torch.float16
+
+    def test_the_copy_has_no_part_in_tiled_vae(self, host):
+        network = host.model.first_stage_model.decoder
+        network.original_forward = network.forward
+        network.forward = lambda z: torch.zeros(1, 3, 24, 40)
+        decoder = backend_of(host, ready(host)).decoder()
+        assert decoder(torch.randn(1, 4, 3, 5)).requires_grad
+        assert "forward" in vars(network)
+
+    def test_what_is_not_a_number_is_told_with_the_hosts_advice(self, host):
+        backend = backend_of(host, ready(host))
+        with pytest.raises(EditError, match="NaN"):
+            backend.encode(torch.full((1, 3, 32, 32), torch.nan))
+        with pytest.raises(EditError, match="NaN"):
+            backend.decode(torch.full((1, 4, 4, 4), torch.nan))
+
+    def test_with_medvram_the_copy_finds_the_gpu_empty(self, host, monkeypatch):
+        sent = []
+        monkeypatch.setattr(host.lowvram, "send_everything_to_cpu", lambda: sent.append(True))
+        host.shared.cmd_opts.medvram = True
+        backend_of(host, ready(host)).decoder()
+        assert sent
+
+
+class TestConditioning:
+    def test_of_ordinary_checkpoints_is_a_dummy(self, host):
+        image, painted = torch.rand(1, 3, 32, 32), torch.ones(1, 1, 32, 32)
+        got = backend_of(host, ready(host)).condition(image, painted, torch.zeros(1, 4, 4, 4))
+        assert got.shape == (1, 5, 1, 1) and not got.any()
+
+    def test_of_inpainting_checkpoints_is_the_mask_and_the_picture_without_it(self, host):
+        host.load(LatentDiffusion(conditioning_key="hybrid"), "inpainting")
+        backend = backend_of(host, ready(host))
+        image, painted = torch.rand(1, 3, 32, 32), torch.zeros(1, 1, 32, 32)
+        painted[..., :16, :] = 1
+        state = torch.get_rng_state()
+        got = backend.condition(image, painted, backend.encode(image))
+        assert torch.equal(torch.get_rng_state(), state)
+        assert torch.equal(got, backend.condition(image, painted, backend.encode(image)))
+        assert got.shape == (1, 5, 4, 4)
+        assert got[0, 0, :2].eq(1).all() and got[0, 0, 2:].eq(0).all()
+        assert got[0, 1:4, :2].abs().max() < 0.05
+        kept = torch.nn.functional.avg_pool2d(image, 8)[0, :, 2:] * 2 - 1
+        assert (got[0, 1:4, 2:] - kept * host.model.scale_factor).abs().max() < 0.05
+
+
+class TestSampler:
+    @pytest.mark.parametrize("name", ["Euler a", "Heun", "DPM++ 2M", "DPM++ 2M SDE", "DDIM"])
+    @pytest.mark.parametrize("scheduler", ["Automatic", "Karras", "Exponential", "SGM Uniform"])
+    def test_levels_fall_strictly_to_nought(self, host, name, scheduler):
+        backend = backend_of(host, ready(host, sampler_name=name, scheduler=scheduler))
+        for steps in (1, 2, 20):
+            sigmas = backend.sigmas(steps)
+            assert sigmas.shape == (steps + 1,) and sigmas.dtype == torch.float32
+            assert (sigmas.diff() < 0).all() and sigmas[-1] == 0
+
+    def test_levels_are_the_hosts_own(self, host):
+        p = ready(host, sampler_name="Euler", scheduler="Karras")
+        backend = backend_of(host, p)
+        assert torch.allclose(backend.sigmas(7), p.sampler.get_sigmas(p, 7))
+
+    def test_odd_schedules_are_mended(self, host):
+        from msbd.webui.sampling import strictly_descending
+
+        repeated = torch.tensor([9.0, 9.0, 3.0, 3.0, 1.0, 0.0])
+        assert strictly_descending(repeated, 3).tolist() == [9, 3, 1, 0]
+        five = strictly_descending(repeated, 5)
+        assert len(five) == 6 and (five.diff() < 0).all() and five[0] == 9 and five[-1] == 0
+        plain = torch.tensor([9.0, 3.0, 1.0, 0.0])
+        assert torch.equal(strictly_descending(plain, 3), plain)
+
+    @pytest.mark.parametrize("name", ["Euler a", "DPM++ 2M SDE", "Euler", "Heun"])
+    def test_all_its_noise_is_ours(self, host, name):
+        import k_diffusion.sampling
+
+        host.shared.opts.s_churn = 5.0
+        backend = backend_of(host, ready(host, sampler_name=name))
+        asked = []
+
+        def noise(sigma: Any, sigma_next: Any) -> torch.Tensor:
+            asked.append(True)
+            return torch.ones(3, 4, 6, 2)
+
+        def run() -> torch.Tensor:
+            return backend.sampler(
+                lambda z, sigma, **extra: z * 0.5,
+                torch.ones(3, 4, 6, 2),
+                backend.sigmas(4),
+                noise_sampler=noise,
+                disable=True,
+            )
+
+        state = torch.get_rng_state()
+        assert torch.equal(run(), run()) and asked
+        assert torch.equal(torch.get_rng_state(), state)
+        assert k_diffusion.sampling.torch is torch
+
+    def test_k_diffusion_gets_its_torch_back_after_an_error(self, host):
+        import k_diffusion.sampling
+
+        backend = backend_of(host, ready(host))
+
+        def fail(*_: Any, **__: Any) -> torch.Tensor:
+            raise Interrupted
+
+        with pytest.raises(Interrupted):
+            backend.sampler(fail, torch.ones(1, 4, 4, 4), backend.sigmas(2))
+        assert k_diffusion.sampling.torch is torch
+
+    def test_ddims_eta_is_ddims(self, host):
+        def spread(**changes: Any) -> float:
+            backend = backend_of(host, ready(host, sampler_name="DDIM", **changes))
+            noise = torch.Generator().manual_seed(0)
+            z = backend.sampler(
+                lambda z, sigma, **extra: z * 0,
+                torch.zeros(1, 4, 16, 16),
+                torch.tensor([2.0, 1.0]),
+                noise_sampler=lambda *_: torch.randn(1, 4, 16, 16, generator=noise),
+            )
+            return float(z.std())
+
+        assert spread() == 0.0  # its default: no fresh noise
+        assert spread(eta=1.0) > 0.5
+
+    def test_calls_per_step(self, host):
+        from msbd.webui.sampling import calls_per_step
+
+        assert [calls_per_step(name) for name in ("Euler a", "Heun", "DDIM")] == [1, 2, 1]
+
+
+class TestFacts:
+    def facts(self, host: Host, **changes: Any) -> Any:
+        from msbd.webui.facts import model_facts
+
+        host.load(LatentDiffusion(**changes))
+        return model_facts("Euler a")
+
+    def test_are_the_checkpoints(self, host):
+        facts = self.facts(host, resolution=128, levels=3)
+        assert (facts.resolution, facts.multiple, facts.latent_factor) == (128, 32, 8)
+
+    def test_of_sd2_with_v_prediction(self, host):
+        assert self.facts(host, parameterization="v").resolution == 768
+
+    def test_of_ordinary_sd1(self, host):
+        facts = self.facts(host, resolution=512, levels=4)
+        assert (facts.resolution, facts.multiple) == (512, 64)
+
+    def test_the_panel_may_say_otherwise(self, host):
+        from msbd.webui import options
+
+        options.register()
+        host.shared.opts.msbd_resolution = 640
+        assert self.facts(host).resolution == 640
+
+    @pytest.mark.parametrize("family, words", [("is_sdxl", "SDXL"), ("is_sd3", "Diffusion 3")])
+    def test_other_families_are_refused(self, host, family, words):
+        from msbd.webui.facts import model_facts
+
+        setattr(host.model, family, True)
+        with pytest.raises(EditError, match=words):
+            model_facts("Euler a")
+
+
+class TestUpscalers:
+    def enlarged(self, name: str, size: Size, side: int = 24) -> torch.Tensor:
+        from msbd.webui.upscale import load_upscaler
+
+        pixels = np.asarray(photograph(side, side + 8), np.float32) / 255
+        return load_upscaler(name)(torch.from_numpy(pixels).permute(2, 0, 1)[None], size)
+
+    @pytest.mark.parametrize("name", ["R-ESRGAN 4x+", "r-esrgan 4X+", "Nearest"])
+    def test_the_hosts_is_used_by_its_name(self, host, name):
+        large = self.enlarged(name, Size(96, 128))
+        wanted = np.asarray(photograph(24, 32), np.float32).repeat(4, 0).repeat(4, 1) / 255
+        got = large[0].permute(1, 2, 0).numpy()
+        assert np.abs(got - wanted).max() <= 1.01 / 255  # the network adds a shade of contrast
+
+    def test_pictures_smaller_than_the_hosts_tiles_come_out_the_same(self, host):
+        small = self.enlarged("R-ESRGAN 4x+", Size(40, 50))
+        host.shared.opts.ESRGAN_tile = 192
+        assert torch.equal(self.enlarged("R-ESRGAN 4x+", Size(40, 50)), small)
+
+    @pytest.mark.parametrize("size", [Size(37, 51), Size(24, 32), Size(95, 127)])
+    def test_any_size_is_had(self, host, size):
+        large = self.enlarged("R-ESRGAN 4x+", size)
+        assert large.shape == (1, 3, size.height, size.width)
+        assert large.min() >= 0 and large.max() <= 1
+
+    @pytest.mark.parametrize("name", ["Bilinear", "bicubic", "Lanczos"])
+    def test_plain_interpolation_needs_no_upscaler(self, host, name):
+        host.shared.sd_upscalers.clear()
+        assert self.enlarged(name, Size(40, 50)).shape == (1, 3, 40, 50)
+
+    def test_one_that_fails_in_silence_is_refused(self, host):
+        from msbd.webui.upscale import ensure_it_works, load_upscaler
+
+        data = next(u for u in host.shared.sd_upscalers if u.name == "R-ESRGAN 4x+")
+        data.local_data_path = None
+        with pytest.raises(EditError, match=r"R-ESRGAN 4x\+.*weights are missing"):
+            ensure_it_works(load_upscaler("R-ESRGAN 4x+"))
+
+    def test_one_that_raises_is_refused(self, host, monkeypatch):
+        from msbd.webui.upscale import ensure_it_works, load_upscaler
+
+        def fail(*_: Any) -> Image.Image:
+            raise ValueError("damaged")
+
+        realesrgan = host.realesrgan_model.UpscalerRealESRGAN
+        monkeypatch.setattr(realesrgan, "do_upscale", fail)
+        with pytest.raises(EditError, match="does not work"):
+            ensure_it_works(load_upscaler("R-ESRGAN 4x+"))
+
+    def test_an_unknown_one_is_refused_with_the_names_there_are(self, host):
+        from msbd.webui.upscale import load_upscaler
+
+        with pytest.raises(EditError, match=r"'4x-Other'.*R-ESRGAN 4x\+"):
+            load_upscaler("4x-Other")
+
+    def test_an_interruption_is_not_taken_for_a_result(self, host):
+        from msbd.webui.upscale import load_upscaler
+
+        upscale = load_upscaler("R-ESRGAN 4x+")
+        host.shared.state.interrupt()
+        with pytest.raises(Interrupted):
+            upscale(torch.zeros(1, 3, 16, 16), Size(32, 32))
+
+
+class TestJudge:
+    @pytest.mark.parametrize(
+        "prompt, words",
+        [
+            ("a red star", "a red star"),
+            ("a ((red)) (star:1.3) [blue]", "a red star blue"),
+            ("a [red:blue:3] star", "a blue star"),
+            ("a red star AND a moon :0.5", "a red star, a moon"),
+            ("a red BREAK star", "a red star"),
+        ],
+    )
+    def test_words_of_a_prompt(self, host, prompt, words):
+        from msbd.webui.judge import plain_text
+
+        assert plain_text(prompt, 10) == words
+
+    def test_it_is_kept_until_the_panel_says_otherwise(self, host):
+        from msbd.webui import options
+        from msbd.webui.judge import judge
+
+        options.register()
+        first = judge()
+        assert judge() is first
+        host.shared.opts.msbd_clip_weights = "/other.pt"
+        assert judge() is not first and str(judge().source) == "/other.pt"
+
+    def test_one_that_failed_is_tried_again(self, host):
+        from msbd.webui.judge import judge
+
+        first = judge()
+        first.reason = "no such file"
+        assert judge() is not first
+
+
+class TestInputs:
+    def prepared(self, host: Host, **changes: Any) -> Any:
+        from msbd.webui.inputs import prepared
+
+        facts = {"pictures": [photograph(40, 50)], "mask": mask_of((40, 50), BOX), "invert": False}
+        return prepared(**{**facts, **changes})
+
+    def test_pictures_and_mask_as_they_are(self, host):
+        inputs = self.prepared(host)
+        assert inputs.size == Size(40, 50)
+        assert np.array_equal(np.asarray(inputs.pictures[0]), np.asarray(photograph(40, 50)))
+        assert inputs.mask.dtype == np.float32 and inputs.mask.sum() == 10 * 20
+        assert inputs.tensor(0).shape == (1, 3, 40, 50)
+
+    def test_an_inverted_mask(self, host):
+        assert self.prepared(host, invert=True).mask.sum() == 40 * 50 - 10 * 20
+
+    def test_soft_masks_are_kept_if_asked_for(self, host):
+        grey = Image.fromarray(np.full((40, 50), 51, np.uint8))
+        soft = self.prepared(host, mask=grey, round_mask=False)
+        assert np.allclose(soft.mask, 0.2)
+
+    def test_transparent_parts_are_filled_and_it_is_said(self, host):
+        clear = photograph(40, 50).convert("RGBA")
+        clear.putalpha(0)
+        inputs = self.prepared(host, pictures=[clear])
+        assert inputs.pictures[0].getextrema() == ((255, 255),) * 3
+        assert any("transparent" in note for note in inputs.notes)
+
+    def test_pictures_of_different_sizes_are_refused(self, host):
+        pictures = [photograph(40, 50), photograph(50, 40)]
+        with pytest.raises(EditError, match="same size"):
+            self.prepared(host, pictures=pictures)
