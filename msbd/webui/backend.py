@@ -15,7 +15,7 @@ from ..backend import ModelFacts, Sampler
 from ..errors import EditError, Interrupted
 from ..geometry import Size
 from ..standalone.clip import ClipJudge
-from .sampling import HostSampler
+from .sampling import HostSampler, own_randomness
 from .upscale import Enlarge
 
 
@@ -61,8 +61,7 @@ class HostBackend:
 
     def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Tensor:
         """The host's image conditioning, [1,...]; meaningful for inpainting checkpoints."""
-        cuda = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(cuda):
+        with own_randomness():
             torch.manual_seed(0)  # the host draws from the autoencoder's posterior
             return self._p.img2img_image_conditioning(image * 2 - 1, source, painted)
 
@@ -118,7 +117,8 @@ class HostBackend:
         return self._enlarge(image, size)
 
     def score(self, images: Tensor) -> Tensor | None:
-        return self._judge.score(images, self._judged_by)
+        with own_randomness():  # CLIP is built with random weights before its own are loaded
+            return self._judge.score(images, self._judged_by)
 
     def _checked(self, tensor: Tensor, where: str) -> Tensor:
         """`tensor`; or `EditError` with the host's advice if it is not a number."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,9 +42,10 @@ def run(p: Any, title: str, args: Sequence[Any]) -> Any:
     mend, which the API answers with 422.
     """
     try:
-        choice = chosen(given_arguments(p, args), defaults())
+        given = given_arguments(p, args)
+        chosen(given, defaults())
         p.extra_generation_params["Script"] = title
-        job = Job(p, choice)
+        job = Job(p, lambda: chosen(given, defaults()))
         with job.engaged():
             processed = processing.process_images(p)
     except EditError as error:
@@ -57,7 +58,7 @@ def run(p: Any, title: str, args: Sequence[Any]) -> Any:
 
 def engage(p: Any, choice: Choice) -> None:
     """Let the next `process_images(p)` be an edit; for a `p` that is thrown away afterwards."""
-    Job(p, choice).take_over()
+    Job(p, lambda: choice).take_over()
 
 
 def given_arguments(p: Any, args: Sequence[Any]) -> Sequence[Any]:
@@ -82,12 +83,13 @@ def given_arguments(p: Any, args: Sequence[Any]) -> Sequence[Any]:
 class Job:
     """Everything that one `process_images(p)` does our way: its `p.init` and its `p.sample`.
 
-    All decisions are made inside, since the host's override settings are in force only there.
+    All decisions are made inside, since the host's override settings are in force only there;
+    `choose` is called there too.
     """
 
-    def __init__(self, p: Any, choice: Choice) -> None:
+    def __init__(self, p: Any, choose: Callable[[], Choice]) -> None:
         self.p = p
-        self.choice = choice
+        self.choose = choose
         self.outcomes: list[Outcome] = []
 
     @contextmanager
@@ -109,6 +111,7 @@ class Job:
     def init(self, all_prompts: Any, all_seeds: Any, all_subseeds: Any) -> None:
         """In place of the host's, which would encode the whole picture at the sliders' size."""
         p = self.p
+        self.choice = self.choose()
         inputs = prepared(
             p.init_images,
             p.image_mask,

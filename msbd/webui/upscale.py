@@ -18,6 +18,7 @@ from ..errors import EditError, Interrupted
 from ..geometry import Size, ceil_to
 from ..standalone.upscaler import INTERPOLATIONS, Interpolation
 from ..upscaling import resized
+from .sampling import own_randomness
 
 logger = logging.getLogger(__name__)
 Enlarge = Callable[[Tensor, Size], Tensor]
@@ -52,7 +53,9 @@ class HostUpscaler:
         return resized(large, size).clamp(0, 1)
 
     def _enlarged(self, picture: Image.Image) -> Image.Image:
-        result = self.host.scaler.upscale(picture, self.factor, self.host.data_path)
+        with own_randomness():
+            # A network is built anew for every use, with random weights to begin with.
+            result = self.host.scaler.upscale(picture, self.factor, self.host.data_path)
         if shared.state.interrupted or shared.state.skipped:
             # The host may have left the work half done, and tells nobody.
             raise Interrupted("interrupted while enlarging")
@@ -89,7 +92,8 @@ def _works(host: Any, factor: float) -> bool:
     """Whether the upscaler does more than to interpolate; not known if the user stops it."""
     trial = _trial_picture()
     try:
-        large = host.scaler.upscale(trial, factor, host.data_path)
+        with own_randomness():
+            large = host.scaler.upscale(trial, factor, host.data_path)
     except Exception:  # whatever a damaged file leads to
         logger.warning("the upscaler %r fails", host.name, exc_info=True)
         return False
