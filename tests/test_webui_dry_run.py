@@ -157,6 +157,14 @@ class TestDryRun:
         with pytest.raises(EditError, match="SDXL"):
             dry()
 
+    def test_an_upscaler_without_its_weights_is_told_of(self, host):
+        for one in host.shared.sd_upscalers:
+            if one.name == "R-ESRGAN 4x+":
+                one.local_data_path = None
+        with pytest.raises(EditError, match="does not work"):
+            dry(**THREE_STAGES)
+        assert dry(**THREE_STAGES, fields={"upscaler": "Bicubic"}).plan.stages
+
     def test_interpolation_is_an_upscaler(self, host):
         for name in ("Bilinear", "lanczos"):
             assert dry(**THREE_STAGES, fields={"upscaler": name}).plan.stages

@@ -208,14 +208,15 @@ def test_time_goes_by_the_last_edit_with_the_checkpoint(host):
     assert estimate(plan, settings, 1).seconds < 42
 
 
-def test_time_counts_model_calls_and_decoder_steps(host):
-    from msbd.webui.speed import Speed
+def test_time_counts_model_calls_decoder_steps_and_tiles(host):
+    from msbd.webui.speed import _ROUND_TRIP, Speed
 
     plan, _ = planned(decoder_iterations=0)
-    assert Speed(2.0, 5.0).seconds(plan) == 2 * plan.network_evaluations
-    plan, _ = planned(side=32)
-    assert (plan.decoder_steps, len(plan.stages)) == (2, 1)
-    assert Speed(0.0, 5.0).seconds(plan) == 10
+    assert Speed(2.0, 0.0).seconds(plan) == 2 * plan.network_evaluations
+    for iterations in (0, 2):
+        plan, _ = planned(side=32, decoder_iterations=iterations)
+        assert plan.decoder_steps == iterations and len(plan.stages[0].tiles) == 1
+        assert Speed(0.0, 5.0).seconds(plan) == 5 * (iterations + _ROUND_TRIP)
 
 
 def test_without_memory_for_a_decoder_step_its_time_is_guessed(host, monkeypatch):

@@ -117,10 +117,17 @@ def _about_the_request(p: Any) -> Iterator[str]:
 
 def _uses_controlnet(p: Any) -> bool:
     for script in getattr(p.scripts, "alwayson_scripts", None) or ():
-        if str(script.title()).lower() == "controlnet":
+        if _title(script) == "controlnet":
             units = p.script_args[script.args_from : script.args_to]
             return any(_enabled(unit) for unit in units)
     return False
+
+
+def _title(script: Any) -> str:
+    try:
+        return str(script.title()).lower()
+    except Exception:  # another extension's fault, which the host overlooks too
+        return ""
 
 
 def _enabled(unit: Any) -> bool:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from modules import shared
 from PIL import Image
 
 from ..drawing import draw_plan, stage_facts, stage_title
@@ -97,7 +96,7 @@ def dry_run(
     case once for each checkpoint; for callers that do not hold it. Raises `EditError`.
     """
     wanted = choice.settings.with_values({"steps": steps, "feather": mask_blur})
-    facts = model_facts(sampler_name, _upscale_factor(wanted.later.upscaler))
+    facts = model_facts(sampler_name, load_upscaler(wanted.later.upscaler).factor)
     prepare(facts.resolution, wanted.later.upscaler, turn)
     settings, plan, lowered = limited(
         wanted, lambda some: plan_edit(inputs.size, inputs.mask, some, facts)
@@ -113,9 +112,3 @@ def in_words(seconds: float) -> str:
         if seconds < 120 * length:
             return f"{max(1, round(seconds / length))} {unit}"
     return f"{seconds / 3600:.1f} h"
-
-
-def _upscale_factor(name: str) -> float:
-    """Of the host's upscaler, which is not tried here; `EditError` if there is none."""
-    host = next((u for u in shared.sd_upscalers if u.name.lower() == name.lower()), None)
-    return load_upscaler(name).factor if host is None else float(host.scale)

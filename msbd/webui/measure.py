@@ -15,6 +15,8 @@ from .backend import HostDecoder
 from .facts import LATENT_FACTOR
 from .footprint import Growth, Training, inference, training, weight_bytes
 from .options import option
+from .sampling import own_randomness
+from .upscale import HostUpscaler, ensure_it_works, load_upscaler
 
 CONCATENATED = ("hybrid", "concat")
 """Conditioning keys of networks that see further channels beside the latents."""
@@ -55,7 +57,10 @@ def footprint(resolution: int) -> Footprint:
 
 
 def enlargement(upscaler: str) -> Growth:
-    """Bytes by the pixels of one pass through the host's upscaler, its weights included."""
+    """Bytes by the pixels of one pass through the host's upscaler, its weights included.
+
+    Raises `EditError` if it does not work.
+    """
     key = _upscaler_key(upscaler)
     if key not in _enlargements:
         # The host builds the network anew for every use, with random weights to begin with.
@@ -105,12 +110,6 @@ def put_away(model: Any) -> None:
         lowvram.send_everything_to_cpu()
 
 
-def own_randomness() -> Any:
-    """A context in which the global random generators may be used, and are put back."""
-    device = torch.device(shared.device)
-    return torch.random.fork_rng([device] if device.type == "cuda" else [])
-
-
 def _measured(model: Any, side: int) -> Footprint:
     network, autoencoder = model.model.diffusion_model, model.first_stage_model
     multiple = 2 ** (len(network.channel_mult) - 1)
@@ -121,7 +120,7 @@ def _measured(model: Any, side: int) -> Footprint:
     with devices.without_autocast():
         trained = training(copy, _DECODED, latent)
         decoding = inference(lambda n: copy(latent(n)), _DECODED)
-    share = devices.dtype_vae.itemsize / torch.float32.itemsize
+    share = torch.finfo(devices.dtype_vae).bits / torch.finfo(torch.float32).bits
     parts = weight_bytes(network), weight_bytes(autoencoder)
     return Footprint(
         *parts,
@@ -143,13 +142,15 @@ def _blocks(network: nn.Module) -> list[nn.Module]:
 
 
 def _measured_upscaler(name: str) -> Growth:
-    host = next((u for u in shared.sd_upscalers if u.name.lower() == name.lower()), None)
-    if host is None:
+    upscaler = load_upscaler(name)
+    if not isinstance(upscaler, HostUpscaler):
         return Growth(0)
+    ensure_it_works(upscaler)
+    host = upscaler.host
 
     def run(side: int) -> Any:
         picture = Image.new("RGB", (side, side))
-        return host.scaler.upscale(picture, host.scale, host.data_path)
+        return host.scaler.upscale(picture, upscaler.factor, host.data_path)
 
     return inference(run, _ENLARGED, fit=Growth.along)
 

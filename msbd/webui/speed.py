@@ -13,10 +13,13 @@ from ..plan import DECODER_STEP_WORK, EditPlan
 from ..report import Stopwatch
 from .backend import HostDecoder
 from .facts import LATENT_FACTOR
-from .measure import decoder_device, latent, model_key, own_randomness, predict, put_away
+from .measure import decoder_device, latent, model_key, predict, put_away
+from .sampling import own_randomness
 
 _LONG_ENOUGH = 0.3
 """Seconds of work that tell the speed."""
+_ROUND_TRIP = 0.6
+"""Time of encoding and decoding a tile, in decoder steps: a pass without its way back each."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,10 @@ class Speed:
     step: float
 
     def seconds(self, plan: EditPlan) -> float:
+        """Enlarging and choosing are left out; beside the rest they take little."""
         steps = (plan.work - plan.network_evaluations) / DECODER_STEP_WORK
+        tiles = sum(len(stage.tiles) * plan.share(stage) for stage in plan.stages)
+        steps += _ROUND_TRIP * tiles
         return self.call * plan.network_evaluations + self.step * steps
 
 
