@@ -54,7 +54,7 @@ def _owned(settings: dict[str, Any]) -> dict[str, Any]:
 def test_the_plan_can_be_drawn(webui: Webui, small: Scene) -> None:
     reply = webui.post("/msbd/v1/plan", small.request(picture=True))
     drawn = decoded(reply.json["picture"])
-    assert drawn.shape[0] / drawn.shape[1] == pytest.approx(208 / 256, abs=0.02)
+    assert min(drawn.shape[:2]) > 256 and drawn.std() > 10
     assert "picture" not in webui.post("/msbd/v1/plan", small.request()).json
 
 

@@ -5,21 +5,24 @@ const ui = require("./page");
 
 const PLACE = { Inpaint: "#img2maskimg", "Inpaint sketch": "#inpaint_sketch" };
 
+/** A ring round the middle; the host fits the picture to its column when the mouse comes. */
 async function draw(page, selector) {
-    const canvas = page.locator(`${selector} canvas[key="interface"], ${selector} canvas`).last();
-    await canvas.scrollIntoViewIfNeeded();
-    await page.waitForTimeout(500);
+    const canvas = page.locator(`${selector} canvas[key="interface"]`);
+    await canvas.hover();
+    await page.waitForTimeout(1000);
     const box = await canvas.boundingBox();
-    const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
-    const reach = Math.min(box.width, box.height) / 8;
-    await page.mouse.move(x - reach, y - reach);
+    const reach = Math.min(box.width, box.height) / 6;
+    const at = async (turn) => {
+        const angle = turn * 2 * Math.PI;
+        await page.mouse.move(
+            box.x + box.width / 2 + reach * Math.cos(angle),
+            box.y + box.height / 2 + reach * Math.sin(angle),
+        );
+        await page.waitForTimeout(40);
+    };
+    await at(0);
     await page.mouse.down();
-    for (let turn = 0; turn <= 12; turn++) {
-        const angle = (turn / 12) * 2 * Math.PI;
-        await page.mouse.move(x + reach * Math.cos(angle), y + reach * Math.sin(angle), {
-            steps: 4,
-        });
-    }
+    for (let step = 0; step <= 24; step++) await at(step / 24);
     await page.mouse.up();
     await page.waitForTimeout(500);
 }

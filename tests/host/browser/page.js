@@ -95,7 +95,7 @@ async function prepare(page, work) {
     await page.locator("#img2img_prompt textarea").fill(work.prompt);
     await type(page, "#img2img_steps", work.steps);
     await type(page, "#img2img_seed", work.seed);
-    await type(page, "#img2img_cfg_scale", 6);
+    await type(page, "#img2img_cfg_scale", work.guidance ?? 6);
     await choose(page, "#img2img_sampling", "Euler a");
 }
 
