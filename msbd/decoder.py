@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -36,10 +37,21 @@ def optimise(
     """
     if not settings.decoder_iterations:
         return []
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), _without_autocast():
         # Clones, because tensors made in inference mode cannot take part in a gradient.
         usable = [Segment(s.z.clone(), s.background.clone(), s.painted.clone()) for s in segments]
         return _optimise(decoder, usable, settings, advance)
+
+
+@contextmanager
+def _without_autocast() -> Iterator[None]:
+    """Single precision for whatever runs: the way back follows its caller's autocast."""
+    with torch.autocast("cpu", enabled=False):
+        if not torch.cuda.is_available():
+            yield
+            return
+        with torch.autocast("cuda", enabled=False):
+            yield
 
 
 def _optimise(
@@ -69,6 +81,7 @@ def _optimise(
         losses.append(loss)
         if _has_settled(losses, settings.decoder_patience):
             break
+    optimiser.zero_grad(set_to_none=True)
     return losses
 
 

@@ -18,7 +18,7 @@ from .noise import Noise
 from .plan import EditPlan
 from .report import Report, Stopwatch, Watch, outside_difference, peak_memory, seam_ratio
 from .settings import EditSettings
-from .stage import Job, View, cut, refine
+from .stage import Job, View, cut, is_out_of_memory, refine
 from .upscaling import blend, lowpassed, resized
 
 
@@ -103,7 +103,7 @@ def _keeping_the_best(report: Report, has_result: Callable[[], bool]) -> Iterato
             raise
         reason = str(error)
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         advice = "lower tile_size or candidates, or close other programs"
         if not has_result():
@@ -112,9 +112,3 @@ def _keeping_the_best(report: Report, has_result: Callable[[], bool]) -> Iterato
     report.interrupted = True
     done, planned = len(report.stages), len(report.plan.stages)
     report.notes.append(f"{reason}: the result is that of stage {done} of {planned}")
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """PyTorch reports a failed allocation on the CPU as a plain RuntimeError."""
-    known = isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError))
-    return known or "not enough memory" in str(error) or "out of memory" in str(error)

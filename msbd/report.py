@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -121,9 +120,16 @@ class Stopwatch:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the GPU's peak since its statistics were reset, else the process's peak so far."""
+    """Bytes: the GPU's peak since its statistics were reset, else the process's so far.
+
+    0 on Windows, where the process is not asked.
+    """
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
 

@@ -84,6 +84,14 @@ def refine(stage: StagePlan, start: Tensor, view: View, job: Job) -> Tensor:
     return result
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """PyTorch reports a failed allocation on the CPU, and libraries theirs, as RuntimeError."""
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        return True
+    signs = ("not enough memory", "out of memory", "ALLOC_FAILED")
+    return any(sign in str(error) for sign in signs)
+
+
 def cut(image: Tensor, box: Box) -> Tensor:
     """The part of [...,H,W] inside the box; a view."""
     return image[..., box.rows, box.columns]
@@ -153,8 +161,8 @@ def _optimised_decoder(
 ) -> Decode:
     """Section 3.3, on a copy of the decoder that belongs to this stage.
 
-    If the loss ends above where it started, as with too high a learning rate, the model's own
-    decoder is used and the user is told.
+    If memory does not suffice, or the loss ends above where it started, as with too high a
+    learning rate, the model's own decoder is used and the user is told.
     """
     work = DECODER_STEP_WORK * job.plan.share(stage)
     text = f"stage {stage.index + 1}: decoder optimisation"
@@ -162,15 +170,29 @@ def _optimised_decoder(
         Segment(z, cut(view.canvas_target, box).to(z), cut(view.canvas_painted, box).to(z))
         for box, z in zip(stage.tiles, latents, strict=True)
     ]
-    decoder = job.backend.decoder()
-    losses = optimise(
-        decoder, segments, job.settings.decoder, lambda: job.watch.advance(work, text)
-    )
-    skipped = stage.decoder_iterations - len(losses)
-    job.watch.advance(skipped * len(segments) * work, text)
+    taken = 0
+
+    def advance() -> None:
+        nonlocal taken
+        taken += 1
+        job.watch.advance(work, text)
+
+    try:
+        decoder = job.backend.decoder()
+        losses = optimise(decoder, segments, job.settings.decoder, advance)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        job.report.notes.append(
+            f"{text} left out for lack of memory: lower tile_size, or let it run on the CPU"
+        )
+        losses = []
+    job.watch.advance((stage.decoder_iterations * len(segments) - taken) * work, text)
+    if not losses:
+        return job.backend.decode
     record.decoder_iterations = len(losses)
     record.decoder_loss = (losses[0], losses[-1])
-    if losses[-1] > losses[0]:
+    if not losses[-1] <= losses[0]:
         advice = "lower decoder_rate, or raise decoder_iterations"
         job.report.notes.append(f"{text} made it worse and was undone: {advice}")
         return job.backend.decode

@@ -79,3 +79,12 @@ def test_importing_the_engine_changes_no_global_state():
         "assert torch.is_grad_enabled()"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_nothing_that_only_unix_has_is_needed():
+    code = (
+        "import sys; sys.modules['resource'] = sys.modules['fcntl'] = None;"
+        "import msbd.pipeline, msbd.sheet, torch;"
+        "assert msbd.report.peak_memory(torch.device('cpu')) == 0"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -6,7 +6,9 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from fakes import PointwiseBackend, PointwiseDecoder
+from torch import Tensor, nn
 
 from msbd.decoder import Segment, optimise
 from msbd.errors import Interrupted
@@ -144,3 +146,35 @@ def test_the_onlooker_hears_of_every_segment_of_every_step():
         lambda: calls.append(1),
     )
     assert len(calls) == 14
+
+
+class Attending(nn.Module):
+    """A decoder of matrix products, as attention has them, in single precision by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(0.1, 0.9, 12).reshape(1, 4, 3))
+
+    def forward(self, z: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            colours = torch.bmm(z.flatten(2).transpose(1, 2), self.weight).transpose(1, 2)
+            return F.interpolate(colours.unflatten(2, z.shape[2:]), scale_factor=8)
+
+
+def test_gradients_do_not_follow_the_callers_autocast():
+    piece = segment()
+
+    def trained() -> Tensor:
+        decoder = Attending()
+        optimise(decoder, [piece], settings(decoder_iterations=3), nothing)
+        return decoder.weight.detach()
+
+    alone = trained()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(trained(), alone)
+
+
+def test_no_gradients_stay_behind():
+    decoder = PointwiseDecoder(0.1, "nearest")
+    optimise(decoder, [segment()], settings(decoder_iterations=2), nothing)
+    assert all(parameter.grad is None for parameter in decoder.parameters())

@@ -242,3 +242,23 @@ def test_a_backend_that_fails_later_on_does_not_cost_what_is_finished(image, mas
     done = run(image, mask, Failing())
     assert done.report.interrupted and len(done.report.stages) == 1
     assert any("the upscaler broke: choose another" in note for note in done.report.notes)
+
+
+def test_without_memory_for_the_decoder_the_edit_goes_on(image, mask):
+    class Crowded(PointwiseBackend):
+        def decoder(self):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+        def decode(self, z):
+            with torch.no_grad():
+                return super().decoder()(z).clamp(0, 1)
+
+    totals, done = [], []
+    watch = Watch(
+        begin=lambda plan, total: totals.append(total), advance=lambda work, _: done.append(work)
+    )
+    edited = run(image, mask, Crowded(), watch=watch)
+    assert not edited.report.interrupted
+    assert len(edited.report.stages) == len(edited.report.plan.stages)
+    assert any("left out for lack of memory" in note for note in edited.report.notes)
+    assert sum(done) == pytest.approx(totals[0])

@@ -203,7 +203,7 @@ class TestAutoencoder:
     def test_with_medvram_the_copy_finds_the_gpu_empty(self, host, monkeypatch):
         sent = []
         monkeypatch.setattr(host.lowvram, "send_everything_to_cpu", lambda: sent.append(True))
-        host.shared.cmd_opts.medvram = True
+        host.model.lowvram = True
         backend_of(host, ready(host)).decoder()
         assert sent
 

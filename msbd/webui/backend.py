@@ -61,9 +61,10 @@ class HostBackend:
 
     def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Tensor:
         """The host's image conditioning, [1,...]; meaningful for inpainting checkpoints."""
-        with own_randomness():
+        picture = (image * 2 - 1).to(self.device, devices.dtype_vae)
+        with own_randomness(), _own_precision():
             torch.manual_seed(0)  # the host draws from the autoencoder's posterior
-            return self._p.img2img_image_conditioning(image * 2 - 1, source, painted)
+            return self._p.img2img_image_conditioning(picture, source, painted)[:1]
 
     @torch.no_grad()
     def denoise(
@@ -80,10 +81,10 @@ class HostBackend:
             "s_min_uncond": self._sampling.host.s_min_uncond,
         }
         try:
-            return denoiser(z, sigma, **arguments).float()
+            return self._checked(denoiser(z, sigma, **arguments), "unet").float()
         except sd_samplers_common.InterruptedException:
             raise Interrupted("interrupted while denoising") from None
-        except devices.NansException as error:
+        except devices.NansException as error:  # before 1.10 the denoiser itself looks
             raise EditError(str(error)) from error
 
     def _step(self, sigma: float) -> int:
@@ -95,7 +96,8 @@ class HostBackend:
     def encode(self, image: Tensor) -> Tensor:
         model = shared.sd_model
         model.first_stage_model.to(devices.dtype_vae)
-        posterior = model.encode_first_stage(image.to(self.device, devices.dtype_vae) * 2 - 1)
+        with _own_precision():
+            posterior = model.encode_first_stage(image.to(self.device, devices.dtype_vae) * 2 - 1)
         z = model.scale_factor * getattr(posterior, "mode", lambda: posterior)()
         return self._checked(z.to(self.device), "vae").float()
 
@@ -105,19 +107,24 @@ class HostBackend:
             decoded = processing.decode_latent_batch(shared.sd_model, z, check_for_nans=True)
         except devices.NansException as error:
             raise EditError(str(error)) from error
-        return (torch.stack(list(decoded)).to(self.device).float() / 2 + 0.5).clamp(0, 1)
+        images = torch.stack(list(decoded))
+        if images.shape[-1] != z.shape[-1] * self.facts.latent_factor:
+            # Once interrupted, the host may decode by its previews' method.
+            raise Interrupted("interrupted while decoding")
+        return (images.to(self.device).float() / 2 + 0.5).clamp(0, 1)
 
     def decoder(self) -> HostDecoder:
         """A float32 copy of the decoder, on the device that the settings panel names."""
-        if shared.cmd_opts.lowvram or shared.cmd_opts.medvram:
-            lowvram.send_everything_to_cpu()
+        _make_room()
         return HostDecoder(shared.sd_model, self._decoder_device)
 
     def upscale(self, image: Tensor, size: Size) -> Tensor:
+        _make_room()
         return self._enlarge(image, size)
 
     def score(self, images: Tensor) -> Tensor | None:
-        with own_randomness():  # CLIP is built with random weights before its own are loaded
+        # CLIP is built with random weights before its own are loaded.
+        with own_randomness(), _single_precision():
             return self._judge.score(images, self._judged_by)
 
     def _checked(self, tensor: Tensor, where: str) -> Tensor:
@@ -153,6 +160,19 @@ class HostDecoder(nn.Module):
         with _single_precision():
             moved = z.to(self.place, torch.float32) / self.scale_factor
             return (self.decoder(self.entrance(moved)) / 2 + 0.5).to(z.device)
+
+
+def _make_room() -> None:
+    """Whatever the host keeps on the GPU one at a time leaves it."""
+    if lowvram.is_enabled(shared.sd_model):
+        lowvram.send_everything_to_cpu()
+
+
+@contextmanager
+def _own_precision() -> Iterator[None]:
+    """The autoencoder in the precision the host chose for it, as when the host decodes."""
+    with devices.without_autocast(disable=devices.dtype_vae == torch.float16):
+        yield
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def strictly_descending(sigmas: Tensor, steps: int) -> Tensor:
     Some schedules repeat levels or have another number of them than was asked for; then the
     levels are interpolated on a logarithmic scale.
     """
-    levels = np.unique(sigmas.double().cpu().numpy())[::-1]
+    levels = np.unique(sigmas.cpu().double().numpy())[::-1]
     levels = levels[levels > 0]
     if len(levels) != steps:
         places = np.linspace(0, len(levels) - 1, steps)

@@ -53,9 +53,15 @@ class HostUpscaler:
         return resized(large, size).clamp(0, 1)
 
     def _enlarged(self, picture: Image.Image) -> Image.Image:
-        with own_randomness():
-            # A network is built anew for every use, with random weights to begin with.
-            result = self.host.scaler.upscale(picture, self.factor, self.host.data_path)
+        try:
+            with own_randomness():
+                # A network is built anew for every use, with random weights to begin with.
+                result = self.host.scaler.upscale(picture, self.factor, self.host.data_path)
+        except (MemoryError, torch.cuda.OutOfMemoryError):
+            raise
+        except Exception as error:  # whatever upscalers of other people raise
+            name = self.host.name
+            raise EditError(f"the upscaler {name!r} failed ({error}): try another") from error
         if shared.state.interrupted or shared.state.skipped:
             # The host may have left the work half done, and tells nobody.
             raise Interrupted("interrupted while enlarging")

@@ -30,6 +30,7 @@ OPTIONS: dict[str, Any] = {
     "sd_model_checkpoint": models.PLAIN,
     "sd_vae": "Automatic",
     "CLIP_stop_at_last_layers": 1,
+    "eta_ancestral": 1.0,
     "disable_mmap_load_safetensors": False,
     "auto_launch_browser": "Disable",
     "samples_filename_pattern": "[seed]",

@@ -43,7 +43,9 @@ def browser() -> dict[str, str]:
 def play(browser: dict[str, str], webui: Webui, tmp_path: Path) -> Play:
     """Play a scenario of the folder `browser` with a scene; what it found."""
 
-    def played(name: str, subject: Scene | None = None, **work: Any) -> dict[str, Any]:
+    def played(
+        name: str, subject: Scene | None = None, limit: float = LIMIT, **work: Any
+    ) -> dict[str, Any]:
         if subject is not None:
             for kind in ("picture", "mask"):
                 path = tmp_path / f"{kind}.png"
@@ -55,7 +57,7 @@ def play(browser: dict[str, str], webui: Webui, tmp_path: Path) -> Play:
             env=os.environ | {"NODE_PATH": browser["modules"]},
             capture_output=True,
             text=True,
-            timeout=LIMIT,
+            timeout=limit,
             check=False,
         )
         assert done.returncode == 0, f"{done.stderr}\nsee {tmp_path}/failure.png"

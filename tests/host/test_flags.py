@@ -12,7 +12,7 @@ from . import models
 from .client import Scene, edited, painted
 from .conftest import Start
 from .server import WHOLE_PRECISION, Webui
-from .test_left_alone import WHOLE, failing, unchanged
+from .test_left_alone import SWIFT, WHOLE, failing, unchanged
 
 
 @pytest.mark.parametrize(
@@ -34,9 +34,9 @@ def test_flags(
             answer = edited(other, small, WHOLE)
             assert small.is_edited(answer.picture)
             with failing(other, "denoise", "error", 3):
-                assert other.post("/sdapi/v1/img2img", small.request(WHOLE)).status == 500
-            with failing(other, "optimise", "oom", 1):
-                assert other.post("/sdapi/v1/img2img", small.request(WHOLE)).status == 422
+                assert other.post("/sdapi/v1/img2img", small.request(SWIFT)).status == 500
+            with failing(other, "encode", "oom", 1):
+                assert other.post("/sdapi/v1/img2img", small.request()).status == 422
         inside = small.mask > 0
         assert np.abs(answer.picture - usual)[inside].mean() < 12, "about the same picture"
         change = {"sd_model_checkpoint": models.PERTURBED}

@@ -92,7 +92,7 @@ def test_after_an_error(webui: Webui, small: Scene, where: str, call: int) -> No
         assert not progress["state"]["job"] and progress["state"]["job_count"] == 0
 
 
-@pytest.mark.parametrize("where", ["encode", "denoise", "decode", "optimise"])
+@pytest.mark.parametrize("where", ["encode", "denoise", "decode"])
 def test_out_of_memory_in_the_first_stage(webui: Webui, small: Scene, where: str) -> None:
     with unchanged(webui):
         with failing(webui, where, "oom", 1):
@@ -101,14 +101,32 @@ def test_out_of_memory_in_the_first_stage(webui: Webui, small: Scene, where: str
     assert small.is_edited(edited(webui, small).picture)
 
 
-def test_a_failing_upscaler(webui: Webui, small: Scene) -> None:
-    """Its first call is the trial, its second enlarges the first stage's picture."""
-    for call, status in ((1, 422), (2, 500)):
-        with unchanged(webui):
-            with failing(webui, "upscale", "error", call):
-                reply = webui.post("/sdapi/v1/img2img", small.request(WHOLE))
-            assert reply.status == status
-            assert ("R-ESRGAN 4x+" if call == 1 else "the probe") in reply.reason
+def test_without_memory_for_it_the_decoder_is_left_as_it_is(webui: Webui, small: Scene) -> None:
+    with unchanged(webui):
+        with failing(webui, "optimise", "oom", 1):
+            answer = edited(webui, small, SWIFT)
+        assert small.is_edited(answer.picture)
+    assert any("left out for lack of memory" in note for note in answer.report["notes"])
+    assert not answer.report["interrupted"]
+
+
+def test_an_upscaler_that_fails_at_once_is_refused(webui: Webui, small: Scene) -> None:
+    with unchanged(webui):
+        with failing(webui, "upscale", "error", 1):
+            reply = webui.post("/sdapi/v1/img2img", small.request(WHOLE))
+        assert reply.status == 422 and "R-ESRGAN 4x+" in reply.reason
+
+
+def test_an_upscaler_that_fails_later_keeps_the_stage_that_is_done(
+    webui: Webui, small: Scene
+) -> None:
+    """The first call is the trial, the second enlarges the first stage's picture."""
+    with unchanged(webui):
+        with failing(webui, "upscale", "error", 2):
+            answer = edited(webui, small, WHOLE)
+        assert small.is_edited(answer.picture)
+    assert answer.report["interrupted"] and len(answer.report["stages"]) == 1
+    assert any("the probe made this fail" in note for note in answer.report["notes"])
 
 
 def test_out_of_memory_later_keeps_the_stages_that_are_done(webui: Webui, small: Scene) -> None:

@@ -27,19 +27,25 @@ def meadow() -> Scene:
 
 
 @pytest.mark.parametrize(
-    "upscaler", ["Lanczos", pytest.param("R-ESRGAN 4x+", marks=pytest.mark.slow)]
+    "upscaler",
+    [
+        "Lanczos",
+        pytest.param("R-ESRGAN 4x+", marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+    ],
 )
 def test_a_red_star(webui: Webui, upscaler: str) -> None:
     """At least eight of ten seeds give exactly one red star; all leave the rest untouched."""
     scene, seen, fields = meadow(), [], {**FIELDS, "upscaler": upscaler}
     for seed in SEEDS:
-        answer = edited(webui, scene, fields, seed=seed, steps=20, cfg_scale=6)
+        answer = edited(webui, scene, fields, seed=seed, steps=12, cfg_scale=6)
         assert scene.is_edited(answer.picture)
         seen.append([f"{found.colour} {found.shape}" for found in read(answer.picture, UNIT)])
     assert seen.count(["red star"]) >= ENOUGH, seen
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_memory_does_not_grow(webui: Webui, small: Scene) -> None:
     """Fifty edits in one process; after the fifth it is warm and stays as large as it is."""
     fields = {"preset": "draft", "candidates": 2, "decoder_iterations": 1}

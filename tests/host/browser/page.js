@@ -12,9 +12,12 @@ async function play(scenario) {
     const work = JSON.parse(process.argv[2]);
     const browser = await chromium.launch({
         executablePath: work.browser,
-        args: ["--no-sandbox", "--disable-gpu", "--force-device-scale-factor=1"],
+        args: ["--no-sandbox", "--disable-gpu"],
     });
-    const page = await browser.newPage({ viewport: { width: 1400, height: 1000 } });
+    const page = await browser.newPage({
+        viewport: { width: 1400, height: 1000 },
+        deviceScaleFactor: work.scale ?? 1,
+    });
     page.setDefaultTimeout(PATIENCE);
     const errors = [];
     page.on("pageerror", (error) => errors.push(String(error)));
@@ -49,7 +52,7 @@ async function openMode(page, name) {
 
 async function upload(page, selector, file) {
     await page.locator(`${selector} input[type=file]`).first().setInputFiles(file);
-    await page.waitForSelector(`${selector} img, ${selector} canvas`);
+    await page.waitForSelector(`${selector} img, ${selector} canvas`, { state: "attached" });
 }
 
 async function chooseScript(page) {
@@ -108,8 +111,9 @@ async function finished(page) {
     await done(page);
 }
 
-async function done(page) {
-    await page.waitForSelector("#img2img_results .progressDiv", { state: "detached" });
+async function done(page, patience = PATIENCE) {
+    const bar = "#img2img_results .progressDiv";
+    await page.waitForSelector(bar, { state: "detached", timeout: patience });
     await page.waitForSelector("#html_info_img2img p, #html_log_img2img .error", {
         state: "attached",
     });

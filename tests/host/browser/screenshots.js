@@ -1,0 +1,64 @@
+// The documentation's pictures: the tab, the dry run, a running job, the result, the settings.
+"use strict";
+
+const ui = require("./page");
+
+/** A picture of the page around some elements. */
+async function shoot(page, file, ...selectors) {
+    const found = selectors.map((selector) => page.locator(selector).first());
+    const boxes = await Promise.all(found.map((element) => element.boundingBox()));
+    const scrolled = await page.evaluate(() => window.scrollY);
+    const [left, top, right, bottom] = [
+        Math.min(...boxes.map((box) => box.x)) - 12,
+        Math.min(...boxes.map((box) => box.y)) - 12 + scrolled,
+        Math.max(...boxes.map((box) => box.x + box.width)) + 12,
+        Math.max(...boxes.map((box) => box.y + box.height)) + 12 + scrolled,
+    ];
+    const clip = { x: left, y: top, width: right - left, height: bottom - top };
+    await page.screenshot({ path: file, clip, fullPage: true });
+}
+
+ui.play(async (page, work) => {
+    const file = (name) => `${work.folder}/${name}.png`;
+    await ui.openMode(page, "Inpaint upload");
+    await ui.upload(page, "#img_inpaint_base", work.picture);
+    await ui.upload(page, "#img_inpaint_mask", work.mask);
+    await ui.chooseScript(page);
+    await ui.choose(page, `${ui.CONTROL}preset`, "fast");
+    await page.waitForTimeout(1000);
+    const fold = page.locator(`${ui.CONTROL}advanced > .label-wrap`);
+    await fold.click();
+    await ui.fields(page, work.fields);
+    await ui.prepare(page, work);
+    await page.evaluate(() => document.activeElement.blur());
+    await page.waitForTimeout(500);
+    await shoot(page, file("tab"), "#script_list >> nth=1", `${ui.CONTROL}dry_run`);
+
+    await fold.click();
+    await page.click(`${ui.CONTROL}dry_run`);
+    const drawing = page.locator(`${ui.CONTROL}dry_run_picture img`).first();
+    await drawing.evaluate((image) => image.decode());
+    await page.waitForTimeout(1000);
+    await shoot(page, file("dry-run"), `${ui.CONTROL}dry_run`, `${ui.CONTROL}dry_run_picture`);
+
+    await ui.generate(page);
+    await page.waitForFunction(
+        (words) =>
+            document.querySelector("#img2img_results .progress")?.textContent.includes(words) &&
+            document.querySelector("#img2img_results .livePreview img"),
+        work.during,
+        { timeout: 10 * ui.PATIENCE },
+    );
+    await page.waitForTimeout(700);
+    await shoot(page, file("running"), "#img2img_toprow", "#img2img_results");
+    await ui.done(page, 10 * ui.PATIENCE);
+    await page.waitForTimeout(1500);
+    await shoot(page, file("result"), "#img2img_toprow", "#img2img_results");
+
+    await ui.openTab(page, "Settings");
+    await page.locator("#settings > .tab-nav button", { hasText: ui.TITLE }).click();
+    await page.locator("#setting_msbd_clip_weights textarea").fill("");
+    await page.waitForTimeout(500);
+    await shoot(page, file("settings"), "#settings_submit", "#setting_msbd_resolution");
+    return {};
+});

@@ -1,0 +1,51 @@
+"""The documentation's pictures of the user interface, into the folder MSBD_SCREENSHOTS names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from msbd.standalone import demo
+
+from .client import Scene
+from .server import Webui
+from .test_browser import Play, browser, play
+
+__all__ = ["browser", "play"]
+NAMES = ("tab", "dry-run", "running", "result", "settings")
+WIDTH = 1400
+LARGEST = 400_000
+
+
+@pytest.mark.timeout(1000)
+def test_screenshots(webui: Webui, play: Play, tmp_path: Path) -> None:
+    folder = os.environ.get("MSBD_SCREENSHOTS")
+    if not folder:
+        pytest.skip("MSBD_SCREENSHOTS names no folder")
+    scene = demo.Scene()
+    webui.post("/sdapi/v1/options", {"show_progress_type": "Full"})
+    try:
+        play(
+            "screenshots",
+            Scene(demo.draw_picture(scene), demo.draw_mask(scene)),
+            prompt=scene.prompt,
+            seed=scene.seed,
+            steps=25,
+            guidance=4,
+            during="stage 2",
+            fields={"later_guidance": 0.25, "decoder_iterations": 12},
+            scale=2,
+            limit=900,
+        )
+    finally:
+        webui.post("/sdapi/v1/options", {"show_progress_type": "Approx cheap"})
+    for name in NAMES:
+        path = Path(folder) / f"webui-{name}.jpg"
+        with Image.open(tmp_path / f"{name}.png") as shot:
+            height = round(shot.height * WIDTH / shot.width)
+            picture = shot.convert("RGB").resize((WIDTH, height), Image.Resampling.LANCZOS)
+        picture.save(path, quality=85, optimize=True)
+        assert path.stat().st_size < LARGEST
