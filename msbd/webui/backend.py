@@ -81,11 +81,12 @@ class HostBackend:
             "s_min_uncond": self._sampling.host.s_min_uncond,
         }
         try:
-            return self._checked(denoiser(z, sigma, **arguments), "unet").float()
+            with _hosts_advice():
+                predicted = denoiser(z, sigma, **arguments)
+                devices.test_for_nans(predicted, "unet")
         except sd_samplers_common.InterruptedException:
             raise Interrupted("interrupted while denoising") from None
-        except devices.NansException as error:  # before 1.10 the denoiser itself looks
-            raise EditError(str(error)) from error
+        return predicted.float()
 
     def _step(self, sigma: float) -> int:
         """The host's count of network calls at a noise level; prompt editing goes by it."""
@@ -99,14 +100,14 @@ class HostBackend:
         with _own_precision():
             posterior = model.encode_first_stage(image.to(self.device, devices.dtype_vae) * 2 - 1)
         z = model.scale_factor * getattr(posterior, "mode", lambda: posterior)()
-        return self._checked(z.to(self.device), "vae").float()
+        with _hosts_advice():
+            devices.test_for_nans(z, "vae")
+        return z.to(self.device).float()
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
-        try:
+        with _hosts_advice():
             decoded = processing.decode_latent_batch(shared.sd_model, z, check_for_nans=True)
-        except devices.NansException as error:
-            raise EditError(str(error)) from error
         images = torch.stack(list(decoded))
         if images.shape[-1] != z.shape[-1] * self.facts.latent_factor:
             # Once interrupted, the host may decode by its previews' method.
@@ -115,25 +116,17 @@ class HostBackend:
 
     def decoder(self) -> HostDecoder:
         """A float32 copy of the decoder, on the device that the settings panel names."""
-        _make_room()
+        make_room()
         return HostDecoder(shared.sd_model, self._decoder_device)
 
     def upscale(self, image: Tensor, size: Size) -> Tensor:
-        _make_room()
+        make_room()
         return self._enlarge(image, size)
 
     def score(self, images: Tensor) -> Tensor | None:
         # CLIP is built with random weights before its own are loaded.
         with own_randomness(), _single_precision():
             return self._judge.score(images, self._judged_by)
-
-    def _checked(self, tensor: Tensor, where: str) -> Tensor:
-        """`tensor`; or `EditError` with the host's advice if it is not a number."""
-        try:
-            devices.test_for_nans(tensor, where)
-        except devices.NansException as error:
-            raise EditError(str(error)) from error
-        return tensor
 
 
 class HostDecoder(nn.Module):
@@ -162,10 +155,19 @@ class HostDecoder(nn.Module):
             return (self.decoder(self.entrance(moved)) / 2 + 0.5).to(z.device)
 
 
-def _make_room() -> None:
+def make_room() -> None:
     """Whatever the host keeps on the GPU one at a time leaves it."""
     if lowvram.is_enabled(shared.sd_model):
         lowvram.send_everything_to_cpu()
+
+
+@contextmanager
+def _hosts_advice() -> Iterator[None]:
+    """What is not a number is an `EditError` that says what the host says to do about it."""
+    try:
+        yield
+    except devices.NansException as error:
+        raise EditError(str(error)) from error
 
 
 @contextmanager

@@ -31,8 +31,7 @@ class Inputs:
 
     def tensor(self, index: int) -> Tensor:
         """Picture `index` as [1,3,H,W] float32 in [0,1]."""
-        pixels = np.asarray(self.pictures[index], np.float32) / 255.0
-        return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
+        return tensor_of(self.pictures[index])
 
 
 def prepared(
@@ -79,6 +78,12 @@ def _binary(mask: Image.Image, round_mask: bool) -> Image.Image:
 
 def _is_transparent(picture: Image.Image) -> bool:
     return picture.mode == "RGBA" and bool((np.asarray(picture.getchannel("A")) < 255).any())
+
+
+def tensor_of(picture: Image.Image) -> Tensor:
+    """An 8-bit RGB picture as [1,3,H,W] float32 in [0,1]."""
+    pixels = np.asarray(picture, np.float32) / 255.0
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
 
 
 def _size(picture: Image.Image) -> Size:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from modules import devices, lowvram, sd_hijack, sd_vae, shared
+from modules import devices, sd_hijack, sd_vae, shared
 from PIL import Image
 from torch import Tensor, nn
 
-from .backend import HostDecoder
+from .backend import HostDecoder, make_room
 from .facts import LATENT_FACTOR
 from .footprint import Growth, Training, inference, training, weight_bytes
 from .options import option
@@ -104,18 +104,12 @@ def latent(side: int, count: int = 1, channels: int = 4) -> Tensor:
     return torch.zeros(count, channels, side, side, device=devices.device)
 
 
-def put_away(model: Any) -> None:
-    """As the host does after use, where it keeps one part of the model on the GPU at a time."""
-    if lowvram.is_enabled(model):
-        lowvram.send_everything_to_cpu()
-
-
 def _measured(model: Any, side: int) -> Footprint:
     network, autoencoder = model.model.diffusion_model, model.first_stage_model
     multiple = 2 ** (len(network.channel_mult) - 1)
     sides = max(1, side // 4 // multiple) * multiple, max(2, side // 2 // multiple) * multiple
     denoising = inference(lambda n: predict(model, n, 1), sides, devices.autocast)
-    put_away(model)
+    make_room()
     copy = HostDecoder(model, decoder_device())
     with devices.without_autocast():
         trained = training(copy, _DECODED, latent)

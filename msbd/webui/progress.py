@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import torch
 from modules import shared
 from PIL import Image
 from torch import Tensor
@@ -14,6 +13,7 @@ from torch import Tensor
 from ..errors import Interrupted
 from ..plan import EditPlan, StagePlan
 from ..report import Watch
+from .results import picture_of
 
 Picture = Callable[[str, Tensor, StagePlan, str], None]
 _PREVIEWED = ("start", "before", "result")
@@ -97,7 +97,6 @@ class Progress:
 
 def _small(image: Tensor) -> Image.Image:
     """[1,3,H,W] in [0,1] as a picture of at most the previews' size."""
-    pixels = (image[0].detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
-    picture = Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+    picture = picture_of(image)
     picture.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
     return picture

@@ -14,9 +14,10 @@ from torch import Tensor
 from ..plan import StagePlan
 from ..report import Report
 from ..sheet import SheetRecorder
-from .options import option
+from ..standalone.pictures import to_pixels
+from .fields import TITLE
+from .options import SAVE, SHOW, option
 
-SHOWN = ("show", "show and save")
 _KINDS = {"candidate": "candidates", "result": "stages"}
 """Name of an intermediate picture -> the option that asks for it."""
 
@@ -63,10 +64,10 @@ class Gathering:
             self.extras.append(Extra("sheet", "sheet", self.sheet.render(title, before, after)))
 
     def _wants(self, kind: str) -> bool:
-        return self.wanted[kind] in SHOWN
+        return self.wanted[kind] in (SHOW, SAVE)
 
     def saves(self, extra: Extra) -> bool:
-        return self.file_format is not None and self.wanted[extra.kind] == SHOWN[-1]
+        return self.file_format is not None and self.wanted[extra.kind] == SAVE
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,7 @@ class Outcome:
 
 def picture_of(image: Tensor) -> Image.Image:
     """[1,3,H,W] in [0,1] -> 8-bit RGB."""
-    pixels = (image[0].detach().float().clamp(0, 1) * 255).round().byte()
-    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+    return Image.fromarray(to_pixels(image))
 
 
 def completed(processed: Any, p: Any, outcomes: list[Outcome]) -> None:
@@ -140,8 +140,7 @@ def _lines(outcome: Outcome, outcomes: list[Outcome]) -> list[str]:
 
 
 def _which(outcome: Outcome, outcomes: list[Outcome]) -> str:
-    name = "Multi-Stage Blended Diffusion"
-    return f"{name}, picture {outcome.index + 1}: " if len(outcomes) > 1 else f"{name}: "
+    return f"{TITLE}, picture {outcome.index + 1}: " if len(outcomes) > 1 else f"{TITLE}: "
 
 
 def described(report: Report, p: Any, notes: list[str]) -> dict[str, Any]:

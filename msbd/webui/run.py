@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import torch
 from fastapi import HTTPException
-from modules import devices, images, lowvram, processing, sd_samplers, shared
+from modules import devices, images, processing, sd_samplers, shared
 from PIL import Image
 from torch import Tensor
 
@@ -21,14 +20,15 @@ from ..plan import EditPlan, plan_edit
 from ..report import Report
 from ..settings import EditSettings
 from . import infotext
-from .backend import HostBackend
+from .backend import HostBackend, make_room
 from .conflicts import conflicts
 from .estimate import limited, remember_pace
 from .facts import model_facts
 from .fields import CONTROLS, Choice, chosen
 from .inputs import prepared
 from .judge import judge, plain_text
-from .options import defaults, option
+from .measure import decoder_device
+from .options import defaults
 from .progress import Progress
 from .results import Gathering, Outcome, completed, described, picture_of
 from .sampling import HostSampler, replaced_sampler
@@ -215,8 +215,7 @@ class Job:
 
     def _backend(self, place: int, sampler: HostSampler) -> HostBackend:
         p = self.p
-        if lowvram.is_enabled(shared.sd_model):
-            lowvram.send_everything_to_cpu()
+        make_room()
         return HostBackend(
             p,
             place,
@@ -225,7 +224,7 @@ class Job:
             self.upscale,
             self.judge,
             plain_text(p.prompts[place], p.steps),
-            torch.device("cpu" if option("decoder_device") == "CPU" else shared.device),
+            decoder_device(),
         )
 
 

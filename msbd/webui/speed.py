@@ -11,9 +11,9 @@ from modules import devices, shared
 
 from ..plan import DECODER_STEP_WORK, EditPlan
 from ..report import Stopwatch
-from .backend import HostDecoder
+from .backend import HostDecoder, make_room
 from .facts import LATENT_FACTOR
-from .measure import decoder_device, latent, model_key, predict, put_away
+from .measure import decoder_device, latent, model_key, predict
 from .sampling import own_randomness
 
 _LONG_ENOUGH = 0.3
@@ -74,7 +74,7 @@ def _timed(model: Any, side: int) -> Speed:
     """
     with torch.no_grad(), devices.autocast():
         call = _of_one(lambda: predict(model, side, 2), torch.device(shared.device))
-    put_away(model)
+    make_room()
     small = max(1, side // 2)
     try:
         copy = HostDecoder(model, decoder_device())

@@ -16,8 +16,10 @@ from torch import Tensor
 
 from ..errors import EditError, Interrupted
 from ..geometry import Size, ceil_to
+from ..standalone.pictures import to_pixels
 from ..standalone.upscaler import INTERPOLATIONS, Interpolation
 from ..upscaling import resized
+from .inputs import tensor_of
 from .sampling import own_randomness
 
 logger = logging.getLogger(__name__)
@@ -46,7 +48,7 @@ class HostUpscaler:
             ceil_to(max(n + 2 * _MARGIN, least), _GRID) - n - _MARGIN for n in (height, width)
         )
         framed = F.pad(image, (_MARGIN, right, _MARGIN, below), mode="replicate")
-        large = _tensor(self._enlarged(_picture(framed))).to(image)
+        large = tensor_of(self._enlarged(Image.fromarray(to_pixels(framed)))).to(image)
         start = round(_MARGIN * self.factor)
         large = large[..., start : start + round(height * self.factor), :]
         large = large[..., start : start + round(width * self.factor)]
@@ -117,13 +119,3 @@ def _trial_picture() -> Image.Image:
     rows, columns = np.indices((24, 24))
     checks = ((rows // 6 + columns // 6) % 2 * 160 + 40).astype(np.uint8)
     return Image.fromarray(np.stack([checks, checks.T, 255 - checks], -1))
-
-
-def _picture(image: Tensor) -> Image.Image:
-    pixels = (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
-    return Image.fromarray(pixels.cpu().numpy())
-
-
-def _tensor(picture: Image.Image) -> Tensor:
-    pixels = np.asarray(picture, np.float32) / 255.0
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None]

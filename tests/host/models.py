@@ -17,6 +17,7 @@ VELOCITY = "velocity.safetensors"
 OTHER_VAE = "other.safetensors"
 LORA = "other-words"
 EMBEDDING = "other-token"
+HYPERNETWORK = "other-context"
 CLIP = WEIGHTS / "miniature_clip.safetensors"
 STYLE = ("starry", "a red star, {prompt}", "")
 
@@ -39,6 +40,7 @@ def write(data: Path, upscaler: bool = True) -> None:
     _write_vae(data / "models" / "VAE" / OTHER_VAE, state)
     _write_lora(data / "models" / "Lora" / f"{LORA}.safetensors", state)
     _write_embedding(data / "embeddings" / f"{EMBEDDING}.safetensors", state)
+    _write_hypernetwork(data / "models" / "hypernetworks" / f"{HYPERNETWORK}.pt", state)
     (data / "styles.csv").write_text(f'name,prompt,negative_prompt\n{STYLE[0]},"{STYLE[1]}",\n')
 
 
@@ -101,6 +103,28 @@ def _write_lora(path: Path, state: dict[str, torch.Tensor]) -> None:
     }
     path.parent.mkdir(parents=True)
     save_file(lora, path, metadata={"ss_tag_frequency": json.dumps({})})
+
+
+def _write_hypernetwork(path: Path, state: dict[str, torch.Tensor]) -> None:
+    """Two small random networks that add to what attention knows of the prompt."""
+    tokens = next(v for n, v in state.items() if n.endswith("token_embedding.weight"))
+    width, noise = tokens.shape[1], torch.Generator().manual_seed(4)
+
+    def network() -> dict[str, torch.Tensor]:
+        wide, narrow = (2 * width, width), (width, 2 * width)
+        return {
+            "linear.0.weight": torch.randn(*wide, generator=noise) / width**0.5,
+            "linear.0.bias": torch.zeros(2 * width),
+            "linear.1.weight": torch.randn(*narrow, generator=noise) / width**0.5,
+            "linear.1.bias": torch.zeros(width),
+        }
+
+    described = {"layer_structure": [1, 2, 1], "activation_func": "linear"}
+    path.parent.mkdir(parents=True)
+    # In the older layout, since the WebUI refuses newer PyTorch's entries.
+    torch.save(
+        {width: [network(), network()], **described}, path, _use_new_zipfile_serialization=False
+    )
 
 
 def _write_embedding(path: Path, state: dict[str, torch.Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""The host reads the prompts: emphasis, editing, styles, LoRA, embeddings, negative prompt."""
+"""The host reads the prompts: emphasis, editing, styles, extra networks, negative prompt."""
 
 from __future__ import annotations
 
@@ -55,6 +55,14 @@ def test_lora(webui: Webui, small: Scene) -> None:
     assert (changed.picture != usual.picture).any() and (again.picture == usual.picture).all()
     unknown = edited(webui, small, prompt="a red star <lora:unknown:1>")
     assert (unknown.picture == usual.picture).all()
+
+
+def test_hypernetwork(webui: Webui, small: Scene) -> None:
+    usual = edited(webui, small)
+    changed = edited(webui, small, prompt=f"a red star <hypernet:{models.HYPERNETWORK}:1>")
+    again = edited(webui, small)
+    assert small.is_edited(changed.picture)
+    assert (changed.picture != usual.picture).any() and (again.picture == usual.picture).all()
 
 
 def test_textual_inversion(webui: Webui, small: Scene) -> None:
