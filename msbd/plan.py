@@ -245,6 +245,7 @@ def _stage(
         name, strength = "intermediate", later.intermediate_strength
     else:
         name, strength = "final" if final else "tiled", later.final_strength
+    guidance = later.later_guidance if in_one_pass else later.tile_guidance
     steps = settings.first.steps
     return StagePlan(
         index=index,
@@ -258,7 +259,7 @@ def _stage(
         steps=steps,
         run_steps=max(1, round(strength * steps)) if strength > 0 else 0,
         repeats=settings.first.repaint_repeats if first else 0,
-        guidance=1.0 if first else later.later_guidance,
+        guidance=1.0 if first else guidance,
         candidates=settings.first.candidates if first else 1,
         calls_per_step=facts.calls_per_step,
         decoder_iterations=settings.decoder.decoder_iterations,

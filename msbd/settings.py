@@ -152,12 +152,22 @@ class LaterStages:
     later_guidance: float = setting(
         1.0,
         "Later guidance",
-        "Guidance of the later stages, in units of the first stage's; 0 ignores the prompt there. "
-        "Less keeps a large edit from being repeated in every tile.",
+        "Guidance of the later stages that are done in one pass, in units of the first stage's; 0 "
+        "ignores the prompt there.",
         low=0.0,
         high=2.0,
         step=0.05,
         paper="3.2: the prompt throughout; Figure 5 c without",
+    )
+    tile_guidance: float = setting(
+        1.0,
+        "Tile guidance",
+        "The same for stages that are split into tiles. A tile sees only a part of a large edit; "
+        "less guidance keeps it from painting a whole one.",
+        low=0.0,
+        high=2.0,
+        step=0.05,
+        paper="3.2: the prompt throughout",
     )
     tile_size: float = setting(
         1.5,

@@ -224,6 +224,7 @@ def test_defaults_are_written_once():
         {"intermediate_strength": 0.9},
         {"final_strength": 0.9},
         {"later_guidance": 0.0},
+        {"tile_guidance": 0.0},
         {"tile_size": 1.0},
         {"tile_overlap": 0.5},
         {"lowpass_background": False},

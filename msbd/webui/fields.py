@@ -31,6 +31,7 @@ ADVANCED = (
     "growth",
     "intermediate_strength",
     "later_guidance",
+    "tile_guidance",
     "lowpass_background",
     "decoder_rate",
     "decoder_background_weight",

@@ -14,7 +14,7 @@ from .client import Scene, disc, edited
 from .server import Webui
 
 UNIT = 352.0
-FIELDS: dict[str, Any] = {"preset": "fast", "later_guidance": 0.25, "decoder_iterations": 0}
+FIELDS: dict[str, Any] = {"preset": "fast", "tile_guidance": 0.25, "decoder_iterations": 0}
 SEEDS = range(10)
 ENOUGH = 8
 
