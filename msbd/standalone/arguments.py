@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..evaluation.names import EXPERIMENTS
 from ..settings import PRESETS
 from .settings_list import settings_in_short
 
@@ -47,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder to write to; made if missing (default: %(default)s)",
     )
     _add_run(demo)
+    _add_evaluate(commands)
     commands.add_parser(
         "settings", help="list every setting, its range and default", description="List settings."
     )
@@ -99,6 +102,45 @@ def _add_plan(commands: Any) -> None:
     _add_settings(plan)
     plan.add_argument("--checkpoint", type=Path, metavar="FILE", help="plan for this model")
     plan.add_argument("--draw", type=Path, metavar="FILE", help="picture of crop and tiles")
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure the paper's claims with the embedded miniature",
+        description="Edit fixed pictures in the paper's way, its baselines' and its ablations', "
+        "and write tables, verdicts, plots and contact sheets. Stopped, it goes on where it was "
+        "when started again.",
+    )
+    evaluate.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the documents"
+    )
+    evaluate.add_argument(
+        "--records",
+        type=Path,
+        metavar="DIR",
+        help="folder of every edit's figures and picture (default: records in the output's)",
+    )
+    evaluate.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        choices=EXPERIMENTS,
+        metavar="NAME",
+        help=f"one experiment; may be repeated: {', '.join(EXPERIMENTS)}",
+    )
+    evaluate.add_argument(
+        "--quick",
+        action="store_true",
+        help="two pictures an experiment and few steps: shows that everything works, in minutes",
+    )
+    evaluate.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="pictures edited at a time (default: %(default)s, the number of cores)",
+    )
 
 
 def _add_pictures(parser: argparse.ArgumentParser) -> None:

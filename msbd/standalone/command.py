@@ -94,6 +94,24 @@ def _demo(arguments: argparse.Namespace) -> int:
     return INTERRUPTED if stopped else DONE
 
 
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from ..evaluation.evaluate import Evaluation, perform
+    from ..evaluation.running import Records
+
+    if arguments.workers < 1:
+        raise EditError("--workers must be at least 1")
+    records = Records(arguments.records or arguments.output / "records")
+    evaluation = Evaluation(
+        arguments.output, records, arguments.only, arguments.quick, arguments.workers
+    )
+    try:
+        perform(evaluation, _say)
+    except KeyboardInterrupt:
+        _complain("interrupted: what is finished is kept, the same command goes on with the rest")
+        return INTERRUPTED
+    return DONE
+
+
 def _settings(arguments: argparse.Namespace) -> int:
     _say(settings_in_full())
     return DONE
@@ -103,5 +121,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "edit": _edit,
     "plan": _plan,
     "demo": _demo,
+    "evaluate": _evaluate,
     "settings": _settings,
 }

@@ -1,0 +1,1 @@
+"""The paper's claims, measured with the miniature: cases, measures, methods, verdicts."""

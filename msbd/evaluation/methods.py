@@ -1,0 +1,188 @@
+"""What is compared: the engine's presets, the paper's baselines (A.3) and ablations (A.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from ..geometry import Size
+from ..settings import EditSettings, preset
+from ..standalone.upscaler import lanczos
+from . import painting
+from .painting import Paint, Task, enlarged, only_first, staged
+
+GUIDANCE = 6.0
+"""What 7.5 is for Stable Diffusion: the scale at which the miniature paints best (measured on
+other prompts and seeds, docs/miniature.md)."""
+WITHOUT_DECODER = {"guidance": GUIDANCE, "decoder_iterations": 0}
+"""Decoder optimisation changes the tone of an edit, not what it shows, and takes most of the time
+on a CPU: it has an experiment of its own, and the other methods leave it out."""
+CHEAP_FIRST: dict[str, Any] = {"steps": 25, "candidates": 1, "choose": "first"}
+"""For sweeps with a first stage of their own: half the steps, and no choice that hides faults."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to edit. changes: to the preset `paper`. seed: added to the case's own."""
+
+    name: str
+    about: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    paint: Paint = staged
+    seed: int = 0
+
+    @property
+    def settings(self) -> EditSettings:
+        return preset("paper").with_values({**WITHOUT_DECODER, **self.changes})
+
+
+def _one(name: str, about: str, paint: Paint = staged, **changes: Any) -> Method:
+    return Method(name, about, changes, paint)
+
+
+def _by_lanczos(image: Tensor, size: Size, task: Task) -> Tensor:
+    return lanczos(image, size).clamp(0, 1)
+
+
+MULTI_STAGE = _one("multi_stage", "the paper's procedure, without decoder optimisation")
+_FIRST = partial(staged, replan=only_first)
+FIRST_BILINEAR = _one("first_bilinear", "first stage, bilinear enlargement", _FIRST)
+FIRST_ESRGAN = _one(
+    "first_esrgan",
+    "first stage, Real-ESRGAN",
+    partial(enlarged, replan=only_first, enlarge=painting.by_network),
+)
+_PLAIN: dict[str, Any] = {"candidates": 1, "choose": "first", "repaint_repeats": 0}
+ONE_CANDIDATE = _one(
+    "one_candidate", "multi_stage with a single candidate", candidates=1, choose="first"
+)
+SEGMENTS = _one(
+    "segments",
+    "blended diffusion in separate overlapping segments of the training resolution; one "
+    "candidate, 25 steps, no RePaint",
+    partial(staged, replan=painting.in_segments),
+    **{**_PLAIN, "steps": 25},
+)
+BASELINES = (
+    _one(
+        "one_pass",
+        "blended diffusion in one pass at the highest resolution (at most 3 times the training's), "
+        "bilinear enlargement; one candidate, no RePaint",
+        partial(staged, replan=painting.in_one_pass),
+        **_PLAIN,
+    ),
+    FIRST_BILINEAR,
+    FIRST_ESRGAN,
+    _one(
+        "only_masked",
+        "the WebUI's inpainting of only the masked area at the training resolution, Lanczos "
+        "enlargement; one candidate, no RePaint",
+        partial(enlarged, replan=only_first, enlarge=_by_lanczos),
+        margin=1.15,
+        **_PLAIN,
+    ),
+)
+UPSCALING = (
+    _one(
+        "unconditional",
+        "Real-ESRGAN, then diffusion without prompt or blending (Figure 5 c)",
+        painting.unblended,
+        later_guidance=0.0,
+    ),
+    _one("text", "Real-ESRGAN, then diffusion with the prompt (Figure 5 d)", painting.unblended),
+    _one(
+        "sharp_background",
+        "multi_stage with an unfiltered background (Figure 5 e)",
+        lowpass_background=False,
+    ),
+)
+REPAINT = tuple(
+    Method(
+        f"repaint_{repeats}",
+        f"first stage with {repeats} RePaint repeats, every candidate counted",
+        {**CHEAP_FIRST, "candidates": 2, "repaint_repeats": repeats},
+        _FIRST,
+    )
+    for repeats in (0, 2, 5, 10, 20)
+)
+SEEDS = tuple(
+    Method(f"seed_{seed}", f"one candidate, seed {seed + 1} of 8", CHEAP_FIRST, seed=7000 + seed)
+    for seed in range(8)
+)
+DECODER = tuple(
+    Method(
+        f"decoder_{iterations}",
+        f"two stages, the later in one pass, {iterations} iterations of decoder optimisation each",
+        {**CHEAP_FIRST, "growth": 2.0, "tile_size": 2.0, "decoder_iterations": iterations},
+    )
+    for iterations in (0, 10, 30, 100)
+)
+CANDIDATES = (_one("candidates_10", "first stage with ten candidates", _FIRST, candidates=10),)
+OVERLAP = tuple(
+    _one(
+        f"overlap_{pixels}",
+        f"tiles of the training resolution that overlap by at least {pixels} pixels",
+        tile_size=1.0,
+        tile_overlap=pixels / 128,
+    )
+    for pixels in (0, 16, 32, 64)
+)
+STRENGTHS = (
+    *(
+        _one(f"final_{s:g}", f"final strength {s:g}", final_strength=s)
+        for s in (0.0, 0.1, 0.4, 0.6)
+    ),
+    *(
+        _one(f"intermediate_{s:g}", f"intermediate strength {s:g}", intermediate_strength=s)
+        for s in (0.0, 0.2, 0.6)
+    ),
+)
+TILE_GUIDANCE = _one("tile_guidance_0.25", "tile guidance 0.25", tile_guidance=0.25)
+GUIDANCES = (
+    *(_one(f"tile_guidance_{g:g}", f"tile guidance {g:g}", tile_guidance=g) for g in (0.0, 0.5)),
+    *(
+        _one(
+            f"later_guidance_{g:g}",
+            f"later and tile guidance {g:g}",
+            later_guidance=g,
+            tile_guidance=g,
+        )
+        for g in (0.0, 0.25, 0.5)
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Methods that are compared on the same cases.
+
+    name: one of `names.EXPERIMENTS`. cases: how many, counted from the first that fit. objects:
+    only those that ask for an object. crops: the smallest and the largest, in pixels.
+    """
+
+    name: str
+    title: str
+    methods: tuple[Method, ...]
+    cases: int
+    objects: bool = False
+    crops: tuple[int, int] = (0, 9999)
+
+
+EXPERIMENTS = (
+    Experiment("baselines", "Baselines (A.3)", (MULTI_STAGE, *BASELINES), 60),
+    Experiment("segments", "Separate segments (A.3)", (SEGMENTS,), 30),
+    Experiment("guidance", "Guidance of tiles", (TILE_GUIDANCE,), 60),
+    Experiment("guidances", "Guidance of the later stages", GUIDANCES, 12, objects=True),
+    Experiment("upscaling", "Upscaling (Figure 5)", UPSCALING, 16),
+    Experiment("candidates", "Candidates and CLIP", (ONE_CANDIDATE, *CANDIDATES), 12, objects=True),
+    Experiment("repaint", "RePaint repeats (Figure 6)", REPAINT, 12, objects=True),
+    Experiment("strengths", "Strengths", STRENGTHS, 8, objects=True),
+    Experiment("seeds", "Eight seeds (Figure 7)", SEEDS, 4, objects=True),
+    Experiment("overlap", "Overlap of the tiles", OVERLAP, 6, crops=(384, 512)),
+    Experiment("decoder", "Decoder optimisation", DECODER, 4, objects=True, crops=(0, 256)),
+)
+METHODS = {method.name: method for experiment in EXPERIMENTS for method in experiment.methods}

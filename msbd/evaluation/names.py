@@ -1,0 +1,15 @@
+"""The experiments' names, for the command line; nothing is imported for them."""
+
+EXPERIMENTS = (
+    "baselines",
+    "segments",
+    "guidance",
+    "guidances",
+    "upscaling",
+    "candidates",
+    "repaint",
+    "strengths",
+    "seeds",
+    "overlap",
+    "decoder",
+)

@@ -1,0 +1,158 @@
+"""One edit of one case, in whichever way: the engine's stages, or a part or a variation of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .. import tiling
+from ..backend import Backend
+from ..composite import feathered, pasted
+from ..geometry import Box, Size
+from ..masks import Mask
+from ..noise import Noise
+from ..pipeline import edit
+from ..plan import EditPlan, plan_edit
+from ..report import Report, Watch
+from ..settings import EditSettings
+from ..stage import Job, View, cut, refine
+from ..upscaling import any_touch, resized
+
+
+@dataclass(frozen=True)
+class Task:
+    """image: [1,3,H,W] in [0,1]. mask: [H,W], 1 = repaint. backend: bound to the case's prompt."""
+
+    image: Tensor
+    mask: Mask
+    settings: EditSettings
+    backend: Backend
+    noise: Noise
+
+    @property
+    def plan(self) -> EditPlan:
+        size = Size(*self.image.shape[-2:])
+        return plan_edit(size, self.mask, self.settings, self.backend.facts)
+
+
+@dataclass(frozen=True)
+class Painting:
+    """What came out, inside the plan's crop.
+
+    patch: as the last decoder left it, [1,3,crop]. result, alpha: the same after the paste, and
+    its opacity [1,1,crop]. candidates: the first stage's pictures before one was chosen.
+    """
+
+    patch: Tensor
+    result: Tensor
+    alpha: Tensor
+    plan: EditPlan
+    candidates: list[Tensor]
+    report: Report
+
+
+Paint = Callable[[Task], Painting]
+Replan = Callable[[EditPlan, Task], EditPlan]
+Enlarge = Callable[[Tensor, Size, Task], Tensor]
+
+
+def as_planned(plan: EditPlan, task: Task) -> EditPlan:
+    """The engine's own plan."""
+    return plan
+
+
+def staged(task: Task, replan: Replan = as_planned) -> Painting:
+    """The engine, on its own plan or on another made of that."""
+    plan = replan(task.plan, task)
+    shown: dict[str, list[Tensor]] = {"candidate": [], "result": []}
+    watch = Watch(
+        picture=lambda name, image, stage, caption: shown[name].append(image.clone()),
+        wanted=frozenset(shown if len(plan.stages[0].tiles) == 1 else ["result"]),
+    )
+    done = edit(task.image, task.mask, plan, task.settings, task.backend, task.noise, watch)
+    patch = resized(shown["result"][-1], plan.crop.size)
+    result, candidates = cut(done.image, plan.crop), shown["candidate"]
+    return Painting(patch, result, _alpha(task, plan), plan, candidates, done.report)
+
+
+def enlarged(task: Task, replan: Replan, enlarge: Enlarge) -> Painting:
+    """The engine's picture before it is pasted, enlarged in another way than bilinearly."""
+    plan = replan(task.plan, task)
+    shown: list[Tensor] = []
+    watch = Watch(
+        picture=lambda name, image, stage, caption: shown.append(image),
+        wanted=frozenset({"result"}),
+    )
+    done = edit(task.image, task.mask, plan, task.settings, task.backend, task.noise, watch)
+    return _pasted(enlarge(shown[-1], plan.crop.size, task), task, plan, done.report)
+
+
+def only_first(plan: EditPlan, task: Task) -> EditPlan:
+    """Leave out the later stages."""
+    return replace(plan, stages=plan.stages[:1])
+
+
+def in_one_pass(plan: EditPlan, task: Task, times: float = 3.0) -> EditPlan:
+    """One stage from noise at up to `times` the training resolution."""
+    facts, crop = task.backend.facts, plan.crop.size
+    scale = min(1.0, times * facts.resolution / crop.longest)
+    size = crop.scaled(scale, facts.multiple)
+    canvas = size.padded(facts.multiple)
+    stage = replace(plan.stages[0], size=size, canvas=canvas, tiles=(Box.of(canvas),), tile_grid=1)
+    return replace(plan, stages=(stage,))
+
+
+def in_segments(plan: EditPlan, task: Task) -> EditPlan:
+    """From noise at the crop's own size, in overlapping segments of the training resolution."""
+    facts, size = task.backend.facts, plan.crop.size
+    canvas = size.padded(facts.latent_factor)
+    overlap = round(task.settings.later.tile_overlap * facts.resolution)
+    grid = tiling.tiles(canvas, facts.resolution, overlap, facts.latent_factor)
+    painted = any_touch(_crop_mask(task, plan), size)
+    touched = tuple(box for box in grid if cut(painted, box).any())
+    stage = replace(plan.stages[0], size=size, canvas=canvas, tiles=touched, tile_grid=len(grid))
+    return replace(plan, stages=(stage,))
+
+
+def by_network(image: Tensor, size: Size, task: Task) -> Tensor:
+    """Enlarge by super-resolution, as often as it takes."""
+    largest = task.backend.facts.upscale_factor
+    while max(size.height / image.shape[-2], size.width / image.shape[-1]) > largest:
+        reached = Size(int(image.shape[-2] * largest), int(image.shape[-1] * largest))
+        image = task.backend.upscale(image, reached)
+    return task.backend.upscale(image, size)
+
+
+def unblended(task: Task) -> Painting:
+    """Figure 5 c, d: the stages, each refined as a whole, with no blending in the later ones."""
+    plan, crop = task.plan, task.plan.crop
+    report = Report(plan, task.settings, task.noise.seed)
+    mask = _crop_mask(task, plan)
+    photograph = cut(task.image, crop)
+    job = Job(photograph, mask, plan, task.settings, task.backend, task.noise, Watch(), report)
+    first, *rest = plan.stages
+    view = View(first, job)
+    patch = refine(first, view.target, view, job)
+    for stage in rest:
+        free = replace(job, mask=torch.ones_like(mask))
+        draft = task.backend.upscale(patch, stage.size)
+        patch = refine(stage, draft, View(stage, free), free)
+    return _pasted(resized(patch, crop.size), task, plan, report)
+
+
+def _pasted(patch: Tensor, task: Task, plan: EditPlan, report: Report) -> Painting:
+    alpha = _alpha(task, plan)
+    before = cut(task.image, plan.crop)
+    result = pasted(before, patch, Box.of(plan.crop.size), alpha)
+    return Painting(patch, result, alpha, plan, [], report)
+
+
+def _alpha(task: Task, plan: EditPlan) -> Tensor:
+    return feathered(_crop_mask(task, plan), task.settings.crop.feather)
+
+
+def _crop_mask(task: Task, plan: EditPlan) -> Tensor:
+    return cut(torch.from_numpy(task.mask), plan.crop)[None, None]

@@ -1,0 +1,177 @@
+"""Everything that was found, as one JSON document; and every record, as a table of text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import platform
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import __version__
+from .cases import SEED, all_cases
+from .claims import AIMS, CLAIMS, by_clip
+from .methods import Experiment
+from .quantities import QUANTITIES
+from .running import Records, cases_of
+from .statistics import Estimate, estimate
+from .table import Table
+
+Results = dict[str, Any]
+
+
+def assembled(
+    table: Table, records: Records, experiments: Sequence[Experiment], quick: bool
+) -> Results:
+    """Plain JSON values; see the document for what they mean."""
+    return {
+        "made": _made(records, quick),
+        "quantities": {q.name: q.about for q in QUANTITIES.values()},
+        "cases": [
+            {
+                "name": case.name,
+                "picture": str(case.size),
+                "prompt": case.prompt,
+                "seed": case.seed,
+                "pixels_per_unit": case.unit,
+            }
+            for case in all_cases()
+            if any(case in rows for rows in table.rows.values())
+        ],
+        "experiments": [
+            {
+                "name": experiment.name,
+                "title": experiment.title,
+                "methods": [m.name for m in experiment.methods if m.name in table.rows],
+                "cases": [case.name for case in cases_of(experiment, quick)],
+            }
+            for experiment in experiments
+        ],
+        "methods": {
+            method.name: {"about": method.about, **_figures(table, method.name)}
+            for experiment in experiments
+            for method in experiment.methods
+            if method.name in table.rows
+        },
+        "clip": _clip(table),
+        "claims": _claims(table),
+        "aims": _aims(table),
+    }
+
+
+def _figures(table: Table, method: str) -> dict[str, Any]:
+    """Means and intervals of one method's quantities; the largest of what must not be."""
+    rows = table.rows[method]
+    figures: dict[str, Any] = {"n": len(rows)}
+    intervals = {}
+    for name in QUANTITIES:
+        found = table.estimate(method, name)
+        if found is not None:
+            figures[name] = _rounded(found.mean)
+            intervals[name] = [_rounded(found.low), _rounded(found.high)]
+    figures["outside"] = max(record["outside"] for record in rows.values())
+    figures["intervals"] = intervals
+    return figures
+
+
+def _clip(table: Table) -> list[dict[str, Any]]:
+    """What becomes of 1, 3, 5, 10 candidates: CLIP's pick, a blind pick, the best there is."""
+    found = []
+    for count in (1, 3, 5, 10):
+        picks = by_clip(table, count)
+        if picks:
+            columns = zip(("by_clip", "blind", "any"), zip(*picks, strict=True), strict=True)
+            shares = {name: _interval(estimate(values)) for name, values in columns}
+            found.append({"candidates": count, "n": len(picks), **shares})
+    return found
+
+
+def _claims(table: Table) -> list[dict[str, Any]]:
+    found = []
+    for claim in CLAIMS:
+        effect = claim.measure(table)
+        if effect is not None:
+            verdict = claim.verdict(effect)
+            found.append(
+                {
+                    "claim": claim.claim,
+                    "source": claim.source,
+                    "what": claim.effect,
+                    **_interval(effect),
+                    "n": effect.n,
+                    "holds": verdict == "holds",
+                    "verdict": verdict,
+                }
+            )
+    return found
+
+
+def _aims(table: Table) -> list[dict[str, Any]]:
+    found = []
+    for aim in AIMS:
+        effect = aim.measure(table)
+        if effect is not None:
+            reached = effect.mean >= aim.above
+            found.append(
+                {"aim": aim.claim, "what": aim.effect, **_interval(effect), "n": effect.n,
+                 "at_least": aim.above, "reached": bool(reached)}
+            )  # fmt: skip
+    return found
+
+
+def _interval(found: Estimate) -> dict[str, float | None]:
+    return {
+        "effect": _rounded(found.mean),
+        "low": _rounded(found.low),
+        "high": _rounded(found.high),
+    }
+
+
+def _rounded(value: float) -> float | None:
+    """Four digits; None for what JSON has no number for."""
+    return round(float(value), 4) if math.isfinite(value) else None
+
+
+def _made(records: Records, quick: bool) -> dict[str, Any]:
+    """When, where and with what the records were made."""
+    times = [path.stat().st_mtime for path in records.folder.glob("*/*.json")]
+    days = [datetime.fromtimestamp(t, timezone.utc).date().isoformat() for t in times]
+    return {
+        "command": "python -m msbd evaluate" + (" --quick" if quick else ""),
+        "version": __version__,
+        "from": min(days, default=""),
+        "to": max(days, default=""),
+        "machine": f"{os.cpu_count()} cores of {_processor()}",
+        "torch": torch.__version__,
+        "model": "the embedded miniature",
+        "seeds": f"{SEED}000 and the case's number",
+    }
+
+
+def _processor() -> str:
+    """The processor's own name, where Linux tells it."""
+    described = Path("/proc/cpuinfo")
+    if described.exists():
+        for line in described.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def as_csv(table: Table) -> str:
+    """One line for every edit, with every quantity."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["method", "case", *QUANTITIES])
+    for method, rows in table.rows.items():
+        for case, record in rows.items():
+            values = (quantity.of(case, record) for quantity in QUANTITIES.values())
+            cells = ("" if value is None else f"{value:.5g}" for value in values)
+            writer.writerow([method, case.name, *cells])
+    return text.getvalue()

@@ -1,0 +1,209 @@
+"""The evaluation's measures on pictures whose answers are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from msbd.evaluation import seams
+from msbd.evaluation.texture import (
+    LEAST,
+    grey,
+    laplacian_energy,
+    sharpness,
+    smoothed,
+    spectral_slope,
+)
+from msbd.evaluation.verdict import judge, object_region
+from msbd.geometry import Box
+from msbd.miniature.world import draw_background, draw_object
+
+SIDE = 128
+HALVES = np.arange(SIDE)[None].repeat(SIDE, 0) < SIDE // 2
+WHOLE = np.ones((SIDE, SIDE), bool)
+DISC = np.hypot(*(np.indices((SIDE, SIDE)) - 63.5)) < 40
+
+
+def noise(seed: int = 0, falloff: float = 0.0) -> np.ndarray:
+    """Grey noise of mean 0.5 whose power falls with that power of the frequency."""
+    white = np.random.default_rng(seed).standard_normal((SIDE, SIDE))
+    y, x = np.meshgrid(np.fft.fftfreq(SIDE), np.fft.fftfreq(SIDE), indexing="ij")
+    shaped = np.fft.ifft2(
+        np.fft.fft2(white) / np.maximum(np.hypot(y, x), 1 / SIDE) ** (falloff / 2)
+    )
+    return 0.5 + 0.05 * shaped.real / shaped.real.std()
+
+
+def test_the_same_texture_is_as_sharp_as_itself():
+    found = sharpness(noise(), HALVES, ~HALVES)
+    assert found["laplacian"] == pytest.approx(1, abs=0.1)
+    assert found["slope"] == pytest.approx(0, abs=0.1)
+
+
+@pytest.mark.parametrize("sigma", [0.7, 1.5, 3.0])
+def test_a_blurred_texture_is_softer_by_both_measures(sigma: float):
+    image = np.where(HALVES, ndimage.gaussian_filter(noise(), sigma), noise(1))
+    inner = HALVES & (np.arange(SIDE) < 50)
+    found = sharpness(image, inner, ~HALVES)
+    blurred = ndimage.gaussian_filter(noise(), sigma)
+    expected = laplacian_energy(blurred, inner) / laplacian_energy(noise(1), ~HALVES)
+    assert found["laplacian"] == pytest.approx(expected) and expected < 0.5
+    assert found["slope"] is not None and found["slope"] < -0.5
+
+
+@pytest.mark.parametrize("contrast", [0.5, 2.0])
+def test_contrast_changes_energy_by_its_square_and_no_slope(contrast: float):
+    image = 0.5 + np.where(HALVES, contrast, 1.0) * (noise() - 0.5)
+    found = sharpness(image, HALVES, ~HALVES)
+    assert found["laplacian"] == pytest.approx(contrast**2, rel=0.15)
+    assert found["slope"] == pytest.approx(0, abs=0.1)
+
+
+def test_the_laplacian_of_white_noise_has_twenty_times_its_variance():
+    image = np.random.default_rng(3).standard_normal((400, 400))
+    assert laplacian_energy(image, np.ones(image.shape, bool)) == pytest.approx(20, rel=0.03)
+
+
+def test_the_slope_of_a_power_law_falls_by_its_exponent():
+    slopes = [
+        np.mean([spectral_slope(noise(seed, falloff), WHOLE) for seed in range(4)])
+        for falloff in (0.0, 1.0, 2.0, 3.0)
+    ]
+    assert np.diff(slopes) == pytest.approx([-1, -1, -1], abs=0.25)
+
+
+def test_what_lies_outside_a_region_is_not_seen():
+    image = noise()
+    other = np.where(DISC, image, 9.0)
+    for measure in (laplacian_energy, spectral_slope):
+        assert measure(image, DISC) == pytest.approx(measure(other, DISC))
+    assert smoothed(other, DISC, 2.0)[DISC].max() < 1
+
+
+def test_too_small_a_region_has_no_texture():
+    small = np.zeros_like(WHOLE)
+    small.flat[: LEAST - 1] = True
+    assert sharpness(noise(), small, ~small) == {"laplacian": None, "slope": None}
+
+
+def test_an_untouched_picture_has_no_seam():
+    image = noise(0, 1.0)
+    for scale in (1, 2, 4):
+        assert seams.mask_seam(image, DISC, image, scale) == pytest.approx(1, abs=0.25)
+
+
+@pytest.mark.parametrize("step", [0.02, 0.1])
+def test_a_step_at_the_masks_edge_is_a_seam_in_proportion(step: float):
+    slope = np.linspace(0, 1, SIDE)[None].repeat(SIDE, 0) * 0.3
+    stepped = slope + step * HALVES
+    assert seams.mask_seam(stepped, HALVES, slope) == pytest.approx(step / seams.FLOOR, rel=0.01)
+    assert seams.mask_seam(slope, HALVES, slope) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_step_that_a_feather_spreads_is_seen_on_coarse_pixels():
+    image = noise(0, 3.0)
+    soft = ndimage.gaussian_filter(DISC.astype(float), 2)
+    spread = image + 0.15 * soft
+    fine, coarse = (seams.mask_seam(spread, DISC, image, scale) for scale in (1, 4))
+    assert coarse > 1.5 * fine and coarse > 2
+
+
+def test_no_edge_no_seam():
+    image = noise()
+    assert seams.mask_seam(image, WHOLE, image) is None
+    assert seams.mask_seam(image, ~WHOLE, image) is None
+
+
+def test_steps_at_the_borders_of_tiles_are_found_there_and_nowhere_else():
+    tiles = [Box(0, 0, 128, 70), Box(0, 50, 128, 128)]
+    image = noise(0, 3.0)
+    assert seams.tile_seam(image, DISC, tiles) == pytest.approx(1, abs=0.25)
+    at_border = image + 0.2 * (np.arange(SIDE) >= 70)
+    elsewhere = image + 0.2 * (np.arange(SIDE) >= 60)
+    assert seams.tile_seam(at_border, DISC, tiles) > 5
+    assert seams.tile_seam(elsewhere, DISC, tiles) < 1
+    assert seams.tile_seam(image, DISC, [Box(0, 0, 128, 128)]) is None
+
+
+def test_the_ring_lies_outside_and_is_as_wide_as_said():
+    ring = seams.ring(DISC, 5)
+    assert not (ring & DISC).any()
+    radius = np.hypot(*(np.indices((SIDE, SIDE)) - 63.5))
+    assert radius[ring].max() < 46 and (radius[~ring & ~DISC].min() > 44)
+    assert not seams.ring(~WHOLE).any()
+
+
+@pytest.mark.parametrize("levels", [1, 4, 20])
+def test_background_error_and_tone_of_a_constant_shift(levels: int):
+    before = np.stack([noise(k) for k in range(3)], -1)
+    after = before + levels / 255
+    ring = seams.ring(DISC)
+    assert seams.tone_shift(after, before, ring) == pytest.approx(levels)
+    expected = -20 * np.log10(levels / 255)
+    assert seams.background_psnr(after, before, ring) == pytest.approx(expected)
+    grain = before + 0.1 * np.random.default_rng(5).standard_normal(before.shape)
+    assert seams.tone_shift(grain, before, ring) < 2
+    assert seams.tone_shift(after, before, ~WHOLE) is None
+    assert seams.background_psnr(after, before, ~WHOLE) is None
+
+
+def test_grey_is_luma():
+    assert grey(np.ones((2, 2, 3))) == pytest.approx(np.ones((2, 2)))
+    assert grey(np.array([[[1.0, 0, 0]]])) == pytest.approx(0.299)
+
+
+@pytest.fixture(scope="module")
+def ground() -> np.ndarray:
+    return draw_background(np.random.default_rng(1), "grass", 256, 256, 256)
+
+
+def with_object(ground: np.ndarray, colour: str, shape: str, *centre: float) -> np.ndarray:
+    return draw_object(ground, shape, colour, centre, 0.3, 256)
+
+
+def opened(*slices: slice) -> np.ndarray:
+    region = np.zeros((256, 256), bool)
+    region[slices] = True
+    return region
+
+
+ALL = opened(slice(None), slice(None))
+
+
+def test_the_oracle_finds_what_was_asked_for(ground: np.ndarray):
+    verdict = judge(with_object(ground, "red", "star", 0.5, 0.5), ALL, "red", "star", 256)
+    assert verdict.one_right and verdict.inside and verdict.objects == 1
+
+
+def test_another_colour_or_shape_or_number_is_not_right(ground: np.ndarray):
+    star = with_object(ground, "red", "star", 0.3, 0.3)
+    blue = judge(star, ALL, "blue", "star", 256)
+    ring = judge(star, ALL, "red", "ring", 256)
+    two = judge(with_object(star, "red", "star", 0.75, 0.75), ALL, "red", "star", 256)
+    none = judge(ground, ALL, "red", "star", 256)
+    assert not (blue.right_colour or blue.one_right) and blue.right_shape
+    assert not (ring.right_shape or ring.one_right) and ring.right_colour
+    assert two.objects == 2 and two.right_shape and not two.one_right
+    assert none.objects == 0 and not none.one_right
+
+
+def test_only_what_touches_the_mask_counts(ground: np.ndarray):
+    both = with_object(with_object(ground, "blue", "circle", 0.25, 0.25), "red", "star", 0.7, 0.7)
+    half = opened(slice(128, None), slice(128, None))
+    assert judge(both, half, "red", "star", 256).one_right
+    cut = opened(slice(128, 190), slice(None))
+    found = judge(both, cut, "red", "star", 256)
+    assert found.objects == 1 and not found.inside and not found.one_right
+
+
+def test_bare_ground_is_right_if_nothing_is_there(ground: np.ndarray):
+    assert judge(ground, ALL, "", "", 256).one_right
+    assert not judge(with_object(ground, "red", "star", 0.5, 0.5), ALL, "", "", 256).one_right
+
+
+def test_the_ground_round_an_object_is_left_out_with_it(ground: np.ndarray):
+    region = object_region(with_object(ground, "red", "circle", 0.5, 0.5), 256)
+    radius = np.hypot(*(np.indices((256, 256)) - 127.5))
+    assert region[radius < 38].all() and not region[radius > 60].any()
+    assert object_region(ground, 256).mean() < 0.01

@@ -1,0 +1,240 @@
+"""The evaluation's cases, ways to paint and books, on the pointwise model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from engine import box_mask, photograph
+from fakes import PointwiseBackend
+
+from msbd.evaluation import painting
+from msbd.evaluation.cases import COUNT, FORMATS, SEED, all_cases, draw
+from msbd.evaluation.methods import EXPERIMENTS, METHODS, MULTI_STAGE
+from msbd.evaluation.names import EXPERIMENTS as NAMES
+from msbd.evaluation.painted import KINDS
+from msbd.evaluation.painting import Painting, Task
+from msbd.evaluation.recalling import RecallingBackend, Spent
+from msbd.evaluation.running import cases_of, errands, plan_of, quickened
+from msbd.geometry import Box, Size
+from msbd.miniature import bank, clip_measures, clip_pictures, train_upscaler
+from msbd.miniature.oracle import read
+from msbd.noise import Noise
+from msbd.pipeline import edit
+from msbd.plan import plan_edit
+from msbd.settings import EditSettings
+from msbd.stage import cut
+
+QUICK = {"steps": 4, "repaint_repeats": 1, "candidates": 3, "decoder_iterations": 0}
+SIZE = Size(160, 200)
+
+
+class TextOnly(PointwiseBackend):
+    """Tells the network nothing but latents and prompt, as most checkpoints."""
+
+    def condition(self, *of_tile: object) -> None:
+        return None
+
+
+def task(backend: PointwiseBackend | RecallingBackend | None = None, **changes) -> Task:
+    settings = EditSettings().with_values({**QUICK, **changes})
+    mask = box_mask(SIZE, Box(30, 40, 120, 130))
+    image = photograph(SIZE.height, SIZE.width)
+    return Task(image, mask, settings, backend or PointwiseBackend(), Noise(5))
+
+
+def test_there_are_at_least_sixty_cases_of_every_kind_and_format() -> None:
+    cases = all_cases()
+    assert len(cases) == COUNT >= 60 and sum(case.asks_for_object for case in cases) >= 50
+    assert set(Counter(c.kind for c in cases)) == set(KINDS)
+    assert min(Counter(c.format for c in cases).values()) >= 20
+    assert len({case.name for case in cases}) == len({case.seed for case in cases}) == COUNT
+    assert any(case.other for case in cases) and any(not case.other for case in cases)
+
+
+def test_pictures_are_four_to_six_times_the_training_size() -> None:
+    assert all(4 <= size.longest / 128 <= 6 for size in FORMATS.values())
+    assert {s.height > s.width for s in FORMATS.values()} == {True, False}
+    assert max(s.longest / s.shortest for s in FORMATS.values()) > 2
+
+
+def test_seeds_are_those_of_no_training() -> None:
+    trained = {bank.SEED, clip_pictures.SEED, clip_measures.HELD_OUT_SEED}
+    assert SEED not in trained | {train_upscaler.HELD_OUT_SEED, 900, 901, 902}
+
+
+@pytest.mark.parametrize("case", all_cases()[::5], ids=lambda case: case.name)
+def test_a_case_is_drawn_alike_every_time_and_can_be_edited(case) -> None:
+    image, mask = draw(case)
+    again, _ = draw(case)
+    assert (image == again).all() and image.shape[:2] == mask.shape
+    assert set(np.unique(mask)) == {0.0, 1.0}
+    plan = plan_of(case, MULTI_STAGE)
+    assert plan.crop.size.longest >= 256 and len(plan.stages) >= 2
+
+
+@pytest.mark.parametrize("case", all_cases()[::4], ids=lambda case: case.name)
+def test_a_mask_is_of_its_kind_and_what_it_covers_holds_no_object(case) -> None:
+    image, mask = draw(case)
+    at_border = any(side.any() for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+    assert at_border or case.kind != "border"
+    assert (mask.mean() < 0.02) == (case.kind == "line")
+    covered = np.where(mask[..., None] > 0, image, image[:1, :1])
+    if case.asks_for_object:
+        assert read(covered, case.unit) == []
+
+
+def test_experiments_have_the_names_the_command_line_knows() -> None:
+    assert tuple(experiment.name for experiment in EXPERIMENTS) == NAMES
+    assert len(METHODS) == sum(len(experiment.methods) for experiment in EXPERIMENTS)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_settings_are_the_papers_but_for_what_a_method_is_about(name: str) -> None:
+    changed = set(METHODS[name].settings.changed())
+    assert changed <= {"guidance", "decoder_iterations", *METHODS[name].changes}
+
+
+def test_a_staged_painting_is_the_engines_edit() -> None:
+    given = task()
+    found = painting.staged(given)
+    done = edit(given.image, given.mask, given.plan, given.settings, given.backend, given.noise)
+    assert torch.equal(found.result, cut(done.image, found.plan.crop))
+    assert len(found.candidates) == 3
+
+
+WAYS = {
+    "staged": painting.staged,
+    "first": lambda given: painting.staged(given, painting.only_first),
+    "one pass": lambda given: painting.staged(given, painting.in_one_pass),
+    "segments": lambda given: painting.staged(given, painting.in_segments),
+    "network": lambda given: painting.enlarged(given, painting.only_first, painting.by_network),
+    "unblended": painting.unblended,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_paints_inside_the_mask_only(way: str) -> None:
+    candidates = 1 if way in ("one pass", "segments") else 3
+    given = task(candidates=candidates)
+    found: Painting = WAYS[way](given)
+    before = cut(given.image, found.plan.crop)
+    assert found.patch.shape == found.result.shape == before.shape
+    kept = (found.alpha == 0).expand_as(before)
+    assert torch.equal(found.result[kept], before[kept])
+    inside = (found.alpha == 1).expand_as(before)
+    assert torch.allclose(found.result[inside], found.patch[inside], atol=1e-6)
+    red = found.result[0, :, 60, 60] if found.plan.crop.top == 0 else found.result[0, :, 40, 40]
+    assert red[0] > 0.7 and red[1] < 0.3
+
+
+def test_one_pass_has_one_tile_of_at_most_three_times_the_training_size() -> None:
+    given = task(candidates=1)
+    (stage,) = painting.in_one_pass(given.plan, given).stages
+    assert stage.from_noise and stage.tiles == (Box.of(stage.canvas),)
+    assert stage.size.longest == 3 * given.backend.facts.resolution
+
+
+def test_segments_are_of_the_training_size_and_touch_the_mask() -> None:
+    given = task(candidates=1)
+    (stage,) = painting.in_segments(given.plan, given).stages
+    side = given.backend.facts.resolution
+    assert stage.from_noise and {tile.size for tile in stage.tiles} == {Size(side, side)}
+    mask = cut(torch.from_numpy(given.mask), given.plan.crop)
+    assert all(cut(mask, tile).any() for tile in stage.tiles)
+    covered = torch.zeros_like(mask)
+    for tile in stage.tiles:
+        cut(covered, tile).fill_(1)
+    assert bool((covered >= mask).all())
+
+
+def test_without_blending_the_background_is_painted_over() -> None:
+    """Before the paste: blended diffusion keeps it, plain diffusion makes it red too."""
+    corners = [
+        way(task()).patch[0, 0, :8, :8].mean() for way in (painting.unblended, painting.staged)
+    ]
+    assert corners[0] > corners[1] + 0.1
+
+
+def test_what_is_recalled_is_what_was_computed() -> None:
+    plain = painting.staged(task())
+    recalling = RecallingBackend(TextOnly())
+    for _ in range(2):
+        assert torch.equal(painting.staged(task(recalling)).result, plain.result)
+
+
+def test_nothing_is_computed_twice_and_everything_is_counted() -> None:
+    inner = TextOnly()
+    recalling = RecallingBackend(inner)
+    given = task(recalling)
+    painting.staged(given)
+    once, spent = inner.samples, recalling.spent
+    assert spent.evaluations == pytest.approx(given.plan.network_evaluations)
+    recalling.spent = Spent()
+    painting.staged(given)
+    assert inner.samples == once
+    assert recalling.spent.evaluations == pytest.approx(given.plan.network_evaluations)
+    assert recalling.spent.recalled_seconds > 0
+
+
+def test_fewer_candidates_need_nothing_new() -> None:
+    inner = TextOnly()
+    recalling = RecallingBackend(inner)
+    painting.staged(task(recalling), painting.only_first)
+    before = inner.samples
+    few = painting.staged(task(recalling, candidates=1), painting.only_first)
+    assert inner.samples == before
+    alone = painting.staged(task(candidates=1), painting.only_first)
+    assert torch.equal(few.result, alone.result)
+
+
+def test_other_guidance_is_another_prediction() -> None:
+    recalling = RecallingBackend(TextOnly())
+    z, sigma = torch.ones(1, 4, 4, 4), torch.ones(1)
+    assert not torch.equal(recalling.denoise(z, sigma, 1.0), recalling.denoise(z, sigma, 0.0))
+
+
+def test_a_full_run_does_a_case_in_one_go_and_the_longest_first() -> None:
+    todo = errands(EXPERIMENTS)
+    assert sorted(errand.case.number for errand in todo) == list(range(COUNT))
+    counts = [len(errand.methods) for errand in todo]
+    assert counts == sorted(counts, reverse=True)
+    for experiment in EXPERIMENTS:
+        names = {method.name for method in experiment.methods}
+        having = [e for e in todo if names <= {method.name for method in e.methods}]
+        assert {e.case for e in having} >= set(cases_of(experiment))
+    assert all(MULTI_STAGE in errand.methods for errand in todo)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda e: e.name)
+def test_cases_suit_their_experiment(experiment) -> None:
+    cases = cases_of(experiment)
+    assert len(cases) == experiment.cases
+    assert all(case.asks_for_object for case in cases) or not experiment.objects
+    low, high = experiment.crops
+    assert all(low <= case.unit <= high for case in cases)
+
+
+def test_a_quick_run_is_the_same_with_fewer_steps() -> None:
+    for method in METHODS.values():
+        quick = quickened(method)
+        assert (quick.name, quick.paint, quick.seed) == (method.name, method.paint, method.seed)
+        settings = quick.settings.flat()
+        assert settings["steps"] <= 6 and settings["candidates"] <= 2
+        assert settings["decoder_iterations"] <= 2
+    work = sum(len(errand.methods) for errand in errands(EXPERIMENTS, quick=True))
+    assert work < 120
+
+
+def test_the_plan_is_for_the_miniature() -> None:
+    case = all_cases()[0]
+    plan = plan_of(case, replace(MULTI_STAGE, changes={"candidates": 2}))
+    assert plan.resolution == 128 and plan.stages[0].candidates == 2
+    _, mask = draw(case)
+    own = plan_edit(
+        case.size, mask, MULTI_STAGE.settings, replace(PointwiseBackend().facts, resolution=128)
+    )
+    assert plan.mask == own.mask
