@@ -98,7 +98,8 @@ class Backend(Protocol):
         """A fresh float32 copy of the decoder that may be trained; it is the caller's.
 
         Its forward maps latents as above to images [B,3,8h,8w], unclamped, differentiable; its
-        parameters require gradients. The model's own decoder is never touched.
+        parameters require gradients. Its `last` layer, a convolution with a bias, gives the image
+        but for a factor `gain` and a constant. The model's own decoder is never touched.
         """
         ...
 

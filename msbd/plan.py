@@ -46,6 +46,7 @@ class StagePlan:
     candidates: int
     calls_per_step: int
     decoder_iterations: int
+    decoder_refit: bool
 
     @property
     def from_noise(self) -> bool:
@@ -62,6 +63,11 @@ class StagePlan:
             return 0
         per_pass = self.run_steps * self.calls_per_step - (self.calls_per_step - 1)
         return per_pass * (self.repeats + 1) * self.candidates * len(self.tiles)
+
+    @property
+    def decoder_passes(self) -> int:
+        """How often every tile passes through the decoder to fit it."""
+        return self.decoder_iterations + self.decoder_refit
 
     @property
     def tile_area(self) -> int:
@@ -90,8 +96,8 @@ class EditPlan:
 
     @property
     def decoder_steps(self) -> int:
-        """Decoder optimisation steps, counted per tile."""
-        return sum(stage.decoder_iterations * len(stage.tiles) for stage in self.stages)
+        """Decoder optimisation steps, counted per tile; refitting is one."""
+        return sum(stage.decoder_passes * len(stage.tiles) for stage in self.stages)
 
     def share(self, stage: StagePlan) -> float:
         """Area of one of the stage's tiles in units of the training resolution's."""
@@ -100,7 +106,7 @@ class EditPlan:
     @property
     def work(self) -> float:
         """Total of an edit's progress: model calls and decoder steps, weighted by area and cost."""
-        decoder = sum(s.decoder_iterations * len(s.tiles) * self.share(s) for s in self.stages)
+        decoder = sum(s.decoder_passes * len(s.tiles) * self.share(s) for s in self.stages)
         return self.network_evaluations + DECODER_STEP_WORK * decoder
 
     def to_dict(self) -> dict[str, Any]:
@@ -129,7 +135,7 @@ class EditPlan:
                 f"stage {s.index + 1} ({s.name}): {s.size}, {tiles}, "
                 f"strength {s.strength:g}, {s.run_steps} steps x {s.repeats + 1}, "
                 f"{s.candidates} candidate{'s' * (s.candidates > 1)}, {s.model_calls} model calls, "
-                f"{s.decoder_iterations} decoder iterations"
+                f"{'decoder refitted, ' * s.decoder_refit}{s.decoder_iterations} decoder iterations"
             )
         lines.append(
             f"in all {self.model_calls} model calls, as many as "
@@ -263,6 +269,7 @@ def _stage(
         candidates=settings.first.candidates if first else 1,
         calls_per_step=facts.calls_per_step,
         decoder_iterations=settings.decoder.decoder_iterations,
+        decoder_refit=settings.decoder.decoder_refit,
     )
 
 

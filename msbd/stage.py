@@ -17,6 +17,7 @@ from .geometry import Box
 from .noise import Noise
 from .plan import DECODER_STEP_WORK, EditPlan, StagePlan
 from .ranking import best_of
+from .refit import refit
 from .report import Report, StageReport, Stopwatch, Watch, psnr
 from .schedule import last_steps
 from .settings import EditSettings
@@ -71,7 +72,7 @@ def refine(stage: StagePlan, start: Tensor, view: View, job: Job) -> Tensor:
     if stage.from_noise:
         latents = [_best(stage, z, view, job) for z in latents]
     decode: Decode = job.backend.decode
-    if stage.decoder_iterations:
+    if stage.decoder_passes:
         if job.watch.looks("before"):
             before = _decoded(stage, latents, view, decode)
             job.watch.show("before", before, stage, "before decoder optimisation")
@@ -178,19 +179,23 @@ def _optimised_decoder(
         job.watch.advance(work, text)
 
     try:
-        decoder = job.backend.decoder()
-        losses = optimise(decoder, segments, job.settings.decoder, advance)
+        decoder, settings = job.backend.decoder(), job.settings.decoder
+        fitted: list[float] = []
+        if stage.decoder_refit:
+            fitted += refit(decoder, segments, settings.decoder_background_weight, advance)
+        trained = optimise(decoder, segments, settings, advance)
+        losses = fitted + trained
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         job.report.notes.append(
             f"{text} left out for lack of memory: lower tile_size, or let it run on the CPU"
         )
-        losses = []
-    job.watch.advance((stage.decoder_iterations * len(segments) - taken) * work, text)
+        losses, trained = [], []
+    job.watch.advance((stage.decoder_passes * len(segments) - taken) * work, text)
     if not losses:
         return job.backend.decode
-    record.decoder_iterations = len(losses)
+    record.decoder_iterations = len(trained)
     record.decoder_loss = (losses[0], losses[-1])
     if not losses[-1] <= losses[0]:
         advice = "lower decoder_rate, or raise decoder_iterations"

@@ -81,13 +81,14 @@ class PointwiseDecoder(nn.Module):
     def __init__(self, tint: float, mode: str) -> None:
         super().__init__()
         self.mode = mode
-        self.colours = nn.utils.skip_init(nn.Conv2d, 4, 3, 1)
+        self.gain = 1.0
+        self.last = nn.utils.skip_init(nn.Conv2d, 4, 3, 1)
         with torch.no_grad():
-            self.colours.weight.copy_(torch.eye(3, 4)[:, :, None, None] / 2)
-            self.colours.bias.fill_(0.5 + tint)
+            self.last.weight.copy_(torch.eye(3, 4)[:, :, None, None] / 2)
+            self.last.bias.fill_(0.5 + tint)
 
     def forward(self, z: Tensor) -> Tensor:
-        return F.interpolate(self.colours(z), scale_factor=8, mode=self.mode)
+        return self.last(F.interpolate(z, scale_factor=8, mode=self.mode))
 
 
 @dataclass

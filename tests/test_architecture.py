@@ -14,7 +14,17 @@ HOST_ONLY = {"modules", "gradio"}
 TORCH_FREE = ["geometry", "masks", "settings", "plan", "tiling", "errors"]
 ORDER = [
     *("errors", "geometry", "masks", "settings", "tiling", "plan", "noise", "schedule"),
-    *("backend", "blended", "upscaling", "decoder", "ranking", "composite", "report", "stage"),
+    *(
+        "backend",
+        "blended",
+        "upscaling",
+        "decoder",
+        "refit",
+        "ranking",
+        "composite",
+        "report",
+        "stage",
+    ),
     "pipeline",
 ]
 

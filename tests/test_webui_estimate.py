@@ -133,6 +133,13 @@ def test_memory_grows_with_tiles_and_candidates(host):
     assert few < many
 
 
+def test_refitting_a_large_tile_takes_less_memory_than_training_on_it(host):
+    trained = parts(tile_size=4.0)["decoder optimisation"]
+    refitted = parts(tile_size=4.0, decoder_iterations=0, decoder_refit=True)
+    small = parts(tile_size=1.0, decoder_iterations=0, decoder_refit=True)
+    assert small["decoder optimisation"] < refitted["decoder optimisation"] < trained
+
+
 def test_the_host_may_predict_with_and_without_the_prompt_one_by_one(host):
     both = parts(candidates=16)["denoising"]
     host.shared.opts.batch_cond_uncond = False
@@ -144,6 +151,7 @@ def test_work_that_is_not_done_or_done_elsewhere_does_not_count(host, monkeypatc
 
     assert "decoder optimisation" in parts()
     assert "decoder optimisation" not in parts(decoder_iterations=0)
+    assert "decoder optimisation" in parts(decoder_iterations=0, decoder_refit=True)
     plan, _ = planned(side=32)
     found = measure.footprint(plan.resolution)
     monkeypatch.setattr(measure, "footprint", lambda _: found)

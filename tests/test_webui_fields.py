@@ -117,7 +117,7 @@ def test_a_choice_written_out_is_the_same_choice(values):
         ({"guidance": 7}, ["guidance", "'cfg_scale'"]),
         ({"sampler": "euler"}, ["sampler", "'sampler_name'"]),
         ({"feather": 8}, ["feather", "'mask_blur'"]),
-        ({"preset": "best"}, ["preset must be one of paper, fast, draft, not 'best'"]),
+        ({"preset": "best"}, ["preset must be one of paper, recommended, fast, draft, not 'best'"]),
         ({"preset": ["paper"]}, ["preset must be one of"]),
         ({"preset": 1}, ["preset must be one of"]),
         ({"candidates": 0}, ["candidates must be a whole number from 1 to 16, not 0"]),

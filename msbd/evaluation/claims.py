@@ -224,10 +224,22 @@ CLAIMS: Sequence[Claim] = (
         partial(_nearer, one="multi_stage", other="final_0", quantity="sharpness"),
     ),
     Claim(
-        "Less guidance in tiles keeps what was painted right",
+        "Solving for the decoder's last layer matches the background better than 100 iterations",
         "(ours)",
-        f"one right object, tile guidance 0.25 against 1, {POINTS}",
-        _more("tile_guidance_0.25", "multi_stage", "one_right_object"),
+        "dB in the ring before the paste",
+        _more("refit", "decoder_100", "ring_psnr"),
+    ),
+    Claim(
+        "The preset recommended paints what was asked more often than the paper's settings",
+        "(ours)",
+        f"one right object, {POINTS}",
+        _more("recommended", "multi_stage", "one_right_object"),
+    ),
+    Claim(
+        "... and its edits fit their surroundings better",
+        "(ours)",
+        "coarse seam, less of it",
+        _less("recommended", "multi_stage", "seam_coarse"),
     ),
     Claim(
         "Outside the mask and its feather nothing changes",
@@ -238,20 +250,24 @@ CLAIMS: Sequence[Claim] = (
         below=1,
     ),
 )
-AIMS: Sequence[Claim] = (
-    Claim(
-        "Multi-stage yields exactly one right object in at least 90 % of the edits",
-        "",
-        "share",
-        partial(_level, method="multi_stage", quantity="one_right_object"),
-        above=0.9,
-    ),
-    Claim(
-        "... at least 2.5 times as often as one pass at the highest resolution",
-        "",
-        "ratio",
-        partial(_ratio, one="multi_stage", other="one_pass", quantity="one_right_object"),
-        above=2.5,
-    ),
+AIMS: Sequence[Claim] = tuple(
+    aim
+    for method in ("multi_stage", "recommended")
+    for aim in (
+        Claim(
+            f"`{method}` yields exactly one right object in at least 90 % of the edits",
+            "",
+            "share",
+            partial(_level, method=method, quantity="one_right_object"),
+            above=0.9,
+        ),
+        Claim(
+            "... at least 2.5 times as often as one pass at the highest resolution",
+            "",
+            "ratio",
+            partial(_ratio, one=method, other="one_pass", quantity="one_right_object"),
+            above=2.5,
+        ),
+    )
 )
 """Judged by the figure itself: `reached` asks for `above`, the interval tells how sure that is."""

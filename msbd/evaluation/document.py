@@ -17,7 +17,10 @@ COLUMNS: dict[str, Sequence[str]] = {
         *("one_right_object", "as_asked", "one_object", "sharpness", "seam_coarse", "ring_psnr"),
         *("evaluations", "seconds"),
     ),
-    "guidance": ("one_right_object", "as_asked", "sharpness", "seam_coarse", "evaluations"),
+    "recommended": (
+        *("one_right_object", "as_asked", "one_object", "right_shape", "sharpness", "seam"),
+        *("seam_coarse", "ring_psnr", "tone_shift", "evaluations", "seconds", "memory"),
+    ),
     "guidances": ("one_right_object", "sharpness", "seam_coarse", "evaluations"),
     "upscaling": (
         *("one_right_object", "sharpness", "slope", "seam", "seam_coarse", "ring_psnr"),
@@ -36,8 +39,8 @@ COLUMNS: dict[str, Sequence[str]] = {
 }
 """What is worth telling of each experiment."""
 COMPARED = {
-    "guidance": ("multi_stage",),
-    "guidances": ("multi_stage", "tile_guidance_0.25"),
+    "recommended": ("multi_stage",),
+    "guidances": ("multi_stage",),
     "segments": ("multi_stage", "one_pass"),
     "upscaling": ("first_bilinear", "first_esrgan", "multi_stage"),
     "strengths": ("multi_stage",),

@@ -19,10 +19,11 @@ SHEETS: dict[str, Sequence[str]] = {
         *("sharp_background", "multi_stage"),
     ),
     "baselines": (
-        *("multi_stage", "one_pass", "segments", "first_bilinear", "first_esrgan", "only_masked"),
+        *("multi_stage", "recommended", "one_pass", "segments", "first_bilinear"),
+        *("first_esrgan", "only_masked"),
     ),
     "guidances": (
-        *("multi_stage", "tile_guidance_0.5", "tile_guidance_0.25", "tile_guidance_0"),
+        *("multi_stage", "tile_guidance_0.5", "tile_guidance_0"),
         *("later_guidance_0.5", "later_guidance_0.25", "later_guidance_0"),
     ),
     "strengths": (
@@ -31,7 +32,7 @@ SHEETS: dict[str, Sequence[str]] = {
     ),
 }
 """What a contact sheet shows, where that is not just its experiment's own methods."""
-WITHOUT_SHEET = ("segments", "guidance", "candidates")
+WITHOUT_SHEET = ("segments", "recommended", "candidates")
 """The first two are on others' sheets; the last's pictures are those of the first stage."""
 
 

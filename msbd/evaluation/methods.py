@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ..geometry import Size
-from ..settings import EditSettings, preset
+from ..settings import PRESETS, EditSettings, preset
 from ..standalone.upscaler import lanczos
 from . import painting
 from .painting import Paint, Task, enlarged, only_first, staged
@@ -113,13 +113,26 @@ SEEDS = tuple(
     Method(f"seed_{seed}", f"one candidate, seed {seed + 1} of 8", CHEAP_FIRST, seed=7000 + seed)
     for seed in range(8)
 )
-DECODER = tuple(
+_ONE_PASS = {**CHEAP_FIRST, "growth": 2.0, "tile_size": 2.0}
+DECODER = (
+    *(
+        Method(
+            f"decoder_{iterations}",
+            f"{iterations} iterations of decoder optimisation in either stage",
+            {**_ONE_PASS, "decoder_iterations": iterations},
+        )
+        for iterations in (0, 10, 30, 100)
+    ),
     Method(
-        f"decoder_{iterations}",
-        f"two stages, the later in one pass, {iterations} iterations of decoder optimisation each",
-        {**CHEAP_FIRST, "growth": 2.0, "tile_size": 2.0, "decoder_iterations": iterations},
-    )
-    for iterations in (0, 10, 30, 100)
+        "refit",
+        "the decoder's last layer solved for at a stroke",
+        {**_ONE_PASS, "decoder_refit": True},
+    ),
+    Method(
+        "refit_and_10",
+        "the same, then 10 iterations at half the learning rate",
+        {**_ONE_PASS, "decoder_refit": True, "decoder_iterations": 10, "decoder_rate": 5e-5},
+    ),
 )
 CANDIDATES = (_one("candidates_10", "first stage with ten candidates", _FIRST, candidates=10),)
 OVERLAP = tuple(
@@ -141,7 +154,9 @@ STRENGTHS = (
         for s in (0.0, 0.2, 0.6)
     ),
 )
-TILE_GUIDANCE = _one("tile_guidance_0.25", "tile guidance 0.25", tile_guidance=0.25)
+RECOMMENDED = Method(
+    "recommended", "the preset `recommended`, with decoder optimisation", PRESETS["recommended"]
+)
 GUIDANCES = (
     *(_one(f"tile_guidance_{g:g}", f"tile guidance {g:g}", tile_guidance=g) for g in (0.0, 0.5)),
     *(
@@ -175,12 +190,12 @@ class Experiment:
 EXPERIMENTS = (
     Experiment("baselines", "Baselines (A.3)", (MULTI_STAGE, *BASELINES), 60),
     Experiment("segments", "Separate segments (A.3)", (SEGMENTS,), 30),
-    Experiment("guidance", "Guidance of tiles", (TILE_GUIDANCE,), 60),
-    Experiment("guidances", "Guidance of the later stages", GUIDANCES, 12, objects=True),
-    Experiment("upscaling", "Upscaling (Figure 5)", UPSCALING, 16),
+    Experiment("recommended", "The preset recommended", (RECOMMENDED,), 60),
+    Experiment("guidances", "Guidance of the later stages", GUIDANCES, 10, objects=True),
+    Experiment("upscaling", "Upscaling (Figure 5)", UPSCALING, 14),
     Experiment("candidates", "Candidates and CLIP", (ONE_CANDIDATE, *CANDIDATES), 12, objects=True),
-    Experiment("repaint", "RePaint repeats (Figure 6)", REPAINT, 12, objects=True),
-    Experiment("strengths", "Strengths", STRENGTHS, 8, objects=True),
+    Experiment("repaint", "RePaint repeats (Figure 6)", REPAINT, 10, objects=True),
+    Experiment("strengths", "Strengths", STRENGTHS, 7, objects=True),
     Experiment("seeds", "Eight seeds (Figure 7)", SEEDS, 4, objects=True),
     Experiment("overlap", "Overlap of the tiles", OVERLAP, 6, crops=(384, 512)),
     Experiment("decoder", "Decoder optimisation", DECODER, 4, objects=True, crops=(0, 256)),

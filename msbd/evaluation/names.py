@@ -3,7 +3,7 @@
 EXPERIMENTS = (
     "baselines",
     "segments",
-    "guidance",
+    "recommended",
     "guidances",
     "upscaling",
     "candidates",

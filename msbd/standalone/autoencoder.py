@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -64,8 +64,11 @@ class Autoencoder:
 class TrainableDecoder(nn.Module):
     """A float32 copy of an autoencoder's decoder whose parameters require gradients.
 
-    Maps scaled latents [B,4,h,w] to images [B,3,8h,8w], nominally in [0,1], unclamped.
+    Maps scaled latents [B,4,h,w] to images [B,3,8h,8w], nominally in [0,1], unclamped. The image
+    is `gain` times the output of `last`, plus a constant.
     """
+
+    gain = 0.5
 
     def __init__(self, network: Any, scale_factor: float) -> None:
         super().__init__()
@@ -74,6 +77,11 @@ class TrainableDecoder(nn.Module):
         self.decoder = copy.deepcopy(network.decoder)
         self.float().eval().requires_grad_(True)
 
+    @property
+    def last(self) -> nn.Conv2d:
+        """The last layer."""
+        return cast(nn.Conv2d, self.decoder.conv_out)
+
     def forward(self, z: Tensor) -> Tensor:
         with torch.autocast(z.device.type, enabled=False):
-            return self.decoder(self.entrance(z.float() / self.scale_factor)) / 2 + 0.5
+            return self.gain * self.decoder(self.entrance(z.float() / self.scale_factor)) + 0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from modules import devices, lowvram, processing, prompt_parser, sd_samplers_common, shared
@@ -133,9 +133,12 @@ class HostDecoder(nn.Module):
     """A trainable float32 copy of the loaded autoencoder's decoder.
 
     Maps latents [B,4,h,w] to images [B,3,8h,8w], nominally in [0,1], unclamped, on the latents'
-    device. Other extensions that replace the decoder's `forward`, such as Tiled VAE, do not
-    reach the copy: it has the class's own, through which gradients flow.
+    device. The image is `gain` times the output of `last`, plus a constant. Other extensions that
+    replace the decoder's `forward`, such as Tiled VAE, do not reach the copy: it has the class's
+    own, through which gradients flow.
     """
+
+    gain = 0.5
 
     def __init__(self, model: Any, device: torch.device) -> None:
         super().__init__()
@@ -149,10 +152,15 @@ class HostDecoder(nn.Module):
         self.place = device
         self.to(device, torch.float32).eval().requires_grad_(True)
 
+    @property
+    def last(self) -> nn.Conv2d:
+        """The last layer."""
+        return cast(nn.Conv2d, self.decoder.conv_out)
+
     def forward(self, z: Tensor) -> Tensor:
         with _single_precision():
             moved = z.to(self.place, torch.float32) / self.scale_factor
-            return (self.decoder(self.entrance(moved)) / 2 + 0.5).to(z.device)
+            return (self.gain * self.decoder(self.entrance(moved)) + 0.5).to(z.device)
 
 
 def make_room() -> None:

@@ -110,10 +110,12 @@ def memory(plan: EditPlan, settings: EditSettings) -> dict[str, int]:
     needed = {work: round(OVERHEAD * size) for work, size in needed.items()}
     needed["denoising"] += part if apart else 0
     needed["decoding"] += found.autoencoder if apart else 0
-    if settings.decoder.decoder_iterations and measure.decoder_device().type == device.type:
-        needed["decoder optimisation"] = max(
-            found.training.at(n, stage.tile_area, len(stage.tiles)) for stage, n in cells.items()
-        )
+    if measure.decoder_device().type == device.type:
+        fit = found.training.at if settings.decoder.decoder_iterations else found.refitting.at
+        if settings.decoder.decoder_iterations or settings.decoder.decoder_refit:
+            needed["decoder optimisation"] = max(
+                fit(n, stage.tile_area, len(stage.tiles)) for stage, n in cells.items()
+            )
     if settings.first.choose == "clip" and settings.first.candidates > 1:
         needed["choosing"] = _clip_bytes() if _clip_device() == device.type else 0
     if device.type == "cpu":

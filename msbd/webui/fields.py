@@ -33,6 +33,7 @@ ADVANCED = (
     "later_guidance",
     "tile_guidance",
     "lowpass_background",
+    "decoder_refit",
     "decoder_rate",
     "decoder_background_weight",
     "decoder_patience",
@@ -58,8 +59,9 @@ HOST_OWNED = {
 
 PRESET_LABEL = "Preset"
 PRESET_HELP = (
-    "Sets all controls below at once: paper is the published method, fast a quicker one, draft "
-    "for trying out prompts and masks. Sampling steps are not touched."
+    "Sets all controls below at once: paper is the published method, recommended does better by "
+    "our measurements, fast is quicker, draft is for trying out prompts and masks. Sampling steps "
+    "are not touched."
 )
 
 _JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}

@@ -13,6 +13,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
+from ..refit import equations_bytes
+
 Point = tuple[int, int]
 """A measurement: cells (or pixels), and bytes."""
 FLOAT = 4
@@ -73,6 +75,26 @@ class Training:
         pictures = (2 * (3 + 1) + 3) * segments + 5 * 3
         activations = self.saved.at(cells) + 2 * self.largest.at(cells)
         return 4 * self.weights + round(OVERHEAD * activations) + pictures * FLOAT * pixels
+
+
+@dataclass(frozen=True)
+class Refitting:
+    """What solving for a decoder's last layer takes.
+
+    weights: bytes of its parameters. passing: a pass through it. unknowns: of the last layer, for
+    each colour.
+    """
+
+    weights: int
+    passing: Growth
+    unknowns: int
+
+    def at(self, cells: int, pixels: int, segments: int) -> int:
+        """Bytes of refitting on `segments` tiles, each of so many cells and pixels: as long as a
+        pass's pictures are there, with the last layer's inputs, so are the equations."""
+        pictures = (3 + 1) * segments + 3 * 3
+        activations = round(OVERHEAD * self.passing.at(cells)) + equations_bytes(self.unknowns)
+        return self.weights + activations + pictures * FLOAT * pixels
 
 
 def weight_bytes(*modules: nn.Module) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .backend import HostDecoder, make_room
 from .facts import LATENT_FACTOR
-from .footprint import Growth, Training, inference, training, weight_bytes
+from .footprint import Growth, Refitting, Training, inference, training, weight_bytes
 from .options import option
 from .sampling import own_randomness
 from .upscale import HostUpscaler, ensure_it_works, load_upscaler
@@ -31,7 +31,7 @@ class Footprint:
     """Bytes of a checkpoint.
 
     unet, autoencoder, others: weights as they are loaded; block: of the UNet's largest block.
-    denoising, decoding: what a pass of one sample takes besides. training: see there.
+    denoising, decoding: what a pass of one sample takes besides. training, refitting: see there.
     """
 
     unet: int
@@ -41,6 +41,7 @@ class Footprint:
     denoising: Growth
     decoding: Growth
     training: Training
+    refitting: Refitting
 
 
 _footprints: dict[Hashable, Footprint] = {}
@@ -123,6 +124,7 @@ def _measured(model: Any, side: int) -> Footprint:
         denoising=denoising,
         decoding=Growth(decoding.linear * share, decoding.quadratic * share),
         training=trained,
+        refitting=Refitting(weight_bytes(copy), decoding, copy.last.weight[0].numel() + 1),
     )
 
 
