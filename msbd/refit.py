@@ -33,9 +33,10 @@ class _Equations:
 
     def __init__(self, layer: nn.Conv2d, device: torch.device) -> None:
         unknowns = layer.weight[0].numel() + 1
-        exact = torch.float32 if device.type == "mps" else torch.float64
-        self.matrix = torch.zeros(unknowns, unknowns, device=device, dtype=exact)
-        self.right = torch.zeros(unknowns, layer.out_channels, device=device, dtype=exact)
+        # In double precision, which not every device has.
+        place = device if device.type == "cuda" else torch.device("cpu")
+        self.matrix = torch.zeros(unknowns, unknowns, device=place, dtype=torch.float64)
+        self.right = torch.zeros(unknowns, layer.out_channels, device=place, dtype=torch.float64)
         self.square = 0.0
         self.numbers = 0
 
@@ -71,9 +72,9 @@ def refit(
     The loss of section 3.3, |M (D(z) - D*(z))|^2 + lambda |(1 - M) (D(z) - x)|^2, is quadratic in
     the last layer's weights, so its minimum is one linear system away: no gradients, no learning
     rate, one pass through the decoder for each segment. It never ends above where it began.
-    Segments without a pixel to match are left out. decoder: see `Backend.decoder`, for `last` and
-    `gain` too. background_weight: lambda. `advance()` is
-    called after each segment and may raise to interrupt.
+    Segments that are painted all over have nothing to match and are left out. decoder: see
+    `Backend.decoder`, for `last` and `gain` too. background_weight: lambda. `advance()` is called
+    after each segment and may raise to interrupt.
     """
     layer, gain = decoder.last, decoder.gain
     assert isinstance(layer, nn.Conv2d) and isinstance(gain, float), type(decoder)
@@ -86,7 +87,7 @@ def refit(
             equations = equations or _Equations(layer, seen[0].device)
             _collect(equations, layer, segment, image, seen[0], background_weight)
         advance()
-    if equations is None:
+    if equations is None or not equations.square:
         return 0.0, 0.0
     change = equations.solution()
     before, after = equations.loss(torch.zeros_like(change)), equations.loss(change)
@@ -107,8 +108,8 @@ def _collect(
 ) -> None:
     """Add a segment's pixels; if there are many, those on a grid.
 
-    features: the layer's inputs [1,C,H,W]. Inside the mask nothing is wanted but that the picture
-    stays as it is; a loss that allows change there differs by a constant alone.
+    features: the layer's inputs [1,C,H,W]. What is wanted is a change of the picture: to what it
+    should be outside the mask, and none inside.
     """
     stride = 1
     while image.shape[-2] * image.shape[-1] > SAMPLES * stride**2:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .backend import Backend
 from .blended import blended_diffusion, latent_mask
@@ -162,8 +163,8 @@ def _optimised_decoder(
 ) -> Decode:
     """Section 3.3, on a copy of the decoder that belongs to this stage.
 
-    If memory does not suffice, or the loss ends above where it started, as with too high a
-    learning rate, the model's own decoder is used and the user is told.
+    If memory does not suffice, or training ends above the loss it started with, as with too high
+    a learning rate, what was reached before is used, and the user is told.
     """
     work = DECODER_STEP_WORK * job.plan.share(stage)
     text = f"stage {stage.index + 1}: decoder optimisation"
@@ -171,6 +172,7 @@ def _optimised_decoder(
         Segment(z, cut(view.canvas_target, box).to(z), cut(view.canvas_painted, box).to(z))
         for box, z in zip(stage.tiles, latents, strict=True)
     ]
+    settings, decoder, refitted = job.settings.decoder, None, None
     taken = 0
 
     def advance() -> None:
@@ -179,29 +181,32 @@ def _optimised_decoder(
         job.watch.advance(work, text)
 
     try:
-        decoder, settings = job.backend.decoder(), job.settings.decoder
-        fitted: list[float] = []
         if stage.decoder_refit:
-            fitted += refit(decoder, segments, settings.decoder_background_weight, advance)
-        trained = optimise(decoder, segments, settings, advance)
-        losses = fitted + trained
+            refitted = job.backend.decoder()
+            losses = refit(refitted, segments, settings.decoder_background_weight, advance)
+            record.decoder_loss = losses
+        if stage.decoder_iterations:
+            decoder = job.backend.decoder() if refitted is None else copy.deepcopy(refitted)
+            trained = optimise(decoder, segments, settings, advance)
+            record.decoder_iterations = len(trained)
+            record.decoder_loss = (trained[0], trained[-1])
+            if not trained[-1] <= trained[0]:
+                advice = "lower decoder_rate, or raise decoder_iterations"
+                job.report.notes.append(f"{text} made it worse and was undone: {advice}")
+                decoder = None
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
+        decoder = None
         job.report.notes.append(
             f"{text} left out for lack of memory: lower tile_size, or let it run on the CPU"
         )
-        losses, trained = [], []
     job.watch.advance((stage.decoder_passes * len(segments) - taken) * work, text)
-    if not losses:
+    best = refitted if decoder is None else decoder
+    if best is None:
         return job.backend.decode
-    record.decoder_iterations = len(trained)
-    record.decoder_loss = (losses[0], losses[-1])
-    if not losses[-1] <= losses[0]:
-        advice = "lower decoder_rate, or raise decoder_iterations"
-        job.report.notes.append(f"{text} made it worse and was undone: {advice}")
-        return job.backend.decode
-    return lambda z: decoder(z).clamp(0, 1)
+    fitted: nn.Module = best
+    return lambda z: fitted(z).clamp(0, 1)
 
 
 def _decoded(stage: StagePlan, latents: list[Tensor], view: View, decode: Decode) -> Tensor:

@@ -9,8 +9,10 @@ from scipy import ndimage
 from msbd.evaluation import seams
 from msbd.evaluation.texture import (
     LEAST,
+    edge_width,
     grey,
     laplacian_energy,
+    pooled,
     sharpness,
     smoothed,
     spectral_slope,
@@ -82,9 +84,54 @@ def test_what_lies_outside_a_region_is_not_seen():
 
 
 def test_too_small_a_region_has_no_texture():
-    small = np.zeros_like(WHOLE)
-    small.flat[: LEAST - 1] = True
-    assert sharpness(noise(), small, ~small) == {"laplacian": None, "slope": None}
+    nothing = {"laplacian": None, "slope": None}
+    for rows, columns in ((slice(0, 12), slice(0, 12)), (slice(0, 2), slice(None))):
+        small = np.zeros_like(WHOLE)
+        small[rows, columns] = True
+        assert small.sum() > LEAST / 2
+        assert sharpness(noise(), small, ~small) == nothing
+        assert sharpness(noise(), ~small, small) == nothing
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_rounding_to_8_bits_is_no_texture(scale: int):
+    slope = np.linspace(0.2, 0.6, 4 * SIDE)[None] + np.linspace(0, 0.1, 4 * SIDE)[:, None]
+    rounded = grey(np.round(255 * np.stack([slope, 0.9 * slope, 0.8 * slope], -1)) / 255)
+    image = pooled(rounded, scale)
+    left = np.arange(image.shape[1]) < image.shape[1] // 2
+    half = left[None].repeat(image.shape[0], 0)
+    assert sharpness(image, half, ~half, scale)["laplacian"] is None
+    textured = pooled(rounded + 0.03 * np.random.default_rng(0).standard_normal(slope.shape), scale)
+    assert sharpness(textured, half, ~half, scale)["laplacian"] == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("background", ["grass", "sand", "bricks", "wood"])
+def test_the_worlds_grounds_are_as_sharp_as_themselves_and_sharper_than_blurred(background: str):
+    unit = 320
+    drawn = draw_background(np.random.default_rng(2), background, 320, 320, unit)
+    blurred = np.stack([ndimage.gaussian_filter(drawn[..., c], 4.0) for c in range(3)], -1)
+    halves = np.arange(160)[None].repeat(160, 0) < 80
+    alike = sharpness(pooled(grey(drawn / 255), 2), halves, ~halves, 2)
+    left = np.arange(320)[None, :, None] < 160
+    mixed = sharpness(pooled(grey(np.where(left, blurred, drawn) / 255), 2), halves, ~halves, 2)
+    assert alike["laplacian"] == pytest.approx(1, abs=0.6)
+    assert mixed["laplacian"] < 0.5 * alike["laplacian"]
+
+
+@pytest.mark.parametrize("sigma", [1.0, 2.0, 4.0])
+def test_the_width_of_an_outline_grows_with_its_blur(sigma: float):
+    steep = edge_width(0.2 + 0.6 * DISC, DISC, 128)
+    assert steep is not None and 1 <= steep <= 2
+    blurred = ndimage.gaussian_filter(0.2 + 0.6 * DISC, sigma)
+    # A step blurred by sigma rises by contrast / (sigma sqrt(2 pi)) per pixel at most.
+    assert edge_width(blurred, DISC, 256) == pytest.approx(sigma * np.sqrt(2 * np.pi), rel=0.2)
+
+
+def test_contrast_does_not_change_the_width_and_nothing_has_none():
+    soft = ndimage.gaussian_filter(DISC.astype(float), 2)
+    assert edge_width(0.3 * soft, DISC, 128) == pytest.approx(edge_width(soft, DISC, 128))
+    assert edge_width(noise() * 0.01, DISC, 128) is None
+    assert edge_width(soft, None, 128) is None
 
 
 def test_an_untouched_picture_has_no_seam():
@@ -192,9 +239,27 @@ def test_only_what_touches_the_mask_counts(ground: np.ndarray):
     both = with_object(with_object(ground, "blue", "circle", 0.25, 0.25), "red", "star", 0.7, 0.7)
     half = opened(slice(128, None), slice(128, None))
     assert judge(both, half, "red", "star", 256).one_right
-    cut = opened(slice(128, 190), slice(None))
-    found = judge(both, cut, "red", "star", 256)
-    assert found.objects == 1 and not found.inside and not found.one_right
+    assert judge(both, ALL, "red", "star", 256).objects == 2
+
+
+@pytest.mark.parametrize("shape", ["circle", "square", "ring"])
+def test_an_object_cut_off_by_the_masks_edge_is_not_inside(ground: np.ndarray, shape: str):
+    painted = with_object(ground, "red", shape, 0.5, 0.5)
+    for reach, inside in ((50, True), (20, False)):
+        mask = opened(slice(128 - reach, 256), slice(None))
+        pasted = np.where(mask[..., None], painted, ground)
+        assert judge(pasted, mask, "red", shape, 256).inside == inside
+
+
+def test_at_the_pictures_border_nothing_is_cut_by_the_mask(ground: np.ndarray):
+    at_border = draw_object(ground, "square", "red", (0.08, 0.5), 0.3, 256)
+    found = judge(at_border, opened(slice(0, 200), slice(None)), "red", "square", 256)
+    assert found.inside
+
+
+def test_an_object_that_was_there_before_and_reaches_in_is_not_inside(ground: np.ndarray):
+    painted = with_object(ground, "red", "circle", 0.5, 0.5)
+    assert not judge(painted, opened(slice(128, 256), slice(None)), "red", "circle", 256).inside
 
 
 def test_bare_ground_is_right_if_nothing_is_there(ground: np.ndarray):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
+from functools import partial
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ from msbd.evaluation.names import EXPERIMENTS as NAMES
 from msbd.evaluation.painted import KINDS
 from msbd.evaluation.painting import Painting, Task
 from msbd.evaluation.recalling import RecallingBackend, Spent
-from msbd.evaluation.running import cases_of, errands, plan_of, quickened
+from msbd.evaluation.running import cases_of, errands, plan_of, quickened, recipe
 from msbd.geometry import Box, Size
 from msbd.miniature import bank, clip_measures, clip_pictures, train_upscaler
 from msbd.miniature.oracle import read
@@ -111,7 +114,7 @@ WAYS = {
     "first": lambda given: painting.staged(given, painting.only_first),
     "one pass": lambda given: painting.staged(given, painting.in_one_pass),
     "segments": lambda given: painting.staged(given, painting.in_segments),
-    "network": lambda given: painting.enlarged(given, painting.only_first, painting.by_network),
+    "network": lambda given: painting.staged(given, painting.only_first, painting.by_network),
     "unblended": painting.unblended,
 }
 
@@ -149,6 +152,42 @@ def test_segments_are_of_the_training_size_and_touch_the_mask() -> None:
     for tile in stage.tiles:
         cut(covered, tile).fill_(1)
     assert bool((covered >= mask).all())
+
+
+@pytest.mark.parametrize("pixels", [0, 8, 16])
+def test_tiles_overlap_by_just_what_was_asked_but_for_the_last(pixels: int) -> None:
+    given = task(tile_size=1.0)
+    plan = painting.overlapping(given.plan, given, pixels)
+    side = given.backend.facts.resolution
+    for stage in plan.stages[1:]:
+        lefts = sorted({tile.left for tile in stage.tiles})
+        last = stage.canvas.width - side
+        gaps = [b - a for a, b in pairwise(lefts) if b < last]
+        assert all(gap % (side - pixels) == 0 for gap in gaps)
+        assert all(tile in Box.of(stage.canvas) for tile in stage.tiles)
+    assert plan.stages[0] == given.plan.stages[0]
+    found = painting.staged(given, partial(painting.overlapping, pixels=pixels))
+    assert found.result.shape[-2:] == (plan.crop.size.height, plan.crop.size.width)
+
+
+def test_figure_5_c_has_no_prompt_after_the_first_stage() -> None:
+    plan = plan_of(all_cases()[0], METHODS["unconditional"])
+    assert [stage.guidance for stage in plan.stages] == [1.0, *[0.0] * (len(plan.stages) - 1)]
+    assert all(s.guidance == 1 for s in plan_of(all_cases()[0], METHODS["text"]).stages)
+
+
+def test_no_two_edits_share_their_noise_by_chance() -> None:
+    seeds = {method.seed for method in METHODS.values()}
+    assert len({case.seed + seed for case in all_cases() for seed in seeds}) == COUNT * len(seeds)
+
+
+def test_a_recipe_tells_apart_whatever_paints_otherwise() -> None:
+    case, other = all_cases()[:2]
+    recipes = [recipe(case, method) for method in METHODS.values()]
+    alike = [(a, b) for a, b in combinations(METHODS, 2)
+             if recipe(case, METHODS[a]) == recipe(case, METHODS[b])]  # fmt: skip
+    assert alike == [] and recipe(other, MULTI_STAGE) not in recipes
+    assert json.loads(json.dumps(recipes)) == recipes
 
 
 def test_without_blending_the_background_is_painted_over() -> None:

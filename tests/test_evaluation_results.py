@@ -5,23 +5,25 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import Desk
 
 from msbd.evaluation import document, evaluate, running
-from msbd.evaluation.cases import all_cases
+from msbd.evaluation.cases import Case, all_cases, draw
 from msbd.evaluation.claims import AIMS, CLAIMS, Claim, by_clip
 from msbd.evaluation.evaluate import Evaluation
 from msbd.evaluation.memory import PeakMemory
-from msbd.evaluation.methods import EXPERIMENTS, METHODS, MULTI_STAGE
+from msbd.evaluation.methods import EXPERIMENTS, METHODS, MULTI_STAGE, Method
 from msbd.evaluation.plots import plot
 from msbd.evaluation.quantities import QUANTITIES
 from msbd.evaluation.results import as_csv, assembled
-from msbd.evaluation.running import Records
+from msbd.evaluation.running import MEASURED, Records, plan_of, recipe
 from msbd.evaluation.sheets import sheet
 from msbd.evaluation.statistics import Estimate, estimate, estimate_ratio
 from msbd.evaluation.table import Table
@@ -29,6 +31,7 @@ from msbd.evaluation.table import Table
 ROOT = Path(__file__).parent.parent
 COMMITTED = ROOT / "docs" / "evaluation"
 BASELINES = EXPERIMENTS[0]
+METHODS_IN_ORDER = list(METHODS)
 
 
 def test_an_interval_holds_the_true_mean_as_often_as_it_says() -> None:
@@ -47,11 +50,27 @@ def test_an_interval_is_reproducible_and_shrinks_with_the_root_of_n() -> None:
     assert width[0] / width[1] == pytest.approx(2, rel=0.2)
 
 
+@pytest.mark.parametrize("count", [4, 6, 10])
+def test_intervals_of_few_cases_are_wide_enough(count: int) -> None:
+    rng, hits = np.random.default_rng(3), 0
+    for _ in range(150):
+        found = estimate(rng.normal(3, 1, count).tolist())
+        hits += found.low < 3 < found.high
+    assert hits / 150 > 0.88
+
+
 @pytest.mark.parametrize(("count", "low"), [(10, 0.6915), (60, 0.9404)])
 def test_a_clean_sweep_is_not_certainty(count: int, low: float) -> None:
     """The exact binomial bounds, as tables have them."""
-    assert estimate([1.0] * count).low == pytest.approx(low, abs=1e-3)
-    assert estimate([0.0] * count).high == pytest.approx(1 - low, abs=1e-3)
+    assert estimate([1.0] * count, (0, 1)).low == pytest.approx(low, abs=1e-3)
+    assert estimate([0.0] * count, (0, 1)).high == pytest.approx(1 - low, abs=1e-3)
+    assert estimate([1.0] * count, (0, 1)).high == 1
+
+
+def test_differences_that_are_all_alike_are_uncertain_both_ways() -> None:
+    found = estimate([0.0] * 10, (-1, 1))
+    assert found.low == -found.high and found.high == pytest.approx(0.3085, abs=1e-3)
+    assert estimate([1.0], (-1, 1)).low == -1 and estimate([1.0]).low == -np.inf
 
 
 def test_a_ratio_of_means_is_paired() -> None:
@@ -59,6 +78,7 @@ def test_a_ratio_of_means_is_paired() -> None:
     found = estimate_ratio((3 * below).tolist(), below.tolist())
     assert (found.mean, found.low, found.high) == pytest.approx((3, 3, 3))
     assert estimate_ratio([1.0, 1.0], [0.0, 0.0]).mean == np.inf
+    assert np.isnan(estimate_ratio([0.0, 0.0], [0.0, 0.0]).mean)
 
 
 @pytest.mark.parametrize(
@@ -85,28 +105,47 @@ def record(right: bool, **values: object) -> dict:
         "objects": 1, "right_colour": True, "right_shape": right, "inside": True,
         "one_right": right, "candidates_right": [right] * 4 + [True] * 6,
         "scores": [0.9 - 0.1 * place for place in range(10)],
-        "laplacian": 0.5, "slope": -0.1, "seam": 1.5, "seam_coarse": 2.0, "continuity": 1.2,
+        "laplacian": 0.5, "edge": 2.0, "slope": -0.1, "seam": 2.0, "seam_coarse": 4.0,
+        "continuity": 1.2,
         "tile_seam": 1.1, "ring_psnr": 35.0, "tone_shift": 1.0, "outside": 0,
-        "decoder_loss": [None], "notes": [], "evaluations": 100.0, "seconds": 5.0, "memory": 2**28,
+        "decoder_loss": [None], "notes": [], "crop": [0, 0, 48, 64], "tiles": [],
+        "measured": MEASURED, "machine": "a machine", "evaluations": 100.0,
+        "seconds": 5.0, "memory": 2**28,
     }  # fmt: skip
     return {**made, **values}
 
 
-@pytest.fixture
-def records(tmp_path: Path) -> Records:
-    """Twelve cases of every method: only one pass and segments are ever wrong."""
-    from PIL import Image
-
-    kept = Records(tmp_path / "records")
+def recorded(folder: Path, count: int) -> Records:
+    """The first cases by every method: only one pass and segments are ever wrong."""
+    kept = Records(folder)
     for method in METHODS.values():
-        for case in all_cases()[:12]:
+        for case in all_cases()[:count]:
             wrong = method.name in ("one_pass", "segments") and case.number % 4 > 0
-            softness = {"first_bilinear": 0.1, "first_esrgan": 0.2}.get(method.name, 0.5)
-            made = record(not wrong, laplacian=softness, settings=method.settings.flat())
-            kept.path(case, method).parent.mkdir(parents=True, exist_ok=True)
+            width = {"first_bilinear": 5.0, "first_esrgan": 4.0}.get(method.name, 2.0)
+            made = record(not wrong, edge=width, made_by=recipe(case, method))
+            top = (case.box.top + case.box.bottom) // 2 - 24
+            left = (case.box.left + case.box.right) // 2 - 32
+            made["crop"] = [top, left, top + 48, left + 64]
+            level = METHODS_IN_ORDER.index(method.name)
+            kept.write_picture(case, method, np.full((48, 64, 3), level, np.uint8))
             kept.write(case, method, made)
-            Image.new("RGB", (64, 48), (200, 30, 30)).save(kept.path(case, method, ".png"))
     return kept
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Records:
+    """To be read only."""
+    return recorded(tmp_path_factory.mktemp("records"), 12)
+
+
+@pytest.fixture
+def one_case(tmp_path: Path) -> Records:
+    return recorded(tmp_path / "records", 1)
+
+
+@pytest.fixture(scope="module")
+def found(records: Records) -> dict[str, Any]:
+    return assembled(table(records), records, EXPERIMENTS, False)
 
 
 def table(records: Records) -> Table:
@@ -115,53 +154,72 @@ def table(records: Records) -> Table:
 
 def test_a_record_is_read_back_only_for_the_same_settings(records: Records) -> None:
     case = all_cases()[0]
-    found = records.read(case, MULTI_STAGE)
-    assert found is not None and found["seam"] == 1.5
+    kept = records.read(case, MULTI_STAGE)
+    assert kept is not None and kept["seam"] == 2.0
     assert records.read(case, replace(MULTI_STAGE, changes={"steps": 49})) is None
     assert records.read(all_cases()[50], MULTI_STAGE) is None
 
 
-def test_what_is_recorded_is_not_run_again(
-    records: Records, monkeypatch: pytest.MonkeyPatch
+def test_what_is_recorded_is_not_made_again(
+    one_case: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
-    monkeypatch.setattr(
-        running, "_outcomes", lambda case, methods: asked.extend(m.name for m in methods) or []
-    )
-    errand = running.Errand(all_cases()[0], tuple(METHODS.values()))
-    running._work(errand, records)
-    assert asked == []
+    asked: list[str] = []
+
+    def painted(case: Case, methods: list[Method]) -> Iterator[Any]:
+        asked.extend(method.name for method in methods)
+        return iter(())
+
+    monkeypatch.setattr(running, "_painted", painted)
+    records, errand = one_case, running.Errand(all_cases()[0], tuple(METHODS.values()))
+    assert "0 looked at" in running._work(errand, records) and asked == []
     records.path(errand.case, METHODS["one_pass"]).unlink()
+    records.path(errand.case, METHODS["segments"], ".png").unlink()
     running._work(errand, records)
-    assert asked == ["one_pass"]
+    assert asked == ["one_pass", "segments"]
 
 
-def test_shares_of_objects_leave_out_edits_that_ask_for_none(records: Records) -> None:
-    figures = assembled(table(records), records, EXPERIMENTS, False)["methods"]
+def test_pictures_are_looked_at_again_when_measures_change(
+    one_case: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "MEASURED", MEASURED + 1)
+    records, case, method = one_case, all_cases()[0], METHODS["one_pass"]
+    plan = plan_of(case, method)
+    image, _ = draw(case)
+    crop = plan.crop
+    records.write_picture(case, method, image[crop.rows, crop.columns])
+    made = record(True, made_by=recipe(case, method), evaluations=77.0)
+    made["crop"] = [crop.top, crop.left, crop.bottom, crop.right]
+    records.write(case, method, made)
+    said = running._work(running.Errand(case, (method,)), records)
+    seen = records.read(case, method)
+    assert "0 edits made, 1 looked at" in said and seen is not None
+    assert seen["objects"] == 0 and not seen["one_right"] and seen["evaluations"] == 77.0
+
+
+def test_shares_of_objects_leave_out_edits_that_ask_for_none(found: dict[str, Any]) -> None:
+    figures = found["methods"]
     assert figures["one_pass"]["one_right_object"] == pytest.approx(3 / 11, abs=1e-3)
     assert figures["one_pass"]["as_asked"] == pytest.approx(3 / 12)
     assert figures["multi_stage"]["one_right_object"] == 1.0
     assert figures["multi_stage"]["intervals"]["one_right_object"][0] < 1
 
 
-def test_claims_are_judged_by_their_intervals(records: Records) -> None:
-    found = {
-        c["claim"]: c for c in assembled(table(records), records, EXPERIMENTS, False)["claims"]
-    }
-    assert len(found) == len(CLAIMS)
-    first, *_ = found.values()
+def test_claims_are_judged_by_their_intervals(found: dict[str, Any]) -> None:
+    claims = {claim["claim"]: claim for claim in found["claims"]}
+    assert len(claims) == len(CLAIMS)
+    first, *_ = claims.values()
     assert first["holds"] and first["effect"] == pytest.approx(8 / 11, abs=1e-3)
-    sharper = found["... and is sharper than the first stage enlarged bilinearly"]
-    assert sharper["holds"] and sharper["effect"] == pytest.approx(np.log2(5), abs=1e-3)
-    network = found["Real-ESRGAN is sharper than bilinear enlargement"]
+    sharper = claims["Multi-stage is sharper than the first stage enlarged bilinearly"]
+    assert sharper["holds"] and sharper["effect"] == pytest.approx(3)
+    network = claims["Real-ESRGAN is sharper than bilinear enlargement"]
     assert network["effect"] == pytest.approx(1)
-    alike = found["Blending in the later stages keeps the background"]
+    alike = claims["Blending in the later stages keeps the background"]
     assert not alike["holds"] and alike["verdict"] == "undecided" and alike["effect"] == 0
-    assert found["Outside the mask and its feather nothing changes"]["holds"]
+    assert claims["Outside the mask and its feather nothing changes"]["holds"]
 
 
-def test_aims_are_judged_by_their_figures(records: Records) -> None:
-    right, ratio, *_ = assembled(table(records), records, EXPERIMENTS, False)["aims"]
+def test_aims_are_judged_by_their_figures(found: dict[str, Any]) -> None:
+    right, ratio, *_ = found["aims"]
     assert right["reached"] and right["effect"] == 1.0
     assert ratio["reached"] and ratio["effect"] == pytest.approx(11 / 3, abs=1e-3)
     assert len(AIMS) == 4
@@ -179,15 +237,28 @@ def test_clip_picks_by_its_scores() -> None:
 
 
 def test_a_claim_without_its_methods_is_left_out(records: Records) -> None:
-    only = running.chosen(["decoder"])
-    found = assembled(Table.read(records, only, False), records, only, False)
-    claims = {c["claim"] for c in found["claims"]}
-    assert "Decoder optimisation brings the background back" in claims and len(claims) <= 4
-    assert found["aims"] == [] and document.markdown(found)
+    decoder = Table({m: rows for m, rows in table(records).rows.items() if "decoder" in m})
+    part = assembled(decoder, records, EXPERIMENTS, False)
+    claims = {c["claim"] for c in part["claims"]}
+    assert "Decoder optimisation brings the background back" in claims and len(claims) <= 5
+    assert part["aims"] == [] and document.markdown(part)
 
 
-def test_results_are_json_and_the_document_tells_all_of_them(records: Records) -> None:
-    found = assembled(table(records), records, EXPERIMENTS, False)
+def test_methods_are_compared_on_the_cases_of_their_experiment(found: dict[str, Any]) -> None:
+    strengths = next(e for e in found["experiments"] if e["name"] == "strengths")
+    assert strengths["methods"]["multi_stage"]["n"] == strengths["methods"]["final_0"]["n"]
+    assert found["methods"]["multi_stage"]["n"] == 12
+
+
+def test_how_much_seeds_differ(found: dict[str, Any]) -> None:
+    """The pictures of the fixture are plain, and each a level brighter than the one before."""
+    seeds = found["seeds"]
+    apart = [b - a for a in range(8) for b in range(a + 1, 8)]
+    assert seeds["difference"]["effect"] == pytest.approx(np.mean(apart), abs=1e-3)
+    assert seeds["right"]["effect"] == 1 and seeds["n"] == 4
+
+
+def test_results_are_json_and_the_document_tells_all_of_them(found: dict[str, Any]) -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     text = document.markdown(found, ["repaint.png"])
     assert all(claim["claim"] in text for claim in found["claims"])
@@ -199,11 +270,12 @@ def test_the_csv_has_a_line_for_every_edit(records: Records) -> None:
     lines = list(csv.DictReader(as_csv(table(records)).splitlines()))
     assert len(lines) == sum(len(rows) for rows in table(records).rows.values())
     assert set(lines[0]) == {"method", "case", *QUANTITIES}
-    assert {line["seam"] for line in lines} == {"1.5"}
+    assert {line["seam"] for line in lines} == {"1"}
 
 
-def test_sheets_and_plots_are_drawn(records: Records, tmp_path: Path) -> None:
-    found = assembled(table(records), records, EXPERIMENTS, False)
+def test_sheets_and_plots_are_drawn(
+    records: Records, found: dict[str, Any], tmp_path: Path
+) -> None:
     paths = plot(found, tmp_path)
     assert {path.name for path in paths} >= {"baselines.png", "clip.png", "repaint.png"}
     assert all(path.stat().st_size > 5000 for path in paths)
@@ -242,10 +314,10 @@ def test_bad_input_of_an_evaluation(desk: Desk, monkeypatch: pytest.MonkeyPatch)
 
 def test_documents_are_written_from_the_records(records: Records, tmp_path: Path) -> None:
     said: list[str] = []
-    evaluate.write(Evaluation(tmp_path, records), said.append)
-    found = json.loads((tmp_path / "results.json").read_text())
+    evaluate.write(Evaluation(tmp_path, records.folder), said.append)
+    written = json.loads((tmp_path / "results.json").read_text())
     pictures = [path.name for path in tmp_path.iterdir() if path.suffix in (".png", ".jpg")]
-    assert (tmp_path / "README.md").read_text() == document.markdown(found, pictures)
+    assert (tmp_path / "README.md").read_text() == document.markdown(written, pictures)
     assert any("reached" in line for line in said)
 
 

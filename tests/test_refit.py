@@ -188,6 +188,17 @@ def test_a_stage_refits_its_decoder_and_counts_it_as_work() -> None:
         assert ours.background_psnr > theirs.background_psnr
 
 
+def test_training_that_spoils_a_refit_is_undone() -> None:
+    image, mask = photograph(96, 128), box_mask(Size(96, 128), Box(30, 40, 70, 90))
+    values = {"decoder_refit": True, "decoder_rate": 1e-2}
+    alone = run(image, mask, PointwiseBackend(tint=0.1), decoder_iterations=0, **values)
+    spoilt = run(image, mask, PointwiseBackend(tint=0.1), decoder_iterations=2, **values)
+    assert any("made it worse" in note for note in spoilt.report.notes)
+    trained = run(image, mask, PointwiseBackend(tint=0.1), decoder_iterations=2, decoder_rate=1e-2)
+    background = [done.report.stages[0].background_psnr for done in (alone, spoilt, trained)]
+    assert background[0] == background[1] > background[2]
+
+
 @pytest.fixture(scope="module")
 def miniature() -> StandaloneModel:
     return StandaloneModel.load(MINIATURE, clip=None, device="cpu")

@@ -11,6 +11,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ..geometry import Box, Size
 from ..masks import Mask, from_grey
@@ -26,8 +27,10 @@ FORMATS = {
 }
 """Height and width of the pictures; the miniature was trained at 128."""
 CROPS = (448, 320, 256, 512, 384)
-"""Sides of the part that is edited. One of these units is the world's own unit, so that the first
-stage sees objects as large as in training."""
+"""Sides of the part that is edited, and pixels to one unit of the world: where the crop is square,
+the first stage sees the world at the scale of training."""
+SCRATCH = 235
+"""Grey level of the scratch in pictures that are to be retouched."""
 FILL = 1 / 1.32
 """The mask's longer side in units of the crop's, for the default margin of 1.3."""
 
@@ -36,9 +39,9 @@ FILL = 1 / 1.32
 class Case:
     """One edit to be made.
 
-    kind: of the mask. unit: pixels of the picture to one unit of the world. box: of the mask,
-    before the picture's border cuts it. other: whether an object stands elsewhere in the picture.
-    An empty shape asks for bare ground: the mask is a scratch to be retouched.
+    kind: of the mask. unit: pixels of the picture to one unit of the world. box: of the mask.
+    other: whether an object stands elsewhere in the picture. An empty shape asks for bare ground:
+    the mask is a scratch to be retouched.
     """
 
     number: int
@@ -144,7 +147,5 @@ def _with_other_object(
 
 def _scratched(image: NDArray[np.uint8], mask: painted.Grey) -> NDArray[np.uint8]:
     """The picture with a pale scratch down the middle of the mask."""
-    from scipy import ndimage
-
-    deep = ndimage.distance_transform_edt(mask) > 0.35 * ndimage.distance_transform_edt(mask).max()
-    return np.where(deep[..., None], np.uint8(235), image)
+    depth = ndimage.distance_transform_edt(mask)
+    return np.where((depth > 0.35 * depth.max())[..., None], np.uint8(SCRATCH), image)

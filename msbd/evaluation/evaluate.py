@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import EditError
 from . import running
-from .methods import Experiment
+from .methods import EXPERIMENTS
 from .running import Records, chosen, errands
 
 SHEETS: dict[str, Sequence[str]] = {
@@ -38,23 +38,25 @@ WITHOUT_SHEET = ("segments", "recommended", "candidates")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What to do. folder: for the documents. records: for every edit's figures and picture."""
+    """What to do. folder: for the documents. kept: for every edit's figures and picture; those of
+    quick runs lie in a folder of their own there. only: the experiments to run."""
 
     folder: Path
-    records: Records
+    kept: Path
     only: Sequence[str] = ()
     quick: bool = False
     workers: int = 2
 
     @property
-    def experiments(self) -> tuple[Experiment, ...]:
-        return chosen(self.only)
+    def records(self) -> Records:
+        return Records(self.kept / "quick" if self.quick else self.kept)
 
 
 def perform(evaluation: Evaluation, say: Callable[[str], None]) -> None:
-    """Run and write everything. Raises `EditError` if matplotlib or a folder is not to be had.
+    """Run what is asked for, then write documents of all that is recorded.
 
-    What an earlier run recorded is kept, so a run that was stopped goes on where it was.
+    What an earlier run recorded is kept, so a run that was stopped goes on where it was. Raises
+    `EditError` if matplotlib or a folder is not to be had.
     """
     if find_spec("matplotlib") is None:
         raise EditError("plots need matplotlib: get it with pip install 'msbd[evaluation]'")
@@ -63,7 +65,7 @@ def perform(evaluation: Evaluation, say: Callable[[str], None]) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise EditError(f"cannot make the folder {folder}: {error.strerror}") from None
-    todo = errands(evaluation.experiments, evaluation.quick)
+    todo = errands(chosen(evaluation.only), evaluation.quick)
     edits = sum(len(errand.methods) for errand in todo)
     say(f"{edits} edits of {len({e.case for e in todo})} pictures, {evaluation.workers} at a time")
     running.run(todo, evaluation.records, evaluation.workers, say)
@@ -75,13 +77,13 @@ def write(evaluation: Evaluation, say: Callable[[str], None]) -> None:
     from . import document, plots, results, sheets
     from .table import Table
 
-    experiments, folder = evaluation.experiments, evaluation.folder
-    table = Table.read(evaluation.records, experiments, evaluation.quick)
-    found = results.assembled(table, evaluation.records, experiments, evaluation.quick)
+    folder, records, quick = evaluation.folder, evaluation.records, evaluation.quick
+    table = Table.read(records, EXPERIMENTS, quick)
+    found = results.assembled(table, records, EXPERIMENTS, quick)
     pictures = [path.name for path in plots.plot(found, folder)]
-    for experiment in experiments:
+    for experiment in EXPERIMENTS:
         own = [method.name for method in experiment.methods]
-        page = sheets.sheet(experiment, SHEETS.get(experiment.name, own), evaluation.records)
+        page = sheets.sheet(experiment, SHEETS.get(experiment.name, own), records, quick)
         if page is not None and experiment.name not in WITHOUT_SHEET:
             sheets.save(page, folder / f"{experiment.name}.jpg")
             pictures.append(f"{experiment.name}.jpg")

@@ -6,61 +6,89 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
+from ..blended import latent_mask
 from ..geometry import Box
-from ..upscaling import any_touch
+from ..standalone.pictures import to_pixels
+from ..upscaling import any_touch, resized
 from . import seams
-from .cases import Case
+from .cases import SCRATCH, Case
 from .painting import Painting
-from .texture import grey, sharpness
+from .texture import edge_width, grey, pooled, sharpness
 from .verdict import judge, object_region
 
 Measures = dict[str, Any]
+Pixels = NDArray[np.uint8]
 AWAY = 3
 """Pixels left out on both sides of the mask's edge when textures are compared."""
+FEATHER = 4
+"""The engine's own default: so far outside the mask a picture may change."""
 
 
-def examine(case: Case, before: Tensor, painting: Painting) -> Measures:
-    """All measures of a painting, as plain JSON values.
+def examine_painting(case: Case, before: Tensor, painting: Painting) -> Measures:
+    """What only the painting itself can tell: how it was before the paste, and how it came about.
 
-    before: the whole picture [1,3,H,W] in [0,1]. Measured inside the crop: the oracle's verdict
-    with mask and feather as the allowed area; texture and seams on luma after the paste; the ring
-    before it. See `texture`, `seams`, `verdict`.
+    before: the whole picture [1,3,H,W] in [0,1].
     """
-    crop = painting.plan.crop
+    crop, size = painting.plan.crop, painting.plan.stages[-1].size
     photograph = before[..., crop.rows, crop.columns]
-    original, result, patch = (_array(t) for t in (photograph, painting.result, painting.patch))
-    alpha = painting.alpha[0, 0].numpy()
-    mask, opened = alpha >= 1, alpha > 0
-    pixels = _pixels(result)
-    verdict = judge(pixels, opened, case.colour, case.shape, case.unit)
-    luma, luma_before, luma_patch = (grey(picture) for picture in (result, original, patch))
-    ring = seams.ring(opened)
-    ground = ~object_region(pixels, case.unit)
-    deep = ~seams.ring(~mask, AWAY) & mask
-    around = seams.ring(opened, 32) & ~seams.ring(opened, AWAY) & ground
-    scaled = tuple(_scaled(tile, painting) for tile in painting.plan.stages[-1].tiles)
-    texture = sharpness(luma, deep & ground, around)
-    outside = np.abs(_pixels(result).astype(int) - _pixels(original))[~opened]
+    original, patch = _array(photograph), _array(painting.patch)
+    mask = (painting.alpha >= 1).float()
+    ring = seams.ring(painting.alpha[0, 0].numpy() > 0)
+    # The model repaints whole latent cells; their edge is where its own picture could break.
+    cells = latent_mask(any_touch(mask, size), 8)[0, 0].numpy() > 0
+    repainted = np.kron(cells, np.ones((8, 8), bool))[: size.height, : size.width]
+    own, theirs = (grey(_array(image)) for image in (painting.shown, resized(photograph, size)))
+    return {
+        "candidates_right": [_right(case, one, painting) for one in painting.candidates],
+        "scores": painting.report.scores,
+        "continuity": _rounded(seams.mask_seam(own, repainted, theirs)),
+        "ring_psnr": _rounded(seams.background_psnr(patch, original, ring)),
+        "tone_shift": _rounded(seams.tone_shift(patch, original, ring)),
+        "decoder_loss": [stage.decoder_loss for stage in painting.report.stages],
+        "notes": painting.report.notes,
+        "crop": [crop.top, crop.left, crop.bottom, crop.right],
+        "tiles": [_scaled(tile, painting) for tile in painting.plan.stages[-1].tiles],
+    }
+
+
+def examine_picture(
+    case: Case, image: Pixels, mask: NDArray[np.float32], record: Measures, result: Pixels
+) -> Measures:
+    """What the finished picture tells, from its 8-bit pixels.
+
+    image: before the edit, [H,W,3]. record: of `examine_painting`. result: inside the crop. The
+    oracle looks at mask and feather; texture and seams are those of luma.
+    """
+    crop = Box(*record["crop"])
+    original, inside = image[crop.rows, crop.columns], mask[crop.rows, crop.columns] > 0
+    opened = ndimage.maximum_filter(inside, 2 * FEATHER + 1)
+    verdict = judge(result, inside, case.colour, case.shape, case.unit)
+    scratch = inside & (original == SCRATCH).all(-1)
+    gone = np.abs(result.astype(int) - original).max(-1)[scratch] > 12
+    luma, luma_before = grey(result / 255), grey(original / 255)
+    objects = object_region(result, case.unit)
+    deep = inside & ~seams.ring(~inside, AWAY) & ~objects
+    around = seams.ring(opened, 40) & ~seams.ring(opened, AWAY) & ~objects
+    # Grounds have no detail finer than this; below it there is only the rounding to 8 bits.
+    scale = max(1, round(case.unit / 160))
+    edited, beside = (pooled(region.astype(float), scale) == 1 for region in (deep, around))
+    tiles = [Box(*tile) for tile in record["tiles"]]
+    outside = np.abs(result.astype(int) - original)[~opened]
     return {
         "objects": verdict.objects,
         "right_colour": verdict.right_colour,
         "right_shape": verdict.right_shape,
         "inside": verdict.inside,
-        "one_right": verdict.one_right,
-        "candidates_right": [_right(case, one, painting) for one in painting.candidates],
-        "scores": painting.report.scores,
-        **{name: _rounded(value) for name, value in texture.items()},
-        "seam": _rounded(seams.mask_seam(luma, mask, luma_before)),
-        "seam_coarse": _rounded(seams.mask_seam(luma, mask, luma_before, 4)),
-        "continuity": _rounded(seams.mask_seam(luma_patch, mask, luma_patch, 4)),
-        "tile_seam": _rounded(seams.tile_seam(luma, mask, scaled)),
-        "ring_psnr": _rounded(seams.background_psnr(patch, original, ring)),
-        "tone_shift": _rounded(seams.tone_shift(patch, original, ring)),
+        "one_right": verdict.one_right and bool(not scratch.any() or gone.mean() > 0.9),
+        **_all_rounded(sharpness(pooled(luma, scale), edited, beside, scale)),
+        "edge": _rounded(edge_width(luma, verdict.region, case.unit)),
+        "seam": _rounded(seams.mask_seam(luma, inside, luma_before)),
+        "seam_coarse": _rounded(seams.mask_seam(luma, inside, luma_before, 4)),
+        "tile_seam": _rounded(seams.tile_seam(luma, inside, tiles)),
         "outside": int(outside.max()) if outside.size else 0,
-        "decoder_loss": [stage.decoder_loss for stage in painting.report.stages],
-        "notes": painting.report.notes,
     }
 
 
@@ -69,27 +97,27 @@ def _right(case: Case, candidate: Tensor, painting: Painting) -> bool:
     crop, size = painting.plan.crop.size, painting.plan.stages[0].size
     mask = any_touch((painting.alpha >= 1).float(), size)[0, 0].numpy() > 0
     unit = case.unit * size.width / crop.width
-    return judge(_pixels(_array(candidate)), mask, case.colour, case.shape, unit).one_right
+    return judge(to_pixels(candidate), mask, case.colour, case.shape, unit).one_right
 
 
-def _scaled(tile: Box, painting: Painting) -> Box:
-    """A tile of the last stage in the crop's pixels."""
+def _scaled(tile: Box, painting: Painting) -> list[int]:
+    """A tile of the last stage in the crop's pixels: top, left, bottom, right."""
     crop, size = painting.plan.crop.size, painting.plan.stages[-1].size
     down, across = crop.height / size.height, crop.width / size.width
-    return Box(
+    return [
         round(tile.top * down),
         round(tile.left * across),
         min(round(tile.bottom * down), crop.height),
         min(round(tile.right * across), crop.width),
-    )
+    ]
 
 
 def _array(image: Tensor) -> NDArray[np.float64]:
     return np.asarray(image[0].permute(1, 2, 0).numpy(), np.float64)
 
 
-def _pixels(image: NDArray[np.float64]) -> NDArray[np.uint8]:
-    return np.asarray((image * 255).round().clip(0, 255), np.uint8)
+def _all_rounded(values: dict[str, float | None]) -> Measures:
+    return {name: _rounded(value) for name, value in values.items()}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from torch import Tensor
@@ -13,7 +13,7 @@ from ..geometry import Size
 from ..settings import PRESETS, EditSettings, preset
 from ..standalone.upscaler import lanczos
 from . import painting
-from .painting import Paint, Task, enlarged, only_first, staged
+from .painting import Paint, Task, only_first, staged
 
 GUIDANCE = 6.0
 """What 7.5 is for Stable Diffusion: the scale at which the miniature paints best (measured on
@@ -27,15 +27,20 @@ CHEAP_FIRST: dict[str, Any] = {"steps": 25, "candidates": 1, "choose": "first"}
 
 @dataclass(frozen=True)
 class Method:
-    """A way to edit. changes: to the preset `paper`. seed: added to the case's own."""
+    """A way to edit.
+
+    changes: to the preset `paper`. seed: added to the case's own. recall: whether predictions that
+    another method has made already may be used; not where memory is to be measured.
+    """
 
     name: str
     about: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     paint: Paint = staged
     seed: int = 0
+    recall: bool = True
 
-    @property
+    @cached_property
     def settings(self) -> EditSettings:
         return preset("paper").with_values({**WITHOUT_DECODER, **self.changes})
 
@@ -54,7 +59,7 @@ FIRST_BILINEAR = _one("first_bilinear", "first stage, bilinear enlargement", _FI
 FIRST_ESRGAN = _one(
     "first_esrgan",
     "first stage, Real-ESRGAN",
-    partial(enlarged, replan=only_first, enlarge=painting.by_network),
+    partial(staged, replan=only_first, enlarge=painting.by_network),
 )
 _PLAIN: dict[str, Any] = {"candidates": 1, "choose": "first", "repaint_repeats": 0}
 ONE_CANDIDATE = _one(
@@ -81,7 +86,7 @@ BASELINES = (
         "only_masked",
         "the WebUI's inpainting of only the masked area at the training resolution, Lanczos "
         "enlargement; one candidate, no RePaint",
-        partial(enlarged, replan=only_first, enlarge=_by_lanczos),
+        partial(staged, replan=only_first, enlarge=_by_lanczos),
         margin=1.15,
         **_PLAIN,
     ),
@@ -92,6 +97,7 @@ UPSCALING = (
         "Real-ESRGAN, then diffusion without prompt or blending (Figure 5 c)",
         painting.unblended,
         later_guidance=0.0,
+        tile_guidance=0.0,
     ),
     _one("text", "Real-ESRGAN, then diffusion with the prompt (Figure 5 d)", painting.unblended),
     _one(
@@ -110,7 +116,9 @@ REPAINT = tuple(
     for repeats in (0, 2, 5, 10, 20)
 )
 SEEDS = tuple(
-    Method(f"seed_{seed}", f"one candidate, seed {seed + 1} of 8", CHEAP_FIRST, seed=7000 + seed)
+    Method(
+        f"seed_{seed}", f"one candidate, seed {seed + 1} of 8", CHEAP_FIRST, seed=10**6 * (seed + 1)
+    )
     for seed in range(8)
 )
 _ONE_PASS = {**CHEAP_FIRST, "growth": 2.0, "tile_size": 2.0}
@@ -120,6 +128,7 @@ DECODER = (
             f"decoder_{iterations}",
             f"{iterations} iterations of decoder optimisation in either stage",
             {**_ONE_PASS, "decoder_iterations": iterations},
+            recall=False,
         )
         for iterations in (0, 10, 30, 100)
     ),
@@ -127,20 +136,22 @@ DECODER = (
         "refit",
         "the decoder's last layer solved for at a stroke",
         {**_ONE_PASS, "decoder_refit": True},
+        recall=False,
     ),
     Method(
         "refit_and_10",
         "the same, then 10 iterations at half the learning rate",
         {**_ONE_PASS, "decoder_refit": True, "decoder_iterations": 10, "decoder_rate": 5e-5},
+        recall=False,
     ),
 )
 CANDIDATES = (_one("candidates_10", "first stage with ten candidates", _FIRST, candidates=10),)
 OVERLAP = tuple(
     _one(
         f"overlap_{pixels}",
-        f"tiles of the training resolution that overlap by at least {pixels} pixels",
+        f"tiles of the training resolution that overlap by {pixels} pixels, the last ones by more",
+        partial(staged, replan=partial(painting.overlapping, pixels=pixels)),
         tile_size=1.0,
-        tile_overlap=pixels / 128,
     )
     for pixels in (0, 16, 32, 64)
 )
@@ -189,15 +200,23 @@ class Experiment:
 
 EXPERIMENTS = (
     Experiment("baselines", "Baselines (A.3)", (MULTI_STAGE, *BASELINES), 60),
-    Experiment("segments", "Separate segments (A.3)", (SEGMENTS,), 30),
+    Experiment("segments", "Separate segments (A.3)", (SEGMENTS,), 20),
     Experiment("recommended", "The preset recommended", (RECOMMENDED,), 60),
-    Experiment("guidances", "Guidance of the later stages", GUIDANCES, 10, objects=True),
-    Experiment("upscaling", "Upscaling (Figure 5)", UPSCALING, 14),
-    Experiment("candidates", "Candidates and CLIP", (ONE_CANDIDATE, *CANDIDATES), 12, objects=True),
-    Experiment("repaint", "RePaint repeats (Figure 6)", REPAINT, 10, objects=True),
-    Experiment("strengths", "Strengths", STRENGTHS, 7, objects=True),
+    Experiment("guidances", "Guidance of the later stages", GUIDANCES, 8, objects=True),
+    Experiment("upscaling", "Upscaling (Figure 5)", UPSCALING, 10),
+    Experiment("candidates", "Candidates and CLIP", (ONE_CANDIDATE, *CANDIDATES), 10, objects=True),
+    Experiment("repaint", "RePaint repeats (Figure 6)", REPAINT, 8, objects=True),
+    Experiment("strengths", "Strengths", STRENGTHS, 6, objects=True),
     Experiment("seeds", "Eight seeds (Figure 7)", SEEDS, 4, objects=True),
-    Experiment("overlap", "Overlap of the tiles", OVERLAP, 6, crops=(384, 512)),
-    Experiment("decoder", "Decoder optimisation", DECODER, 4, objects=True, crops=(0, 256)),
+    Experiment("overlap", "Overlap of the tiles", OVERLAP, 5, crops=(384, 512)),
+    Experiment("decoder", "Decoder optimisation", DECODER, 3, objects=True, crops=(0, 256)),
 )
+COMPARED = {
+    "segments": ("multi_stage", "one_pass"),
+    "recommended": ("multi_stage",),
+    "guidances": ("multi_stage",),
+    "upscaling": ("first_bilinear", "first_esrgan", "multi_stage"),
+    "strengths": ("multi_stage",),
+}
+"""Methods of other experiments that an experiment is to be seen with."""
 METHODS = {method.name: method for experiment in EXPERIMENTS for method in experiment.methods}

@@ -15,10 +15,7 @@ Draw = ImageDraw.ImageDraw
 
 
 def drawn(kind: str, size: Size, box: Box, rng: np.random.Generator) -> Grey:
-    """A mask of a kind in `KINDS` that fills `box` of a picture of `size`: uint8 [H,W], 0 or 255.
-
-    The box may reach over the picture's border, where it is cut.
-    """
+    """A mask of a kind in `KINDS` that fills `box` of a picture: uint8 [H,W], 0 or 255."""
     mask = Image.new("L", (size.width, size.height), 0)
     KINDS[kind](ImageDraw.Draw(mask), box, rng)
     return np.asarray(mask)

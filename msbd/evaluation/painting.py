@@ -19,7 +19,7 @@ from ..plan import EditPlan, plan_edit
 from ..report import Report, Watch
 from ..settings import EditSettings
 from ..stage import Job, View, cut, refine
-from ..upscaling import any_touch, resized
+from ..upscaling import any_touch, padded, resized
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,12 @@ class Task:
 class Painting:
     """What came out, inside the plan's crop.
 
-    patch: as the last decoder left it, [1,3,crop]. result, alpha: the same after the paste, and
-    its opacity [1,1,crop]. candidates: the first stage's pictures before one was chosen.
+    shown: as the last decoder left it, at its stage's size. patch: the same enlarged to the crop.
+    result, alpha: after the paste, and its opacity [1,1,crop]. candidates: the first stage's
+    pictures before one was chosen.
     """
 
+    shown: Tensor
     patch: Tensor
     result: Tensor
     alpha: Tensor
@@ -64,8 +66,15 @@ def as_planned(plan: EditPlan, task: Task) -> EditPlan:
     return plan
 
 
-def staged(task: Task, replan: Replan = as_planned) -> Painting:
-    """The engine, on its own plan or on another made of that."""
+def _bilinear(image: Tensor, size: Size, task: Task) -> Tensor:
+    return resized(image, size)
+
+
+def staged(task: Task, replan: Replan = as_planned, enlarge: Enlarge = _bilinear) -> Painting:
+    """The engine, on its own plan or on another made of that.
+
+    enlarge: how the last stage's picture is brought to the crop's size, if that is larger.
+    """
     plan = replan(task.plan, task)
     shown: dict[str, list[Tensor]] = {"candidate": [], "result": []}
     watch = Watch(
@@ -73,21 +82,7 @@ def staged(task: Task, replan: Replan = as_planned) -> Painting:
         wanted=frozenset(shown if len(plan.stages[0].tiles) == 1 else ["result"]),
     )
     done = edit(task.image, task.mask, plan, task.settings, task.backend, task.noise, watch)
-    patch = resized(shown["result"][-1], plan.crop.size)
-    result, candidates = cut(done.image, plan.crop), shown["candidate"]
-    return Painting(patch, result, _alpha(task, plan), plan, candidates, done.report)
-
-
-def enlarged(task: Task, replan: Replan, enlarge: Enlarge) -> Painting:
-    """The engine's picture before it is pasted, enlarged in another way than bilinearly."""
-    plan = replan(task.plan, task)
-    shown: list[Tensor] = []
-    watch = Watch(
-        picture=lambda name, image, stage, caption: shown.append(image),
-        wanted=frozenset({"result"}),
-    )
-    done = edit(task.image, task.mask, plan, task.settings, task.backend, task.noise, watch)
-    return _pasted(enlarge(shown[-1], plan.crop.size, task), task, plan, done.report)
+    return _pasted(shown["result"][-1], enlarge, task, plan, done.report, shown["candidate"])
 
 
 def only_first(plan: EditPlan, task: Task) -> EditPlan:
@@ -111,10 +106,40 @@ def in_segments(plan: EditPlan, task: Task) -> EditPlan:
     canvas = size.padded(facts.latent_factor)
     overlap = round(task.settings.later.tile_overlap * facts.resolution)
     grid = tiling.tiles(canvas, facts.resolution, overlap, facts.latent_factor)
-    painted = any_touch(_crop_mask(task, plan), size)
-    touched = tuple(box for box in grid if cut(painted, box).any())
+    painted = padded(any_touch(_crop_mask(task, plan), size), canvas, repeat_edge=False)
+    touched = _touched(grid, painted)
     stage = replace(plan.stages[0], size=size, canvas=canvas, tiles=touched, tile_grid=len(grid))
     return replace(plan, stages=(stage,))
+
+
+def overlapping(plan: EditPlan, task: Task, pixels: int) -> EditPlan:
+    """Later stages in tiles of the training resolution that overlap by just so much.
+
+    The engine spreads its tiles evenly, so that they often overlap by more than was asked for;
+    here only the last of a row or column do.
+    """
+    facts = task.backend.facts
+    side, mask = facts.resolution, _crop_mask(task, plan)
+    stages = [plan.stages[0]]
+    for stage in plan.stages[1:]:
+        canvas = stage.size.padded(facts.latent_factor)
+        tops, lefts = (_starts(n, side, side - pixels) for n in (canvas.height, canvas.width))
+        size = Size(min(side, canvas.height), min(side, canvas.width))
+        grid = [Box.at(top, left, size) for top in tops for left in lefts]
+        painted = padded(any_touch(mask, stage.size), canvas, repeat_edge=False)
+        tiles = _touched(grid, painted)
+        stages.append(replace(stage, canvas=canvas, tiles=tiles, tile_grid=len(grid)))
+    return replace(plan, stages=tuple(stages))
+
+
+def _starts(length: int, side: int, stride: int) -> list[int]:
+    last = max(0, length - side)
+    return [*range(0, last, stride), last]
+
+
+def _touched(grid: list[Box], painted: Tensor) -> tuple[Box, ...]:
+    """The tiles that show a painted pixel."""
+    return tuple(box for box in grid if cut(painted, box).any())
 
 
 def by_network(image: Tensor, size: Size, task: Task) -> Tensor:
@@ -140,18 +165,23 @@ def unblended(task: Task) -> Painting:
         free = replace(job, mask=torch.ones_like(mask))
         draft = task.backend.upscale(patch, stage.size)
         patch = refine(stage, draft, View(stage, free), free)
-    return _pasted(resized(patch, crop.size), task, plan, report)
+    return _pasted(patch, _bilinear, task, plan, report, [])
 
 
-def _pasted(patch: Tensor, task: Task, plan: EditPlan, report: Report) -> Painting:
-    alpha = _alpha(task, plan)
+def _pasted(
+    shown: Tensor,
+    enlarge: Enlarge,
+    task: Task,
+    plan: EditPlan,
+    report: Report,
+    candidates: list[Tensor],
+) -> Painting:
+    """Paste as the engine does."""
     before = cut(task.image, plan.crop)
+    alpha = feathered(_crop_mask(task, plan), task.settings.crop.feather)
+    patch = enlarge(shown, plan.crop.size, task)
     result = pasted(before, patch, Box.of(plan.crop.size), alpha)
-    return Painting(patch, result, alpha, plan, [], report)
-
-
-def _alpha(task: Task, plan: EditPlan) -> Tensor:
-    return feathered(_crop_mask(task, plan), task.settings.crop.feather)
+    return Painting(shown, patch, result, alpha, plan, candidates, report)
 
 
 def _crop_mask(task: Task, plan: EditPlan) -> Tensor:

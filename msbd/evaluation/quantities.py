@@ -28,8 +28,15 @@ class Quantity:
     shown: str = ".2f"
     share: bool = False
 
-    def text(self, value: float) -> str:
-        """As people read it."""
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """Where values lie, for `estimate`."""
+        return (0.0, 1.0) if self.share else None
+
+    def text(self, value: float | None) -> str:
+        """As people read it; None stands for what no number can tell."""
+        if value is None:
+            return "∞"
         if self.share:
             return f"{100 * value:.0f} %"
         return format(value, self.shown)
@@ -48,9 +55,12 @@ def _candidates(case: Case, record: Record) -> Value:
     return sum(right) / len(right) if right and case.asks_for_object else None
 
 
-def _doublings(case: Case, record: Record) -> Value:
-    ratio = record["laplacian"]
-    return math.log2(max(ratio, 1e-6)) if ratio is not None else None
+def _doublings(key: str) -> Callable[[Case, Record], Value]:
+    def of(case: Case, record: Record) -> Value:
+        ratio = record[key]
+        return math.log2(max(ratio, 2**-8)) if ratio is not None else None
+
+    return of
 
 
 def _megabytes(case: Case, record: Record) -> Value:
@@ -85,7 +95,7 @@ _ALL = (
     Quantity(
         "inside",
         "inside the mask",
-        "share of edits whose largest object lies in mask and feather",
+        "share of edits whose largest object is not cut off by the mask's edge",
         _asked("inside"),
         share=True,
     ),
@@ -97,11 +107,19 @@ _ALL = (
         share=True,
     ),
     Quantity(
+        "edge",
+        "outline, px",
+        "width in pixels of the painted object's outline, its contrast over its steepest slope: "
+        "less is sharper, and a drawn object has 1 to 2",
+        _plain("edge"),
+    ),
+    Quantity(
         "sharpness",
-        "sharpness",
-        "Laplacian energy of the painted ground against the ground round the mask, in doublings: "
-        "0 is alike, -1 half of it",
-        _doublings,
+        "texture",
+        "Laplacian energy of the painted ground against the ground round the mask, at 160 pixels "
+        "to a unit of the world, in doublings: 0 is alike, -1 half of it; nothing is said of "
+        "grounds as smooth as the rounding to 8 bits",
+        _doublings("laplacian"),
     ),
     Quantity(
         "slope",
@@ -113,31 +131,35 @@ _ALL = (
     Quantity(
         "seam",
         "seam",
-        "jump of the gradient across the mask's edge, times that in the untouched picture",
-        _plain("seam"),
+        "jump of the gradient across the mask's edge against that in the untouched picture beside "
+        "it, in doublings: 0 cannot be seen",
+        _doublings("seam"),
     ),
     Quantity(
         "seam_coarse",
         "seam, coarse",
         "the same on pixels of 4 x 4, which sees a step of tone that the feather spreads",
-        _plain("seam_coarse"),
+        _doublings("seam_coarse"),
     ),
     Quantity(
         "continuity",
         "seam before the paste",
-        "the same in the model's own picture: whether what it painted goes on across the edge",
-        _plain("continuity"),
+        "the same in the model's own picture, across the edge of the latent cells it repainted: "
+        "whether what it painted goes on there",
+        _doublings("continuity"),
     ),
     Quantity(
         "tile_seam",
         "seam of tiles",
-        "jump of the gradient across tile borders, times that elsewhere in the mask",
-        _plain("tile_seam"),
+        "jump of the gradient across tile borders in the mask against that beside them, in "
+        "doublings",
+        _doublings("tile_seam"),
     ),
     Quantity(
         "ring_psnr",
         "ring, dB",
-        "PSNR of the picture before the paste in a ring of 16 pixels round mask and feather",
+        "PSNR of the picture before the paste in a ring of 16 pixels round mask and feather; where "
+        "only a first stage is made, much of the ring is repainted",
         _plain("ring_psnr"),
         ".1f",
     ),
@@ -155,6 +177,12 @@ _ALL = (
         ".0f",
     ),
     Quantity("seconds", "core seconds", "processor time on one core", _plain("seconds"), ".0f"),
-    Quantity("memory", "memory, MiB", "growth of the process at its peak", _megabytes, ".0f"),
+    Quantity(
+        "memory",
+        "memory, MiB",
+        "growth of the process at its peak, where nothing was recalled from another edit",
+        _megabytes,
+        ".0f",
+    ),
 )
 QUANTITIES = {quantity.name: quantity for quantity in _ALL}

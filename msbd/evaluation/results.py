@@ -5,21 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
-import platform
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from pathlib import Path
+from itertools import combinations
 from typing import Any
 
-import torch
+import numpy as np
 
 from .. import __version__
-from .cases import SEED, all_cases
+from ..geometry import Box
+from .cases import SEED, all_cases, draw
 from .claims import AIMS, CLAIMS, by_clip
-from .methods import Experiment
+from .methods import COMPARED, SEEDS, Experiment
 from .quantities import QUANTITIES
-from .running import Records, cases_of
+from .running import Records, cases_of, quickened
 from .statistics import Estimate, estimate
 from .table import Table
 
@@ -31,7 +30,7 @@ def assembled(
 ) -> Results:
     """Plain JSON values; see the document for what they mean."""
     return {
-        "made": _made(records, quick),
+        "made": _made(table, records, quick),
         "quantities": {q.name: q.about for q in QUANTITIES.values()},
         "cases": [
             {
@@ -48,8 +47,8 @@ def assembled(
             {
                 "name": experiment.name,
                 "title": experiment.title,
-                "methods": [m.name for m in experiment.methods if m.name in table.rows],
                 "cases": [case.name for case in cases_of(experiment, quick)],
+                "methods": _compared(table.on(cases_of(experiment, quick)), experiment),
             }
             for experiment in experiments
         ],
@@ -60,23 +59,31 @@ def assembled(
             if method.name in table.rows
         },
         "clip": _clip(table),
+        "seeds": _seeds(table, records, quick),
         "claims": _claims(table),
         "aims": _aims(table),
     }
+
+
+def _compared(table: Table, experiment: Experiment) -> dict[str, Any]:
+    """Figures of an experiment's methods, and of others it is to be seen with, on its cases."""
+    names = [*COMPARED.get(experiment.name, ()), *(m.name for m in experiment.methods)]
+    return {name: _figures(table, name) for name in names if table.rows.get(name)}
 
 
 def _figures(table: Table, method: str) -> dict[str, Any]:
     """Means and intervals of one method's quantities; the largest of what must not be."""
     rows = table.rows[method]
     figures: dict[str, Any] = {"n": len(rows)}
-    intervals = {}
+    intervals, counts = {}, {}
     for name in QUANTITIES:
         found = table.estimate(method, name)
         if found is not None:
             figures[name] = _rounded(found.mean)
             intervals[name] = [_rounded(found.low), _rounded(found.high)]
+            counts[name] = found.n
     figures["outside"] = max(record["outside"] for record in rows.values())
-    figures["intervals"] = intervals
+    figures["intervals"], figures["counts"] = intervals, counts
     return figures
 
 
@@ -87,9 +94,38 @@ def _clip(table: Table) -> list[dict[str, Any]]:
         picks = by_clip(table, count)
         if picks:
             columns = zip(("by_clip", "blind", "any"), zip(*picks, strict=True), strict=True)
-            shares = {name: _interval(estimate(values)) for name, values in columns}
+            shares = {name: _interval(estimate(values, (0.0, 1.0))) for name, values in columns}
             found.append({"candidates": count, "n": len(picks), **shares})
     return found
+
+
+def _seeds(table: Table, records: Records, quick: bool) -> dict[str, Any]:
+    """How often one edit is right whatever its seed, and how much its pictures differ.
+
+    difference: root mean square inside the mask between the pictures of two seeds, in 8-bit
+    levels; the mean over all pairs of seeds, then over cases.
+    """
+    right, differences = [], []
+    for case in all_cases():
+        methods = [m for m in SEEDS if case in table.rows.get(m.name, {})]
+        if len(methods) < 2:
+            continue
+        rows = [table.rows[method.name][case] for method in methods]
+        right.append(sum(row["one_right"] for row in rows) / len(rows))
+        made = [quickened(method) for method in methods] if quick else methods
+        crop = Box(*rows[0]["crop"])
+        mask = draw(case)[1][crop.rows, crop.columns] > 0
+        inside = [records.picture(case, method)[mask].astype(float) for method in made]
+        squares = [np.mean(np.square(one - other)) for one, other in combinations(inside, 2)]
+        differences.append(float(np.mean(np.sqrt(squares))))
+    if not right:
+        return {}
+    return {
+        "seeds": len(SEEDS),
+        "n": len(right),
+        "right": _interval(estimate(right, (0.0, 1.0))),
+        "difference": _interval(estimate(differences)),
+    }
 
 
 def _claims(table: Table) -> list[dict[str, Any]]:
@@ -138,30 +174,22 @@ def _rounded(value: float) -> float | None:
     return round(float(value), 4) if math.isfinite(value) else None
 
 
-def _made(records: Records, quick: bool) -> dict[str, Any]:
+def _made(table: Table, records: Records, quick: bool) -> dict[str, Any]:
     """When, where and with what the records were made."""
-    times = [path.stat().st_mtime for path in records.folder.glob("*/*.json")]
+    paths = [records.folder / case.name / f"{name}.json"
+             for name, rows in table.rows.items() for case in rows]  # fmt: skip
+    times = [path.stat().st_mtime for path in paths if path.is_file()]
     days = [datetime.fromtimestamp(t, timezone.utc).date().isoformat() for t in times]
+    machines = {row.get("machine", "") for rows in table.rows.values() for row in rows.values()}
     return {
         "command": "python -m msbd evaluate" + (" --quick" if quick else ""),
         "version": __version__,
         "from": min(days, default=""),
         "to": max(days, default=""),
-        "machine": f"{os.cpu_count()} cores of {_processor()}",
-        "torch": torch.__version__,
+        "machines": sorted(machines),
         "model": "the embedded miniature",
         "seeds": f"{SEED}000 and the case's number",
     }
-
-
-def _processor() -> str:
-    """The processor's own name, where Linux tells it."""
-    described = Path("/proc/cpuinfo")
-    if described.exists():
-        for line in described.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def as_csv(table: Table) -> str:

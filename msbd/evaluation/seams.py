@@ -10,14 +10,18 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..geometry import Box
-from .texture import Picture, Region, smoothed
+from .texture import Picture, Region, pooled, smoothed
 
 Colours = NDArray[np.floating]
 """[H,W,3] in [0,1]."""
-FLOOR = 1e-3
-"""The least jump a reference counts with, a quarter of an 8-bit level: no picture is smoother."""
+FLOOR = 1.2e-3
+"""The least jump a reference counts with: that of a slope rounded to 8 bits."""
 REACH = 24
 """Pixels round the mask in which the untouched picture is the reference."""
+
+
+BESIDE = (2, 10)
+"""Pixels to either side of a tile's border between which the picture is the reference."""
 
 
 def jumps(image: Picture) -> tuple[Picture, Picture]:
@@ -49,8 +53,8 @@ def mask_seam(image: Picture, mask: Region, reference: Picture, scale: int = 1) 
     spreads. None if the mask has no edge here, or nothing is left round it.
     """
     if scale > 1:
-        image, reference = (_pooled(picture, scale) for picture in (image, reference))
-        mask = _pooled(mask.astype(np.float64), scale) > 0.5
+        image, reference = (pooled(picture, scale) for picture in (image, reference))
+        mask = pooled(mask.astype(np.float64), scale) > 0.5
     near = ndimage.distance_transform_edt(~mask) if mask.any() else np.full(mask.shape, np.inf)
     around = (near > 2) & (near <= max(REACH / scale, 6))
     across, beside = [], []
@@ -61,24 +65,23 @@ def mask_seam(image: Picture, mask: Region, reference: Picture, scale: int = 1) 
 
 
 def tile_seam(image: Picture, mask: Region, tiles: Sequence[Box]) -> float | None:
-    """Mean jump across the borders of tiles, inside the mask, over that elsewhere in it.
+    """Mean jump across the borders of tiles, inside the mask, over that a few pixels beside them.
 
     tiles: in the picture's pixels. None if no border passes through the mask.
     """
-    lines = [np.zeros((image.shape[0] - 1, image.shape[1]), bool),
-             np.zeros((image.shape[0], image.shape[1] - 1), bool)]  # fmt: skip
+    height, width = image.shape
+    lines = [np.zeros((height - 1, width), bool), np.zeros((height, width - 1), bool)]
     for tile in tiles:
-        for at in (tile.top, tile.bottom):
-            if 0 < at < image.shape[0]:
-                lines[0][at - 1, tile.columns] = True
-        for at in (tile.left, tile.right):
-            if 0 < at < image.shape[1]:
-                lines[1][tile.rows, at - 1] = True
+        for at in {tile.top, tile.bottom} - {0, height}:
+            lines[0][at - 1, tile.columns] = True
+        for at in {tile.left, tile.right} - {0, width}:
+            lines[1][tile.rows, at - 1] = True
     across, beside = [], []
     for axis, ours in enumerate(jumps(image)):
         inside = _pairs(mask, axis) == 2
+        near, far = (_thickened(lines[axis], axis, reach) for reach in BESIDE)
         across.append(ours[inside & lines[axis]])
-        beside.append(ours[inside & ~lines[axis]])
+        beside.append(ours[inside & far & ~near])
     return _ratio(np.concatenate(across), np.concatenate(beside))
 
 
@@ -106,6 +109,12 @@ def tone_shift(patch: Colours, before: Colours, where: Region, sigma: float = 6.
     return float(255 * np.mean([np.abs(channel[where]).mean() for channel in channels]))
 
 
+def _thickened(lines: Region, axis: int, reach: int) -> Region:
+    """Lines grown by `reach` pixels along the axis that they cut."""
+    shape = (2 * reach + 1, 1) if axis == 0 else (1, 2 * reach + 1)
+    return np.asarray(ndimage.binary_dilation(lines, np.ones(shape)))
+
+
 def _pairs(region: Region, axis: int) -> NDArray[np.int_]:
     """For each pair of neighbours along the axis how many of them are in the region."""
     whole = region.astype(int)
@@ -113,12 +122,6 @@ def _pairs(region: Region, axis: int) -> NDArray[np.int_]:
     return np.asarray(
         whole.take(range(length - 1), axis) + whole.take(range(1, length), axis), dtype=int
     )
-
-
-def _pooled(image: Picture, scale: int) -> Picture:
-    height, width = (side // scale * scale for side in image.shape)
-    blocks = image[:height, :width].reshape(height // scale, scale, width // scale, scale)
-    return np.asarray(blocks.mean((1, 3)))
 
 
 def _ratio(across: Picture, beside: Picture) -> float | None:

@@ -12,7 +12,7 @@ from ..drawing import BACKGROUND, FAINT, INK
 from ..lettering import font, shortened
 from .cases import Case, draw
 from .methods import METHODS, MULTI_STAGE, Experiment
-from .running import Records, cases_of, plan_of
+from .running import Records, cases_of, plan_of, quickened
 
 CELL, GAP, ROWS = 168, 8, 8
 _TEXT, _LINE = 13, 18
@@ -20,16 +20,18 @@ DETAIL = ("decoder", "overlap")
 """Experiments whose cells show a part of the edit only, at its own size."""
 
 
-def sheet(experiment: Experiment, names: Sequence[str], records: Records) -> Image.Image | None:
+def sheet(
+    experiment: Experiment, names: Sequence[str], records: Records, quick: bool = False
+) -> Image.Image | None:
     """The picture with its mask, then what the methods of these names made of it.
 
     Of cases that all of them have recorded; None if there is none.
     """
-    methods = [METHODS[name] for name in names]
+    methods = [quickened(METHODS[name]) if quick else METHODS[name] for name in names]
     cases = [
         case
-        for case in cases_of(experiment)
-        if all(records.path(case, m, ".png").is_file() for m in methods)
+        for case in cases_of(experiment, quick)
+        if all(records.read(case, method) is not None for method in methods)
     ][:ROWS]
     if not cases:
         return None
@@ -42,7 +44,7 @@ def sheet(experiment: Experiment, names: Sequence[str], records: Records) -> Ima
         pen.text(at, shortened(pen, title, CELL, _TEXT), INK, font=font(_TEXT))
     for row, case in enumerate(cases):
         top = _LINE + GAP + row * (CELL + GAP + _LINE)
-        cells = [_masked(case), *(Image.open(records.path(case, m, ".png")) for m in methods)]
+        cells = [_masked(case), *(Image.fromarray(records.picture(case, m)) for m in methods)]
         for column, cell in enumerate(cells):
             left = GAP + column * (CELL + GAP)
             page.paste(_fitted(cell, experiment.name in DETAIL), (left, top))

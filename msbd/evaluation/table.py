@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .cases import Case
 from .methods import Experiment, Method
 from .quantities import QUANTITIES, Record
-from .running import Records, cases_of, quickened
+from .running import MEASURED, Records, cases_of, quickened
 from .statistics import Estimate, estimate
 
 
@@ -27,7 +27,7 @@ class Table:
                 for case in cases_of(experiment, quick):
                     used: Method = quickened(method) if quick else method
                     record = records.read(case, used)
-                    if record is not None:
+                    if record is not None and record.get("measured") == MEASURED:
                         rows.setdefault(method.name, {})[case] = record
         return cls(rows)
 
@@ -43,6 +43,16 @@ class Table:
         shared = [case for case in ours if case in theirs]
         return [ours[case] for case in shared], [theirs[case] for case in shared]
 
+    def on(self, cases: Iterable[Case]) -> Table:
+        """These cases only."""
+        kept = set(cases)
+        return Table(
+            {
+                method: {case: record for case, record in rows.items() if case in kept}
+                for method, rows in self.rows.items()
+            }
+        )
+
     def estimate(self, method: str, quantity: str) -> Estimate | None:
         values = list(self.values(method, quantity).values())
-        return estimate(values) if values else None
+        return estimate(values, QUANTITIES[quantity].span) if values else None

@@ -12,6 +12,8 @@ Picture = NDArray[np.float64]
 Region = NDArray[np.bool_]
 LEAST = 150
 """Pixels below which a region says nothing about its texture."""
+LUMA_ROUNDING = 0.299**2 + 0.587**2 + 0.114**2
+"""Variance of luma's rounding error, in units of a channel's."""
 SCALES = (0.0, 0.7, 1.4, 2.8)
 """Standard deviations in pixels between which the octaves lie."""
 
@@ -30,6 +32,13 @@ def smoothed(image: Picture, region: Region, sigma: float) -> Picture:
     return np.asarray(total / np.maximum(weight, 1e-9))
 
 
+def pooled(image: Picture, scale: int) -> Picture:
+    """Means of blocks of `scale` x `scale`; what does not fill a block is left out."""
+    height, width = (side // scale * scale for side in image.shape)
+    blocks = image[:height, :width].reshape(height // scale, scale, width // scale, scale)
+    return np.asarray(blocks.mean((1, 3)))
+
+
 def octave_energies(image: Picture, region: Region) -> list[float]:
     """Variance of the region's differences of Gaussians between `SCALES`, finest first."""
     blurred = [smoothed(image, region, sigma) for sigma in SCALES]
@@ -39,7 +48,8 @@ def octave_energies(image: Picture, region: Region) -> list[float]:
 def laplacian_energy(image: Picture, region: Region) -> float:
     """Mean square of the discrete Laplacian where all four neighbours are in the region too."""
     inner = ndimage.binary_erosion(region)
-    return float(np.mean(np.square(ndimage.laplace(image))[inner])) if inner.any() else 0.0
+    assert inner.any(), "the region is too small"
+    return float(np.mean(np.square(ndimage.laplace(image))[inner]))
 
 
 def spectral_slope(image: Picture, region: Region) -> float:
@@ -48,17 +58,42 @@ def spectral_slope(image: Picture, region: Region) -> float:
     return float(np.polyfit(np.arange(len(energies)), energies, 1)[0] * -1)
 
 
-def sharpness(image: Picture, edited: Region, surroundings: Region) -> dict[str, float | None]:
+def sharpness(
+    image: Picture, edited: Region, surroundings: Region, scale: int = 1
+) -> dict[str, float | None]:
     """The edited region's texture against that of its surroundings.
 
-    laplacian: ratio of Laplacian energies, 1 = alike, less = softer. slope: difference of the
-    spectral slopes, 0 = alike, negative = softer. None where a region is too small to say.
+    image: luma in [0,1] that was rounded to 8 bits, then pooled by `scale`. laplacian: ratio of
+    Laplacian energies, 1 = alike, less = softer. slope: difference of the spectral slopes, 0 =
+    alike, negative = softer. None where a region is too small to say, or the surroundings are so
+    smooth that there is little but the rounding.
     """
-    if min(edited.sum(), surroundings.sum()) < LEAST:
-        return {"laplacian": None, "slope": None}
+    nothing: dict[str, float | None] = {"laplacian": None, "slope": None}
+    if min(ndimage.binary_erosion(region).sum() for region in (edited, surroundings)) < LEAST:
+        return nothing
     ours, theirs = (laplacian_energy(image, region) for region in (edited, surroundings))
+    rounding = 20 / 12 / 255**2 / scale**2 * LUMA_ROUNDING
+    if theirs < 3 * rounding:
+        return nothing
     slopes = [spectral_slope(image, region) for region in (edited, surroundings)]
-    return {
-        "laplacian": ours / max(theirs, 1e-12),
-        "slope": slopes[0] - slopes[1],
-    }
+    return {"laplacian": ours / theirs, "slope": slopes[0] - slopes[1]}
+
+
+def edge_width(image: Picture, region: Region | None, unit: float) -> float | None:
+    """Median width in pixels of the outline of an object: its contrast over its steepest slope.
+
+    image: luma. region: the object's pixels, None where there is none. unit: pixels to a unit of
+    the world. At each pixel of the outline, contrast and slope are the greatest within a 64th of
+    a unit. An ideal edge has 1 to 2 pixels; blurring by sigma makes it about 2.5 sigma wide.
+    """
+    if region is None or region.sum() < LEAST:
+        return None
+    outline = region & ~ndimage.binary_erosion(region)
+    window = 2 * max(2, round(unit / 64)) + 1
+    slope = np.hypot(*np.gradient(image))
+    contrast = ndimage.maximum_filter(image, window) - ndimage.minimum_filter(image, window)
+    steepest = ndimage.maximum_filter(slope, window)
+    clear = outline & (contrast > 0.1)
+    if not clear.any():
+        return None
+    return float(np.median(contrast[clear] / steepest[clear]))

@@ -11,41 +11,50 @@ from scipy import ndimage
 from ..miniature.oracle import MIN_IOU, Found, label_colours, read
 from .texture import Region
 
-INSIDE = 0.98
-"""Share of an object's pixels that must lie in the mask and its feather."""
+CUT = 0.1
+"""The share of an object's outline along the mask's edge from which on it counts as cut off."""
+FEW = 8
+"""Coloured pixels in the mask that are no object yet."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """objects: how many touch the mask. right_*: of the largest. one_right: exactly one object,
-    of the colour and shape asked for, inside the mask; or none, where none was asked for."""
+    """objects: how many touch the mask. right_*: of the largest. inside: it does not end at the
+    mask's edge. one_right: exactly one object, of the colour and shape asked for, inside the
+    mask; or none, where none was asked for. region: the largest one's pixels."""
 
     objects: int
     right_colour: bool
     right_shape: bool
     inside: bool
     one_right: bool
+    region: Region | None = None
 
 
-def judge(
-    pixels: NDArray[np.uint8], opened: Region, colour: str, shape: str, unit: float
-) -> Verdict:
+def judge(pixels: NDArray[np.uint8], mask: Region, colour: str, shape: str, unit: float) -> Verdict:
     """Look at an edit.
 
-    pixels: [H,W,3]. opened: where the edit may have changed something, mask and feather. colour,
-    shape: asked for; both empty if the prompt asks for bare ground. unit: pixels per world unit.
+    pixels: [H,W,3]. mask: [H,W], what was to be repainted. colour, shape: asked for; both empty
+    if the prompt asks for bare ground. unit: pixels per world unit.
     """
-    touching = [found for found in read(pixels, unit) if _shares(pixels, found, opened)[1]]
+    coloured = label_colours(pixels) >= 0
+    regions = [(found, _region(found, coloured)) for found in read(pixels, unit)]
+    touching = [(found, region) for found, region in regions if (region & mask).sum() > FEW]
     if not shape:
         return Verdict(len(touching), True, True, True, not touching)
     if not touching:
         return Verdict(0, False, False, False, False)
-    found = touching[0]
+    found, region = touching[0]
     right_colour = found.colour == colour
     right_shape = found.shape == shape and found.iou >= MIN_IOU
-    inside = _shares(pixels, found, opened)[0] >= INSIDE
-    one_right = len(touching) == 1 and right_colour and right_shape and inside
-    return Verdict(len(touching), right_colour, right_shape, inside, one_right)
+    # Pasted, nothing reaches over the edge; what was cut off there runs along it. At the picture's
+    # own border nothing is cut by the mask.
+    rim = mask & ~ndimage.binary_erosion(mask, iterations=2, border_value=1)
+    outline = region & ~ndimage.binary_erosion(region)
+    beyond = region & ~ndimage.binary_dilation(mask, iterations=8)
+    inside = (outline & rim).sum() <= CUT * outline.sum() and beyond.sum() <= FEW
+    one_right = len(touching) == 1 and right_colour and right_shape and bool(inside)
+    return Verdict(len(touching), right_colour, right_shape, bool(inside), one_right, region)
 
 
 def object_region(pixels: NDArray[np.uint8], unit: float, margin: int = 4) -> Region:
@@ -54,9 +63,12 @@ def object_region(pixels: NDArray[np.uint8], unit: float, margin: int = 4) -> Re
     return np.asarray(ndimage.binary_dilation(speckless, iterations=margin + round(unit / 64)))
 
 
-def _shares(pixels: NDArray[np.uint8], found: Found, opened: Region) -> tuple[float, bool]:
-    """The share of an object's pixels in the region, and whether it has any there at all."""
+def _region(found: Found, coloured: Region) -> Region:
+    """The pixels of one object [H,W]: the largest piece of object colour in its box."""
     top, left, bottom, right = found.box
-    coloured = label_colours(pixels[top:bottom, left:right]) >= 0
-    there = coloured & opened[top:bottom, left:right]
-    return float(there.sum() / max(1, coloured.sum())), bool(there.sum() > 8)
+    pieces, _ = ndimage.label(coloured[top:bottom, left:right], np.ones((3, 3)))
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    region = np.zeros_like(coloured)
+    region[top:bottom, left:right] = pieces == sizes.argmax()
+    return region

@@ -96,13 +96,12 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from ..evaluation.evaluate import Evaluation, perform
-    from ..evaluation.running import Records
 
     if arguments.workers < 1:
         raise EditError("--workers must be at least 1")
-    records = Records(arguments.records or arguments.output / "records")
+    kept = arguments.records or arguments.output / "records"
     evaluation = Evaluation(
-        arguments.output, records, arguments.only, arguments.quick, arguments.workers
+        arguments.output, kept, arguments.only, arguments.quick, arguments.workers
     )
     try:
         perform(evaluation, _say)
