@@ -399,8 +399,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "candidates": 3,
         "steps": 25,
         "repaint_repeats": 2,
-        "decoder_iterations": 25,
-        "decoder_rate": 5e-5,  # in few steps Adam overshoots at 1e-4
+        "decoder_iterations": 0,
+        "decoder_refit": True,
     },
     "draft": {
         "candidates": 1,

@@ -18,9 +18,9 @@ from .editing import Outputs, Request, perform, read_inputs
 from .pictures import to_pixels
 from .saving import Recipe
 
-CHANGES = {"decoder_iterations": 12, "guidance": 4.0, "tile_guidance": 0.25}
-"""On a CPU a step of the decoder costs as much as ten of the denoiser; and the miniature is best
-guided less than Stable Diffusion, and not at all in partial views (docs/miniature.md)."""
+CHANGES = {"guidance": 4.0, "tile_guidance": 0.25}
+"""The miniature is best guided less than Stable Diffusion, and hardly in partial views
+(docs/miniature.md)."""
 
 
 @dataclass(frozen=True)

@@ -225,6 +225,15 @@ def test_the_decoder_is_optimised(webui: Webui, small: Scene) -> None:
     assert (answer.picture != edited(webui, small).picture).any()
 
 
+def test_the_decoder_is_refitted(webui: Webui, small: Scene) -> None:
+    answer = edited(webui, small, {**QUICK, "decoder_refit": True})
+    assert small.is_edited(answer.picture)
+    for stage in answer.report["stages"]:
+        before, after = stage["decoder_loss"]
+        assert stage["decoder_iterations"] == 0 and after < before
+    assert (answer.picture != edited(webui, small).picture).any()
+
+
 @pytest.mark.parametrize("upscaler", ["R-ESRGAN 4x+", "Bilinear", "Bicubic", "None", "Nearest"])
 def test_upscalers(webui: Webui, small: Scene, upscaler: str) -> None:
     answer = edited(webui, small, {**QUICK, "upscaler": upscaler})
