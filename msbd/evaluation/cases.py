@@ -7,7 +7,7 @@ measurement's do.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,8 +113,9 @@ def _mask_box(kind: str, size: Size, unit: int, rng: np.random.Generator) -> Box
     return Box.at(top, left, Size(height, across))
 
 
+@lru_cache(maxsize=16)
 def draw(case: Case) -> tuple[NDArray[np.uint8], Mask]:
-    """The picture, uint8 [H,W,3], and the mask [H,W] of 0 and 1."""
+    """The picture, uint8 [H,W,3], and the mask [H,W] of 0 and 1; not to be written to."""
     rng = np.random.default_rng([SEED, 2, case.number])
     size, unit = case.size, case.unit
     image = draw_background(rng, case.background, size.height, size.width, unit)
