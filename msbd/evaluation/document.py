@@ -80,8 +80,8 @@ def markdown(results: Results, pictures: Iterable[str] = ()) -> str:
 def summary(results: Results) -> str:
     """A few lines for the README."""
     methods = results["methods"]
-    names = ("multi_stage", "one_candidate", "one_pass", "segments", "only_masked")
-    quantities = [QUANTITIES[name] for name in ("one_right_object", "sharpness", "evaluations")]
+    names = ("multi_stage", "recommended", "one_pass", "segments", "first_esrgan", "only_masked")
+    quantities = [QUANTITIES[name] for name in ("one_right_object", "edge", "evaluations")]
     rows = [_row(name, methods[name], quantities) for name in names if name in methods]
     return _table(["method", "n", *(q.label for q in quantities)], rows)
 

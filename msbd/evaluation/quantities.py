@@ -102,7 +102,8 @@ _ALL = (
     Quantity(
         "candidates_right",
         "right candidates",
-        "share of the first stage's candidates that show one right object",
+        "share of the first stage's candidates that show one right object, two of their pixels "
+        "away from the mask's edge",
         _candidates,
         share=True,
     ),

@@ -35,7 +35,7 @@ Pixels = NDArray[np.uint8]
 PAINTED = 1
 """To be raised when the same settings paint otherwise, or `examine_painting` measures otherwise:
 what was recorded before is then made anew."""
-MEASURED = 1
+MEASURED = 3
 """To be raised when `examine_picture` measures otherwise: recorded pictures are then looked at
 again."""
 

@@ -48,7 +48,8 @@ def judge(pixels: NDArray[np.uint8], mask: Region, colour: str, shape: str, unit
     right_colour = found.colour == colour
     right_shape = found.shape == shape and found.iou >= MIN_IOU
     # Pasted, nothing reaches over the edge; what was cut off there runs along it. At the picture's
-    # own border nothing is cut by the mask.
+    # own border nothing is cut by the mask. In a soft picture a cut is soft too, and not seen here;
+    # there the shape has to tell.
     rim = mask & ~ndimage.binary_erosion(mask, iterations=2, border_value=1)
     outline = region & ~ndimage.binary_erosion(region)
     beyond = region & ~ndimage.binary_dilation(mask, iterations=8)
