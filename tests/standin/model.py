@@ -91,13 +91,13 @@ class Decoder(nn.Module):
 
     def __init__(self, tint: float) -> None:
         super().__init__()
-        self.conv_in = nn.Conv2d(4, 3, 1)
+        self.conv_out = nn.Conv2d(4, 3, 1)
         with torch.no_grad():
-            self.conv_in.weight.copy_(torch.eye(3, 4)[:, :, None, None])
-            self.conv_in.bias.fill_(tint)
+            self.conv_out.weight.copy_(torch.eye(3, 4)[:, :, None, None])
+            self.conv_out.bias.fill_(tint)
 
     def forward(self, z):
-        return F.interpolate(self.conv_in(z), scale_factor=8)
+        return self.conv_out(F.interpolate(z, scale_factor=8))
 
 
 class AutoencoderKL(nn.Module):
