@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .cases import Case, all_cases, draw
-from .methods import EXPERIMENTS, MULTI_STAGE, Experiment, Method
+from .methods import COMPARED, EXPERIMENTS, METHODS, MULTI_STAGE, Experiment, Method
 
 if TYPE_CHECKING:
     from ..plan import EditPlan
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 QUICK = {"steps": 6, "repaint_repeats": 1}
 """What a quick run changes in every method; its figures show only that everything works."""
-QUICK_CASES, QUICK_CANDIDATES, QUICK_ITERATIONS, QUICK_CROP = 2, 2, 2, 384
+QUICK_CASES, QUICK_CANDIDATES, QUICK_ITERATIONS, QUICK_CROP = 1, 2, 2, 256
 MOST_WORKERS = 60
 """Windows waits for no more processes than that."""
 Pixels = NDArray[np.uint8]
@@ -143,7 +143,8 @@ def errands(experiments: Sequence[Experiment], quick: bool = False) -> list[Erra
     """
     wanted: dict[tuple[int, str], dict[str, Method]] = {}
     for experiment in experiments:
-        methods = [MULTI_STAGE, *experiment.methods]
+        compared = [METHODS[name] for name in COMPARED.get(experiment.name, ())]
+        methods = [*compared, *experiment.methods]
         for case in cases_of(experiment, quick):
             key = case.number, experiment.name if quick else ""
             wanted.setdefault(key, {}).update({m.name: m for m in methods})

@@ -132,7 +132,7 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument(
         "--quick",
         action="store_true",
-        help="two pictures an experiment and few steps: shows that everything works, in minutes",
+        help="one picture an experiment and few steps: shows that everything works, in minutes",
     )
     evaluate.add_argument(
         "--workers",
