@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..blended import latent_mask
 from ..geometry import Box
+from ..settings import SETTINGS
 from ..standalone.pictures import to_pixels
 from ..upscaling import any_touch, resized
 from . import seams
@@ -23,8 +24,8 @@ Measures = dict[str, Any]
 Pixels = NDArray[np.uint8]
 AWAY = 3
 """Pixels left out on both sides of the mask's edge when textures are compared."""
-FEATHER = 4
-"""The engine's own default: so far outside the mask a picture may change."""
+FEATHER = int(SETTINGS["feather"].default)
+"""So far outside the mask a picture may change."""
 
 
 def examine_painting(case: Case, before: Tensor, painting: Painting) -> Measures:
