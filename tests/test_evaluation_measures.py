@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 
 from msbd.evaluation import seams
+from msbd.evaluation.completion import share_beyond
 from msbd.evaluation.texture import (
     LEAST,
     edge_width,
@@ -19,6 +20,7 @@ from msbd.evaluation.texture import (
 )
 from msbd.evaluation.verdict import judge, object_region
 from msbd.geometry import Box
+from msbd.miniature.shapes import SHAPES, signed_distance
 from msbd.miniature.world import draw_background, draw_object
 
 SIDE = 128
@@ -242,12 +244,31 @@ def test_only_what_touches_the_mask_counts(ground: np.ndarray):
     assert judge(both, ALL, "red", "star", 256).objects == 2
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_cut_shape_is_completed_by_the_share_that_was_cut_off(shape: str):
+    y, x = np.indices((256, 256)) - 127.5
+    for turn in (0.1, 0.4):
+        c, s = np.cos(turn), np.sin(turn)
+        whole = signed_distance(shape, c * y - s * x, s * y + c * x, 60) < 0
+        for share, error in ((0.05, 0.02), (0.25, 0.11)):  # a corner less, a smaller triangle
+            column = int(np.searchsorted(whole.sum(0).cumsum() / whole.sum(), 1 - share))
+            mask = opened(slice(None), slice(0, column))
+            assert share_beyond(whole & mask, mask, shape) == pytest.approx(share, abs=error)
+        assert share_beyond(whole, ALL, shape) == 0
+        border = opened(slice(None), slice(0, np.flatnonzero(whole.any(0))[-1] + 1))
+        assert share_beyond(whole, border, shape) < 0.01
+
+
+@pytest.mark.parametrize("soft", [0, 6])
 @pytest.mark.parametrize("shape", ["circle", "square", "ring"])
-def test_an_object_cut_off_by_the_masks_edge_is_not_inside(ground: np.ndarray, shape: str):
+def test_an_object_cut_off_by_the_masks_edge_is_not_inside(
+    ground: np.ndarray, shape: str, soft: int
+):
     painted = with_object(ground, "red", shape, 0.5, 0.5)
     for reach, inside in ((50, True), (20, False)):
         mask = opened(slice(128 - reach, 256), slice(None))
-        pasted = np.where(mask[..., None], painted, ground)
+        alpha = ndimage.uniform_filter1d(mask.astype(float), 2 * soft + 1, 0)[..., None]
+        pasted = np.rint(alpha * painted + (1 - alpha) * ground).astype(np.uint8)
         assert judge(pasted, mask, "red", shape, 256).inside == inside
 
 

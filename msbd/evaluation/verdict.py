@@ -9,18 +9,19 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..miniature.oracle import MIN_IOU, Found, label_colours, read
+from .completion import share_beyond
 from .texture import Region
 
-CUT = 0.1
-"""The share of an object's outline along the mask's edge from which on it counts as cut off."""
+CUT = 0.05
+"""The share of an object that the mask may have cut off."""
 FEW = 8
 """Coloured pixels in the mask that are no object yet."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """objects: how many touch the mask. right_*: of the largest. inside: it does not end at the
-    mask's edge. one_right: exactly one object, of the colour and shape asked for, inside the
+    """objects: how many touch the mask. right_*: of the largest. inside: it is not cut off by
+    the mask's edge. one_right: exactly one object, of the colour and shape asked for, inside the
     mask; or none, where none was asked for. region: the largest one's pixels."""
 
     objects: int
@@ -47,13 +48,8 @@ def judge(pixels: NDArray[np.uint8], mask: Region, colour: str, shape: str, unit
     found, region = touching[0]
     right_colour = found.colour == colour
     right_shape = found.shape == shape and found.iou >= MIN_IOU
-    # Pasted, nothing reaches over the edge; what was cut off there runs along it. At the picture's
-    # own border nothing is cut by the mask. In a soft picture a cut is soft too, and not seen here;
-    # there the shape has to tell.
-    rim = mask & ~ndimage.binary_erosion(mask, iterations=2, border_value=1)
-    outline = region & ~ndimage.binary_erosion(region)
     beyond = region & ~ndimage.binary_dilation(mask, iterations=8)
-    inside = (outline & rim).sum() <= CUT * outline.sum() and beyond.sum() <= FEW
+    inside = beyond.sum() <= FEW and share_beyond(region, mask, found.shape) <= CUT
     one_right = len(touching) == 1 and right_colour and right_shape and bool(inside)
     return Verdict(len(touching), right_colour, right_shape, bool(inside), one_right, region)
 
