@@ -20,12 +20,28 @@ KeyedNoise = Callable[..., Tensor]
 """`noise(*key) -> [B,4,h,w]`, standard normal, always the same for the same key."""
 
 
+def onwards(noise: KeyedNoise, steps: int) -> KeyedNoise:
+    """The noise for a schedule's rest, after so many of its steps."""
+    return lambda purpose, step, *key: noise(purpose, step + steps, *key)
+
+
 def latent_mask(painted: Tensor, factor: int) -> Tensor:
     """The cells that any painted pixel touches: [1,1,H,W] -> [1,1,H/factor,W/factor] of 0, 1.
 
     A cell that is only partly painted belongs to the edit; the paste at the end is exact.
     """
     return F.max_pool2d((painted > 0).float(), factor)
+
+
+def inner_mask(painted: Tensor, factor: int) -> Tensor:
+    """The cells that are painted all over: [1,1,H,W] -> [1,1,H/factor,W/factor] of 0, 1.
+
+    Where a mask is too thin to hold such a cell, as a scratch's is, all that it touches.
+    """
+    touched = latent_mask(painted, factor)
+    inner = 1 - F.max_pool2d((painted <= 0).float(), factor)
+    near = F.max_pool2d(inner, 3, stride=1, padding=1)
+    return inner + touched * (1 - near)
 
 
 def blended(denoise: Denoise, source: Tensor, mask: Tensor, noise: Tensor) -> Denoise:
@@ -57,10 +73,11 @@ def blended_diffusion(
     noise: KeyedNoise,
     repeats: int = 0,
 ) -> Tensor:
-    """Denoise z from `sigmas[0]` to 0, blended with the source; RePaint if `repeats` > 0.
+    """Denoise z from `sigmas[0]` to the last, blended with the source; RePaint if `repeats` > 0.
 
-    z: [B,4,h,w] at noise level sigmas[0]. sigmas: [n + 1], strictly descending, the last 0.
-    source, mask: see `blended`. noise: names every random number by (purpose, step, repeat, ...).
+    z: [B,4,h,w] at noise level sigmas[0]. sigmas: [n + 1], strictly descending; the last is 0, or
+    another call goes on from there. source, mask: see `blended`. noise: names every random number
+    by (purpose, step, repeat, ...).
     Returns [B,4,h,w], equal to the source where the mask is 0.
 
     Without repeats the sampler gets the whole schedule in one call, so multistep samplers keep

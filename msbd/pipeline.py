@@ -19,7 +19,7 @@ from .plan import EditPlan
 from .report import Report, Stopwatch, Watch, outside_difference, peak_memory, seam_ratio
 from .settings import EditSettings
 from .stage import Job, View, cut, is_out_of_memory, refine
-from .upscaling import blend, lowpassed, resized
+from .upscaling import blend, filled, lowpassed, resized
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,10 @@ def edit(
     report = Report(plan, settings, noise.seed)
     crop = cut(image, plan.crop)
     crop_mask = cut(torch.from_numpy(mask), plan.crop)[None, None]
-    job = Job(crop, crop_mask, plan, settings, backend, noise, watch, report)
+    known = crop
+    if settings.first.keep_inside:  # cells that stay would show what the mask hides
+        known = filled(crop, (crop_mask > 0).float())
+    job = Job(known, crop_mask, plan, settings, backend, noise, watch, report)
     watch.begin(plan, plan.work)
 
     patch: Tensor | None = None
@@ -67,7 +70,7 @@ def edit(
             draft = backend.upscale(patch.to(backend.device), stage.size).cpu()
             context = view.target
             if settings.later.lowpass_background:
-                context = lowpassed(crop, Size(*patch.shape[-2:]), stage.size)
+                context = lowpassed(known, Size(*patch.shape[-2:]), stage.size)
             start = blend(draft, context, view.painted)
             for name, shown in (("draft", draft), ("context", context), ("start", start)):
                 watch.show(name, shown, stage, name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import masks, tiling
 from .geometry import Box, Size, ceil_to, round_to
-from .settings import EditSettings
+from .settings import WHOLE_CROP, EditSettings
 
 if TYPE_CHECKING:
     from .backend import ModelFacts
@@ -26,9 +26,10 @@ class StagePlan:
 
     box: the part of the picture it works on, in source pixels. size: the size it is worked on
     at. canvas: `size` padded at the bottom and right to what the model takes. tiles: boxes on
-    the canvas, only those that touch the mask. tile_grid: how many tiles the whole canvas would
-    have. strength: share of the noise schedule. steps: steps of the whole schedule; the stage
-    runs the last `run_steps` of them. guidance: in units of the bound guidance scale.
+    the canvas, only those that touch the mask. tile_grid: how many there would be if all of
+    them did. strength: share of the noise schedule. steps: steps of the whole schedule; the stage
+    runs the last `run_steps` of them. guidance: in units of the bound guidance scale. choose_at:
+    after how many steps one candidate is chosen, to go on alone; 0 for after the last.
     """
 
     index: int
@@ -44,6 +45,7 @@ class StagePlan:
     repeats: int
     guidance: float
     candidates: int
+    choose_at: int
     calls_per_step: int
     decoder_iterations: int
     decoder_refit: bool
@@ -61,8 +63,10 @@ class StagePlan:
         """
         if not self.run_steps:
             return 0
-        per_pass = self.run_steps * self.calls_per_step - (self.calls_per_step - 1)
-        return per_pass * (self.repeats + 1) * self.candidates * len(self.tiles)
+        alone = self.run_steps - self.choose_at if self.choose_at else 0
+        steps = (self.run_steps - alone) * self.candidates + alone
+        last = (self.calls_per_step - 1) * (1 if alone else self.candidates)
+        return (steps * self.calls_per_step - last) * (self.repeats + 1) * len(self.tiles)
 
     @property
     def decoder_passes(self) -> int:
@@ -242,9 +246,14 @@ def _stage(
     overlap = round(settings.later.tile_overlap * facts.resolution)
     grid = facts.latent_factor
     canvas = Size(*(_canvas_side(n, side, facts) for n in (size.height, size.width)))
-    tiles = tiling.tiles(canvas, side, overlap, grid)
     in_one_pass = size.longest <= side
     later = settings.later
+    if first or later.tile_context >= WHOLE_CROP:
+        tiles = tiling.tiles(canvas, side, overlap, grid)
+    else:
+        needed = _needed(size, crop, mask, round(later.tile_context * facts.resolution))
+        least = ceil_to(facts.resolution, facts.multiple)
+        tiles = tiling.fitted_tiles(canvas, needed, side, least, overlap, facts.multiple, grid)
     if first:
         name, strength = "first", 1.0
     elif in_one_pass and not final:
@@ -253,6 +262,9 @@ def _stage(
         name, strength = "final" if final else "tiled", later.final_strength
     guidance = later.later_guidance if in_one_pass else later.tile_guidance
     steps = settings.first.steps
+    run_steps = max(1, round(strength * steps)) if strength > 0 else 0
+    candidates = settings.first.candidates if first else 1
+    chosen_at = max(1, round(settings.first.choose_after * run_steps))
     return StagePlan(
         index=index,
         name=name,
@@ -263,13 +275,26 @@ def _stage(
         tile_grid=len(tiles),
         strength=strength,
         steps=steps,
-        run_steps=max(1, round(strength * steps)) if strength > 0 else 0,
+        run_steps=run_steps,
         repeats=settings.first.repaint_repeats if first else 0,
         guidance=1.0 if first else guidance,
-        candidates=settings.first.candidates if first else 1,
+        candidates=candidates,
+        choose_at=chosen_at if candidates > 1 and chosen_at < run_steps else 0,
         calls_per_step=facts.calls_per_step,
         decoder_iterations=settings.decoder.decoder_iterations,
         decoder_refit=settings.decoder.decoder_refit,
+    )
+
+
+def _needed(size: Size, crop: Box, mask: masks.Mask, context: int) -> Box:
+    """The mask and the context round it, in a stage's pixels."""
+    painted = masks.bounds(mask).shifted(-crop.top, -crop.left)
+    down, across = size.height / crop.size.height, size.width / crop.size.width
+    return Box(
+        max(math.floor(painted.top * down) - context, 0),
+        max(math.floor(painted.left * across) - context, 0),
+        min(math.ceil(painted.bottom * down) + context, size.height),
+        min(math.ceil(painted.right * across) + context, size.width),
     )
 
 

@@ -19,6 +19,8 @@ _WORDS = {"true": True, "yes": True, "on": True, "1": True} | {
     "off": False,
     "0": False,
 }
+WHOLE_CROP = 4.0
+"""The tile context from which on later stages denoise all of the crop."""
 
 
 def setting(
@@ -107,6 +109,12 @@ class FirstStage:
         step=1,
         paper="3.1, Figure 6: little gain beyond 5",
     )
+    keep_inside: bool = setting(
+        False,
+        "Stay inside the mask",
+        "Let the first stage paint only latent cells that lie in the mask altogether, so that "
+        "what it paints is not cut off by the mask's edge; later stages paint up to the edge.",
+    )
     choose: str = setting(
         "clip",
         "Choose by",
@@ -114,6 +122,16 @@ class FirstStage:
         "the first one.",
         choices=("clip", "first"),
         paper="3.1: CLIP ViT-L/14",
+    )
+    choose_after: float = setting(
+        1.0,
+        "Choose after",
+        "After which share of the steps the candidate is chosen, by a preview if it is less than "
+        "1; only that one is finished.",
+        low=0.1,
+        high=1.0,
+        step=0.05,
+        paper="3.1: finished candidates",
     )
 
 
@@ -187,6 +205,17 @@ class LaterStages:
         high=0.5,
         step=0.0625,
         paper="3.2: 128 for a model trained at 512",
+    )
+    tile_context: float = setting(
+        WHOLE_CROP,
+        "Tile context",
+        "How much of the surroundings later stages denoise with the edit, in units of the "
+        "training resolution; 4 for all of the crop. Less is faster, and the tiles are then no "
+        "larger than it takes.",
+        low=0.0625,
+        high=WHOLE_CROP,
+        step=0.0625,
+        paper="3.2: the crop",
     )
     upscaler: str = setting(
         "R-ESRGAN 4x+",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .backend import Backend
-from .blended import blended_diffusion, latent_mask
+from .blended import blended_diffusion, inner_mask, latent_mask, onwards
 from .composite import merged
 from .decoder import Segment, optimise
 from .geometry import Box
@@ -31,7 +31,8 @@ Decode = Callable[[Tensor], Tensor]
 class Job:
     """One edit's inputs, as every stage needs them.
 
-    crop: the photograph inside the plan's crop, [1,3,H,W]. mask: there, [1,1,H,W] in [0,1].
+    crop: the photograph inside the plan's crop, or what the mask leaves of it, [1,3,H,W]. mask:
+    there, [1,1,H,W] in [0,1].
     """
 
     crop: Tensor
@@ -70,8 +71,6 @@ def refine(stage: StagePlan, start: Tensor, view: View, job: Job) -> Tensor:
     record = StageReport(stage.name, str(stage.size), model_calls=stage.model_calls)
     canvas = padded(start, stage.canvas)
     latents = [_denoised(stage, tile, canvas, view, job) for tile in stage.tiles]
-    if stage.from_noise:
-        latents = [_best(stage, z, view, job) for z in latents]
     decode: Decode = job.backend.decode
     if stage.decoder_passes:
         if job.watch.looks("before"):
@@ -100,7 +99,10 @@ def cut(image: Tensor, box: Box) -> Tensor:
 
 
 def _denoised(stage: StagePlan, tile: Box, canvas: Tensor, view: View, job: Job) -> Tensor:
-    """Latents of one tile, [candidates,4,h,w], blended with the canvas outside the mask."""
+    """Latents of one tile, [1,4,h,w], blended with the canvas outside the mask.
+
+    The first stage makes all candidates together, until one of them is chosen.
+    """
     backend = job.backend
     factor = backend.facts.latent_factor
     picture = cut(canvas, tile).to(backend.device)
@@ -108,54 +110,72 @@ def _denoised(stage: StagePlan, tile: Box, canvas: Tensor, view: View, job: Job)
     source = backend.encode(picture)
     if not stage.run_steps:
         return source
-    noise = _tile_noise(stage, tile.divided(factor), source, job)
     condition = backend.condition(picture, painted, source)
     text = f"stage {stage.index + 1}: denoising"
+    predicted = source
 
     def denoise(z: Tensor, sigma: Tensor, **extra: Any) -> Tensor:
+        nonlocal predicted
         predicted = backend.denoise(z, sigma, stage.guidance, condition, **extra)
         job.watch.advance(len(z) * job.plan.share(stage), text)
         return predicted
 
     sigmas = last_steps(backend.sigmas(stage.steps), stage.run_steps)
     mean = torch.zeros_like(source) if stage.from_noise else source
-    mask = latent_mask(painted, factor).to(source)
+    inside = stage.from_noise and job.settings.first.keep_inside
+    mask = (inner_mask if inside else latent_mask)(painted, factor).to(source)
+    everyone = range(stage.candidates)
+    noise = _tile_noise(stage, tile.divided(factor), source, job, everyone)
     z = mean + float(sigmas[0]) * noise("start")
-    return blended_diffusion(
-        denoise, backend.sampler, z, sigmas, source, mask, noise, stage.repeats
-    )
+    sampler, now = backend.sampler, stage.choose_at
+    if now:
+        z = blended_diffusion(
+            denoise, sampler, z, sigmas[: now + 1], source, mask, noise, stage.repeats
+        )
+        chosen = _choose(stage, mask * predicted + (1 - mask) * source, view, job)
+        z = z[chosen : chosen + 1]
+        noise = _tile_noise(stage, tile.divided(factor), source, job, everyone[chosen : chosen + 1])
+        noise = onwards(noise, now)
+    z = blended_diffusion(denoise, sampler, z, sigmas[now:], source, mask, noise, stage.repeats)
+    if stage.from_noise and not now:
+        chosen = _choose(stage, z, view, job)
+        z = z[chosen : chosen + 1]
+    return z
 
 
-def _tile_noise(stage: StagePlan, cells: Box, like: Tensor, job: Job) -> Callable[..., Tensor]:
-    """The tile's part of the stage's one noise field, for every candidate: [candidates,4,h,w]."""
+def _tile_noise(
+    stage: StagePlan, cells: Box, like: Tensor, job: Job, candidates: range
+) -> Callable[..., Tensor]:
+    """The tile's part of the stage's one noise field, for some candidates: [n,4,h,w]."""
     canvas = stage.canvas.divided(job.backend.facts.latent_factor)
     shape = (like.shape[1], canvas.height, canvas.width)
     named = job.noise.at("stage", stage.index)
 
     def noise(*key: int | str) -> Tensor:
-        fields = (named(shape, *key, candidate) for candidate in range(stage.candidates))
+        fields = (named(shape, *key, candidate) for candidate in candidates)
         return torch.stack([cut(field, cells) for field in fields]).to(like)
 
     return noise
 
 
-def _best(stage: StagePlan, z: Tensor, view: View, job: Job) -> Tensor:
-    """The candidate [1,4,h,w] of z [n,4,h,w] that goes on, judged on the decoded crop."""
+def _choose(stage: StagePlan, z: Tensor, view: View, job: Job) -> int:
+    """Which candidate of z [n,4,h,w] goes on, judged on the decoded crop."""
     by_clip = job.settings.first.choose == "clip" and len(z) > 1
     if not (by_clip or job.watch.looks("candidate")):
-        return z[:1]
+        return 0
     decoded = torch.cat([job.backend.decode(one[None]).cpu() for one in z])
     shown = blend(cut(decoded, Box.of(stage.size)), view.target, view.painted)
     scores = job.backend.score(shown.to(job.backend.device)) if by_clip else None
     if by_clip and scores is None:
         job.report.notes.append("CLIP is not available: the first candidate was taken")
-    job.report.chosen, job.report.scores = best_of(scores)
+    chosen, job.report.scores = best_of(scores)
+    job.report.chosen = chosen
     for index, one in enumerate(shown):
         score = f" {job.report.scores[index]:.3f}" if job.report.scores else ""
-        mark = " (chosen)" if index == job.report.chosen else ""
+        mark = " (chosen)" if index == chosen else ""
         caption = f"candidate {index + 1}{score}{mark}"
         job.watch.show("candidate", one[None], stage, caption)
-    return z[job.report.chosen : job.report.chosen + 1]
+    return chosen
 
 
 def _optimised_decoder(

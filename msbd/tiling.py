@@ -32,3 +32,29 @@ def tiles(canvas: Size, tile: int, overlap: int, grid: int = 1) -> list[Box]:
         for top in split(canvas.height, tile, overlap, grid)
         for left in split(canvas.width, tile, overlap, grid)
     ]
+
+
+def fitted_tiles(
+    canvas: Size, needed: Box, tile: int, least: int, overlap: int, multiple: int, grid: int
+) -> list[Box]:
+    """The fewest tiles that cover a part of the canvas, and of those the smallest.
+
+    needed: the part. tile, least: the largest and the smallest side, where the canvas has the
+    room; multiples of `multiple`, as are a tile's sides. overlap, grid: see `split`.
+    """
+
+    def axis(length: int, low: int, high: int) -> tuple[int, list[int]]:
+        low, high = low // grid * grid, min(ceil_to(high, grid), length)
+        room, most = high - low, min(tile, length)
+        count = 1 if room <= most else len(split(room, most, overlap, grid))
+        shared = ceil_to(overlap, grid) * (count - 1)
+        side = min(most, max(least, ceil_to(-(-(room + shared) // count), multiple)))
+        span = max(room, side)
+        middle = (low - (span - room) // 2) // grid * grid
+        begin = min(max(0, middle), length - span)
+        starts = [0] if count == 1 else split(span, side, overlap, grid)
+        return side, [begin + start for start in starts]
+
+    height, tops = axis(canvas.height, needed.top, needed.bottom)
+    width, lefts = axis(canvas.width, needed.left, needed.right)
+    return [Box.at(top, left, Size(height, width)) for top in tops for left in lefts]

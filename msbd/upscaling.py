@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -31,6 +32,25 @@ def padded(image: Tensor, canvas: Size, repeat_edge: bool = True) -> Tensor:
     height, width = image.shape[-2:]
     margins = (0, canvas.width - width, 0, canvas.height - height)
     return F.pad(image, margins, mode="replicate" if repeat_edge else "constant")
+
+
+def filled(image: Tensor, painted: Tensor) -> Tensor:
+    """The image with its surroundings' colours run into the painted part, [1,C,H,W].
+
+    Push and pull (Gortler et al. 1996): averages of what is known, halved until all is. painted:
+    [1,1,H,W] of 0 and 1; where it is 0 the image stays, and all of it if nothing is 0.
+    """
+    known = 1 - painted
+    if not known.any() or known.all():
+        return image
+    height, width = image.shape[-2:]
+    known_at = F.pad(known, (0, width % 2, 0, height % 2))
+    weighed = F.pad(torch.where(known > 0, image, 0), (0, width % 2, 0, height % 2))
+    weight = F.avg_pool2d(known_at, 2)
+    coarse = F.avg_pool2d(weighed, 2) / weight.clamp(min=1e-6)
+    below = filled(coarse, (weight == 0).float())
+    up = F.interpolate(below, (2 * below.shape[-2], 2 * below.shape[-1]), mode="bilinear")
+    return torch.where(painted > 0, up[..., :height, :width], image)
 
 
 def blend(inside: Tensor, outside: Tensor, painted: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from fakes import euler, euler_ancestral
 from torch import Tensor
 
-from msbd.blended import blended, blended_diffusion, latent_mask
+from msbd.blended import blended, blended_diffusion, inner_mask, latent_mask
 from msbd.noise import Noise
 from msbd.schedule import last_steps
 
@@ -197,6 +197,25 @@ def test_a_cell_belongs_to_the_edit_if_any_pixel_does():
     mask = latent_mask(painted, 8)
     assert mask.shape == (1, 1, 4, 4)
     assert mask.nonzero()[:, 2:].tolist() == [[1, 1], [3, 3]]
+
+
+def test_a_cell_lies_inside_if_every_pixel_does():
+    painted = torch.zeros(1, 1, 40, 40)
+    painted[..., 4:32, 8:40] = 0.5
+    inside = inner_mask(painted, 8)
+    expected = torch.zeros(1, 1, 5, 5)
+    expected[..., 1:4, 1:5] = 1
+    assert torch.equal(inside, expected)
+
+
+def test_what_is_too_thin_to_hold_a_cell_keeps_all_it_touches():
+    painted = torch.zeros(1, 1, 64, 64)
+    painted[..., 10:13, :] = 1
+    assert torch.equal(inner_mask(painted, 8), latent_mask(painted, 8))
+    painted[..., 32:56, 16:40] = 1
+    both = inner_mask(painted, 8)
+    assert torch.equal(both[..., :2, :], latent_mask(painted, 8)[..., :2, :])
+    assert both[..., 4:7, 2:5].all() and both.sum() == 8 + 9
 
 
 def test_the_last_steps_of_a_schedule():

@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 import torch
 from engine import box_mask, photograph, run
-from fakes import PointwiseBackend, euler, small_facts
+from fakes import PointwiseBackend, euler, euler_ancestral, small_facts
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from msbd.blended import inner_mask
 from msbd.errors import EditError, Interrupted
 from msbd.geometry import Box, Size
 from msbd.report import Watch
+from msbd.stage import cut
+from msbd.upscaling import any_touch
 
 SIZE = Size(150, 203)
 PAINTED = Box(40, 60, 90, 130)
@@ -111,6 +114,25 @@ def test_the_brightest_candidate_wins_and_scores_are_reported(image, mask):
     assert report.chosen == int(np.argmax(report.scores))
 
 
+class ThirdIsBest(PointwiseBackend):
+    """Whatever the pictures."""
+
+    def score(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([0.1, 0.2, 0.4, 0.3])[: len(images)]
+
+
+@pytest.mark.parametrize("sampler", [euler, euler_ancestral])
+def test_choosing_earlier_changes_only_the_cost_if_the_choice_is_the_same(image, mask, sampler):
+    backends = [ThirdIsBest(sampler=sampler, spread=0.2) for _ in range(2)]
+    values = {"candidates": 4, "steps": 8}
+    late = run(image, mask, backends[0], **values)
+    early = run(image, mask, backends[1], choose_after=0.5, **values)
+    assert early.report.chosen == late.report.chosen == 2
+    assert torch.allclose(early.image, late.image, atol=1e-5)
+    assert backends[1].samples == early.report.plan.model_calls
+    assert backends[0].samples - backends[1].samples == 3 * 4 * 2
+
+
 def test_without_a_judge_the_first_candidate_goes_on_and_the_user_is_told(image, mask):
     edit = run(image, mask, PointwiseBackend(blind=True), candidates=3)
     assert edit.report.chosen == 0
@@ -118,6 +140,28 @@ def test_without_a_judge_the_first_candidate_goes_on_and_the_user_is_told(image,
     assert any("CLIP" in note for note in edit.report.notes)
     first = run(image, mask, candidates=3, choose="first")
     assert torch.equal(edit.image, first.image)
+
+
+def test_the_first_stage_can_stay_inside_the_mask(image, mask):
+    """In cells the mask only touches it shows the surroundings, not what the mask hides."""
+    shown: dict[str, torch.Tensor] = {}
+    watch = Watch(
+        picture=lambda name, picture, stage, caption: shown.setdefault(name, picture.clone()),
+        wanted=frozenset(["result"]),
+    )
+    values = {"decoder_iterations": 0, "keep_inside": True, "feather": 0}
+    edit = run(image, mask, watch=watch, **values)
+    hidden = torch.from_numpy(mask)[None, None]
+    plan, first = edit.report.plan, edit.report.plan.stages[0]
+    painted = any_touch(cut(hidden, plan.crop), first.size)
+    inside = inner_mask(painted, 8).repeat_interleave(8, -1).repeat_interleave(8, -2) > 0
+    red = shown["result"][:, :1] - shown["result"][:, 1:2] > 0.4
+    assert red[inside].float().mean() > 0.95 and red[~inside].float().mean() < 0.05
+    assert inside.any() and (painted[~inside] > 0).any()
+
+    other = run(torch.where(hidden > 0, 1 - image, image), mask, **values)
+    where = (hidden > 0).expand_as(image)
+    assert torch.allclose(other.image[where], edit.image[where], atol=1e-6)
 
 
 def test_decoder_optimisation_lifts_the_surroundings_before_the_paste(image, mask):

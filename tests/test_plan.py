@@ -37,6 +37,7 @@ def requests(draw):
         "growth": draw(st.sampled_from([1.1, 1.414, 4.0])),
         "tile_size": draw(st.sampled_from([1.0, 1.5, 3.0])),
         "tile_overlap": draw(st.sampled_from([0.0, 0.25, 0.5])),
+        "tile_context": draw(st.sampled_from([0.0625, 0.25, 4.0])),
     }
     return Size(height, width), Box(top, left, bottom, right), draw(st.sampled_from(FACTS)), values
 
@@ -113,6 +114,16 @@ def test_cost_does_not_depend_on_the_pictures_size():
     small, _ = planned(Size(1200, 1600), box, FACTS[0])
     large, _ = planned(Size(4000, 6000), box, FACTS[0])
     assert small.network_evaluations == large.network_evaluations
+
+
+def test_less_context_costs_no_more_and_the_first_stage_does_not_change():
+    box = Box(300, 300, 900, 1400)
+    evaluations = []
+    for context in (0.0625, 0.25, 1.0, 4.0):
+        plan, _ = planned(Size(2000, 3000), box, FACTS[0], tile_context=context)
+        evaluations.append(plan.network_evaluations)
+        assert plan.stages[0].tiles == (Box(0, 0, 512, 512),)
+    assert evaluations == sorted(evaluations) and evaluations[0] < evaluations[-1]
 
 
 def test_only_tiles_that_touch_the_mask_are_planned():

@@ -32,10 +32,10 @@ QUICK_CASES, QUICK_CANDIDATES, QUICK_ITERATIONS, QUICK_CROP = 1, 2, 2, 256
 MOST_WORKERS = 60
 """Windows waits for no more processes than that."""
 Pixels = NDArray[np.uint8]
-PAINTED = 1
+PAINTED = 2
 """To be raised when the same settings paint otherwise, or `examine_painting` measures otherwise:
 what was recorded before is then made anew."""
-MEASURED = 3
+MEASURED = 4
 """To be raised when `examine_picture` measures otherwise: recorded pictures are then looked at
 again."""
 
