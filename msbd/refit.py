@@ -10,19 +10,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .decoder import Segment
+from .noise import Noise
 
-RIDGE = 1e-2
+KERNEL = 5
+"""Side of the layer's kernel once it is solved for. The 3 it usually has are too few to reach the
+loss of a hundred steps of training."""
+RIDGE = 1e-5
 """How strongly the layer is held to what it was, in units of its inputs' mean square."""
-SAMPLES = 2**16
-"""Pixels of a segment that are looked at: more of them say nothing new of some thousand weights."""
+SAMPLES = 40
+"""Pixels that are looked at for each unknown, if there are so many; with less the solution fits
+them and not the others."""
 BAND = 2**12
 """Pixels whose inputs are laid out at a time, which bounds memory."""
 
 
 def equations_bytes(unknowns: int) -> int:
     """Memory that the equations take at the most, the passes through the decoder aside."""
-    inputs = 4 * 8 * BAND * unknowns  # laid out, in double precision, with ones, weighted
-    return inputs + 3 * 8 * unknowns**2
+    inputs = 4 * 4 * BAND * unknowns  # laid out, as rows, with ones, weighted
+    return inputs + (4 + 3 * 8) * unknowns**2  # a product, and the system in double precision
+
+
+def unknowns(layer: nn.Conv2d) -> int:
+    """How many weights of a last layer [3,C,k,k], widened, are solved for, for each channel."""
+    return layer.in_channels * max(KERNEL, layer.kernel_size[0]) ** 2 + 1
 
 
 class _Equations:
@@ -32,19 +42,21 @@ class _Equations:
     """
 
     def __init__(self, layer: nn.Conv2d, device: torch.device) -> None:
-        unknowns = layer.weight[0].numel() + 1
-        # In double precision, which not every device has.
+        count = unknowns(layer)
+        # Sums are in double precision, which not every device has, products are not: many devices
+        # have it, but slowly.
         place = device if device.type == "cuda" else torch.device("cpu")
-        self.matrix = torch.zeros(unknowns, unknowns, device=place, dtype=torch.float64)
-        self.right = torch.zeros(unknowns, layer.out_channels, device=place, dtype=torch.float64)
+        self.matrix = torch.zeros(count, count, device=place, dtype=torch.float64)
+        self.right = torch.zeros(count, layer.out_channels, device=place, dtype=torch.float64)
         self.square = 0.0
         self.numbers = 0
 
     def add(self, inputs: Tensor, wanted: Tensor, weights: Tensor) -> None:
-        """inputs: [n,K]. wanted: [n,3]. weights: [n,1]."""
+        """inputs: [n,K]. wanted: [n,3]. weights: [n,1]. float32."""
         weighted = inputs * weights
-        self.matrix += inputs.T @ weighted
-        self.right += weighted.T @ wanted
+        with _in_full():
+            self.matrix += (inputs.T @ weighted).to(self.matrix)
+            self.right += (weighted.T @ wanted).to(self.right)
         self.square += float((weights * wanted.square()).sum())
         self.numbers += wanted.numel()
 
@@ -71,8 +83,10 @@ def refit(
 
     The loss of section 3.3, |M (D(z) - D*(z))|^2 + lambda |(1 - M) (D(z) - x)|^2, is quadratic in
     the last layer's weights, so its minimum is one linear system away: no gradients, no learning
-    rate, one pass through the decoder for each segment. It never ends above where it began.
-    Segments that are painted all over have nothing to match and are left out. decoder: see
+    rate, one pass through the decoder for each segment. The layer's kernel becomes `KERNEL` wide
+    at least, which gives it more to match with. The loss never ends above where it began.
+    Segments that are painted all over have nothing to match and are left out; of very many pixels
+    a random part is looked at, always the same. decoder: see
     `Backend.decoder`, for `last` and `gain` too. background_weight: lambda. `advance()` is called
     after each segment and may raise to interrupt.
     """
@@ -80,12 +94,15 @@ def refit(
     assert isinstance(layer, nn.Conv2d) and isinstance(gain, float), type(decoder)
     assert layer.bias is not None
     equations: _Equations | None = None
-    for segment in segments:
-        if bool((segment.painted < 1).any()):
+    useful = [bool((segment.painted < 1).any()) for segment in segments]
+    pixels = sum(s.painted.numel() for s, use in zip(segments, useful, strict=True) if use)
+    share = SAMPLES * unknowns(layer) / max(1, pixels)
+    for segment, use in zip(segments, useful, strict=True):
+        if use:
             with _watching(layer) as seen:
                 image = decoder(segment.z)
             equations = equations or _Equations(layer, seen[0].device)
-            _collect(equations, layer, segment, image, seen[0], background_weight)
+            _collect(equations, layer, segment, image, seen[0], background_weight, share)
         advance()
     if equations is None or not equations.square:
         return 0.0, 0.0
@@ -93,6 +110,7 @@ def refit(
     before, after = equations.loss(torch.zeros_like(change)), equations.loss(change)
     if not after < before:
         return before, before
+    _widen(layer)
     layer.weight += (change[:-1].T / gain).reshape(layer.weight.shape).to(layer.weight)
     layer.bias += (change[-1] / gain).to(layer.bias)
     return before, after
@@ -105,29 +123,58 @@ def _collect(
     image: Tensor,
     features: Tensor,
     background_weight: float,
+    share: float,
 ) -> None:
-    """Add a segment's pixels; if there are many, those on a grid.
+    """Add a share of a segment's pixels.
 
     features: the layer's inputs [1,C,H,W]. What is wanted is a change of the picture: to what it
     should be outside the mask, and none inside.
     """
-    stride = 1
-    while image.shape[-2] * image.shape[-1] > SAMPLES * stride**2:
-        stride += 2  # odd, so that every phase of the latent grid is seen
-    outside = 1 - segment.painted[..., ::stride, ::stride]
-    wanted = outside * (segment.background - image)[..., ::stride, ::stride]
+    outside = 1 - segment.painted
+    wanted = outside * (segment.background - image)
     weights = 1 - outside + background_weight * outside
-    reach, margin = layer.kernel_size[0], int(layer.padding[0])
+    reach = max(KERNEL, layer.kernel_size[0])
+    margin = int(layer.padding[0]) + (reach - layer.kernel_size[0]) // 2
     framed = F.pad(features, (margin,) * 4)
     band = max(1, BAND // wanted.shape[-1])
     for top in range(0, wanted.shape[-2], band):
         rows = slice(top, top + band)
-        part = framed[..., top * stride : (top + band - 1) * stride + reach, :]
-        columns = F.unfold(part, layer.kernel_size, stride=stride)[0].T.to(equations.matrix)
-        inputs = torch.cat([columns, columns.new_ones(len(columns), 1)], 1)
+        columns = F.unfold(framed[..., top : top + band + reach - 1, :], reach)[0].float()
+        if share < 1:
+            count = max(1, round(share * columns.shape[1]))
+            order = Noise(top)(columns.shape[1:], "pixels").argsort()
+            chosen = order[:count].to(columns.device)
+        else:
+            chosen = torch.arange(columns.shape[1], device=columns.device)
+        picked = columns[:, chosen].T
+        inputs = torch.cat([picked, picked.new_ones(len(picked), 1)], 1)
         equations.add(
-            inputs, _listed(wanted[..., rows, :], inputs), _listed(weights[..., rows, :], inputs)
+            inputs,
+            _listed(wanted[..., rows, :], inputs)[chosen],
+            _listed(weights[..., rows, :], inputs)[chosen],
         )
+
+
+def _widen(layer: nn.Conv2d) -> None:
+    """Frame the kernel with zeros; the layer does just what it did."""
+    more = (KERNEL - layer.kernel_size[0]) // 2
+    if more > 0:
+        weight = F.pad(layer.weight, (more,) * 4)
+        layer.weight = nn.Parameter(weight, requires_grad=layer.weight.requires_grad)
+        layer.kernel_size = (KERNEL, KERNEL)
+        layer.padding = (int(layer.padding[0]) + more,) * 2
+
+
+@contextmanager
+def _in_full() -> Iterator[None]:
+    """Single precision, and not the shorter numbers that a host may have allowed for products."""
+    allowed = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = allowed
 
 
 def _listed(image: Tensor, like: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from modules import devices, sd_hijack, sd_vae, shared
 from PIL import Image
 from torch import Tensor, nn
 
+from ..refit import unknowns
 from .backend import HostDecoder, make_room
 from .facts import LATENT_FACTOR
 from .footprint import Growth, Refitting, Training, inference, training, weight_bytes
@@ -124,7 +125,7 @@ def _measured(model: Any, side: int) -> Footprint:
         denoising=denoising,
         decoding=Growth(decoding.linear * share, decoding.quadratic * share),
         training=trained,
-        refitting=Refitting(weight_bytes(copy), decoding, copy.last.weight[0].numel() + 1),
+        refitting=Refitting(weight_bytes(copy), decoding, unknowns(copy.last)),
     )
 
 
