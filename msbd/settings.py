@@ -417,19 +417,26 @@ def _collect() -> dict[str, Setting]:
 SETTINGS: dict[str, Setting] = _collect()
 """All settings by name, in their order of definition."""
 
+_INSIDE = {"keep_inside": True, "later_guidance": 0.5, "tile_guidance": 0.25}
+_REFIT = {"decoder_iterations": 0, "decoder_refit": True}
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "recommended": {
-        "tile_guidance": 0.5,
-        "decoder_iterations": 0,
-        "decoder_refit": True,
+        "steps": 25,
+        "repaint_repeats": 1,
+        "choose_after": 0.5,
+        **_INSIDE,
+        "tile_context": 0.25,
+        **_REFIT,
     },
     "fast": {
         "candidates": 3,
-        "steps": 25,
-        "repaint_repeats": 2,
-        "decoder_iterations": 0,
-        "decoder_refit": True,
+        "steps": 20,
+        "repaint_repeats": 0,
+        "choose_after": 0.5,
+        **_INSIDE,
+        "tile_context": 0.125,
+        **_REFIT,
     },
     "draft": {
         "candidates": 1,

@@ -22,6 +22,14 @@ COLUMNS: dict[str, Sequence[str]] = {
         *("one_right_object", "as_asked", "one_object", "right_shape", "edge", "sharpness"),
         *("seam", "seam_coarse", "ring_psnr", "tone_shift", "evaluations", "seconds"),
     ),
+    "inside": (
+        *("one_right_object", "candidates_right", "inside", "right_shape", "seam", "seam_coarse"),
+        "evaluations",
+    ),
+    "savings": (
+        *("one_right_object", "right_shape", "inside", "sharpness", "seam", "seam_coarse"),
+        *("evaluations", "seconds"),
+    ),
     "guidances": (
         *("one_right_object", "one_object", "right_shape", "edge", "sharpness", "seam_coarse"),
         "evaluations",
@@ -57,8 +65,9 @@ paper, that is a finding about the miniature too.
 What it means for the settings is told in [Findings](findings.md).
 """
 CAVEATS = """\
-All methods but `recommended` and those of the decoder experiment leave decoder optimisation out,
-which changes the tone of an edit and not what it shows, and takes most of an edit's time on a CPU.
+All methods but `recommended`, its variations and those of the decoder experiment leave decoder
+optimisation out, which changes the tone of an edit and not what it shows, and takes most of an
+edit's time on a CPU.
 Guidance is 6 throughout, the miniature's own best. Intervals are 95 % bootstrap intervals over
 cases, widened for few cases; n is the number of cases. Sweeps have few cases, and say accordingly
 little. A fifth of the cases ask for pairs of colour and shape that no training showed.

@@ -166,7 +166,23 @@ STRENGTHS = (
     ),
 )
 RECOMMENDED = Method(
-    "recommended", "the preset `recommended`, with decoder optimisation", PRESETS["recommended"]
+    "recommended", "the preset `recommended`, with its refitted decoder", PRESETS["recommended"]
+)
+INSIDE = (_one("inside", "multi_stage that stays inside the mask", keep_inside=True),)
+
+
+def _recommended_but(name: str, about: str, **changes: Any) -> Method:
+    return Method(name, f"recommended, but {about}", {**PRESETS["recommended"], **changes})
+
+
+SAVINGS = (
+    _recommended_but("chosen_late", "with candidates that are all finished", choose_after=1.0),
+    _recommended_but("more_steps", "with 50 steps", steps=50),
+    _recommended_but("more_repaint", "with 5 RePaint repeats", repaint_repeats=5),
+    _recommended_but("no_repaint", "without RePaint", repaint_repeats=0),
+    _recommended_but("whole_crop", "with all of the crop in later stages", tile_context=4.0),
+    _recommended_but("touching", "painting every cell the mask touches", keep_inside=False),
+    _recommended_but("guided", "with full guidance throughout", later_guidance=1, tile_guidance=1),
 )
 GUIDANCES = (
     *(_one(f"tile_guidance_{g:g}", f"tile guidance {g:g}", tile_guidance=g) for g in (0.0, 0.5)),
@@ -202,6 +218,8 @@ EXPERIMENTS = (
     Experiment("baselines", "Baselines (A.3)", (MULTI_STAGE, *BASELINES), 60),
     Experiment("segments", "Separate segments (A.3)", (SEGMENTS,), 20),
     Experiment("recommended", "The preset recommended", (RECOMMENDED,), 60),
+    Experiment("inside", "Staying inside the mask", INSIDE, 20, objects=True),
+    Experiment("savings", "What recommended saves and changes", SAVINGS, 15, objects=True),
     Experiment("guidances", "Guidance of the later stages", GUIDANCES, 8, objects=True),
     Experiment("upscaling", "Upscaling (Figure 5)", UPSCALING, 10),
     Experiment("candidates", "Candidates and CLIP", (ONE_CANDIDATE, *CANDIDATES), 10, objects=True),
@@ -214,6 +232,8 @@ EXPERIMENTS = (
 COMPARED = {
     "segments": ("multi_stage", "one_pass"),
     "recommended": ("multi_stage",),
+    "inside": ("multi_stage",),
+    "savings": ("recommended",),
     "guidances": ("multi_stage",),
     "upscaling": ("first_bilinear", "first_esrgan", "multi_stage"),
     "strengths": ("multi_stage",),

@@ -4,6 +4,8 @@ EXPERIMENTS = (
     "baselines",
     "segments",
     "recommended",
+    "inside",
+    "savings",
     "guidances",
     "upscaling",
     "candidates",
