@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from . import masks, tiling
@@ -110,8 +110,12 @@ class EditPlan:
     @property
     def work(self) -> float:
         """Total of an edit's progress: model calls and decoder steps, weighted by area and cost."""
-        decoder = sum(s.decoder_passes * len(s.tiles) * self.share(s) for s in self.stages)
-        return self.network_evaluations + DECODER_STEP_WORK * decoder
+        return sum(self.stage_work(stage) for stage in self.stages)
+
+    def stage_work(self, stage: StagePlan) -> float:
+        """The stage's part of `work`."""
+        steps = stage.decoder_passes * len(stage.tiles)
+        return (stage.model_calls + DECODER_STEP_WORK * steps) * self.share(stage)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain JSON values."""
@@ -164,6 +168,36 @@ def plan_edit(image: Size, mask: masks.Mask, settings: EditSettings, facts: Mode
         _stage(index, size, sizes, crop, mask, settings, facts) for index, size in enumerate(sizes)
     )
     return EditPlan(image, painted, crop, facts.resolution, stages)
+
+
+def smaller_tiles(
+    stage: StagePlan,
+    plan: EditPlan,
+    mask: masks.Mask,
+    settings: EditSettings,
+    facts: ModelFacts,
+) -> StagePlan | None:
+    """The stage in tiles of the next smaller area, down to the training resolution.
+
+    mask: inside the plan's crop. None where tiles are as small already, and for the first stage,
+    which must see the whole crop.
+    """
+    least = ceil_to(facts.resolution, facts.multiple)
+    side = min(tile_side(settings, facts), stage.tiles[0].size.longest)
+    while not stage.from_noise and side > least:
+        side -= facts.multiple
+        narrow = settings.with_values({"tile_size": side / facts.resolution})
+        sizes, crop = [one.size for one in plan.stages], Box.of(plan.crop.size)
+        made = _stage(stage.index, stage.size, sizes, crop, mask, narrow, facts)
+        if made.tile_area < stage.tile_area:
+            return replace(
+                made,
+                name=stage.name,
+                box=stage.box,
+                strength=stage.strength,
+                run_steps=stage.run_steps,
+            )
+    return None
 
 
 def crop_box(image: Size, painted: Box, settings: EditSettings, facts: ModelFacts) -> Box:

@@ -20,7 +20,7 @@ RIDGE = 1e-5
 SAMPLES = 40
 """Pixels that are looked at for each unknown, if there are so many; with less the solution fits
 them and not the others."""
-BAND = 2**12
+BAND = 2**11
 """Pixels whose inputs are laid out at a time, which bounds memory."""
 
 
@@ -63,7 +63,8 @@ class _Equations:
     def solution(self) -> Tensor:
         """[K,3], by ridge regression towards 0."""
         ridge = RIDGE * self.matrix.diagonal().mean()
-        held = self.matrix + ridge * torch.eye(len(self.matrix)).to(self.matrix)
+        held = self.matrix.clone()
+        held.diagonal().add_(ridge)
         return torch.linalg.solve(held, self.right)
 
     def loss(self, change: Tensor) -> float:

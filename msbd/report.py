@@ -51,11 +51,14 @@ class Watch:
 
 @dataclass
 class StageReport:
-    """What one stage did. background_psnr: dB outside the mask, before the paste."""
+    """What one stage did. background_psnr: dB outside the mask, before the paste. seconds: in
+    all; fitting_seconds: of them, optimising the decoder; decoding_seconds: decoding the result."""
 
     name: str
     size: str
     seconds: float = 0.0
+    fitting_seconds: float = 0.0
+    decoding_seconds: float = 0.0
     model_calls: int = 0
     decoder_iterations: int = 0
     decoder_loss: tuple[float, float] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,8 +15,9 @@ from .blended import blended_diffusion, inner_mask, latent_mask, onwards
 from .composite import merged
 from .decoder import Segment, optimise
 from .geometry import Box
+from .memory import Portions, is_out_of_memory, release
 from .noise import Noise
-from .plan import DECODER_STEP_WORK, EditPlan, StagePlan
+from .plan import DECODER_STEP_WORK, EditPlan, StagePlan, smaller_tiles
 from .ranking import best_of
 from .refit import refit
 from .report import Report, StageReport, Stopwatch, Watch, psnr
@@ -64,8 +65,42 @@ def refine(stage: StagePlan, start: Tensor, view: View, job: Job) -> Tensor:
     """Carry out one stage on `start` [1,3,size]; return the picture [1,3,size] in [0,1].
 
     The first stage repaints the mask from pure noise and uses only the surroundings of `start`;
-    a later one noises `start` to its strength and denoises it again (SDEdit).
+    a later one noises `start` to its strength and denoises it again (SDEdit). If memory runs out
+    in a later stage it is done again in smaller tiles, and the user is told.
     """
+    budget = job.plan.stage_work(stage)
+    while True:
+        spent = 0.0
+        # What was spent in vain counts: the progress of what is left fills what remains.
+        scale = budget / max(job.plan.stage_work(stage), 1e-9)
+
+        def advance(work: float, text: str, scale: float = scale) -> None:
+            nonlocal spent
+            spent += scale * work
+            job.watch.advance(scale * work, text)
+
+        metered = replace(job, watch=replace(job.watch, advance=advance))
+        try:
+            return _refined(stage, start, view, metered)
+        except (MemoryError, RuntimeError) as error:
+            mask, facts = job.mask[0, 0].numpy(), job.backend.facts
+            smaller = smaller_tiles(stage, job.plan, mask, job.settings, facts)
+            if smaller is None or not is_out_of_memory(error):
+                raise
+        release()
+        budget = max(0.0, budget - spent)
+        job.report.notes.append(
+            f"stage {stage.index + 1}: out of memory in tiles of {stage.tiles[0].size}, done again "
+            f"in tiles of {smaller.tiles[0].size}; lower tile_size to have it so at once"
+        )
+        stages = job.report.plan.stages
+        changed = (*stages[: stage.index], smaller, *stages[stage.index + 1 :])
+        job.report.plan = replace(job.report.plan, stages=changed)
+        stage, view = smaller, View(smaller, job)
+
+
+def _refined(stage: StagePlan, start: Tensor, view: View, job: Job) -> Tensor:
+    """The stage as it is planned."""
     job.watch.stage(stage)
     clock = Stopwatch(job.backend.device)
     record = StageReport(stage.name, str(stage.size), model_calls=stage.model_calls)
@@ -76,21 +111,17 @@ def refine(stage: StagePlan, start: Tensor, view: View, job: Job) -> Tensor:
         if job.watch.looks("before"):
             before = _decoded(stage, latents, view, decode)
             job.watch.show("before", before, stage, "before decoder optimisation")
+        fitting = Stopwatch(job.backend.device)
         decode = _optimised_decoder(stage, latents, view, job, record)
+        record.fitting_seconds = fitting.seconds()
+    decoding = Stopwatch(job.backend.device)
     result = _decoded(stage, latents, view, decode)
+    record.decoding_seconds = decoding.seconds()
     record.background_psnr = psnr(result, view.target, 1 - view.painted)
     record.seconds = clock.seconds()
     job.report.stages.append(record)
     job.watch.show("result", result, stage, f"stage {stage.index + 1}: {stage.size}")
     return result
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """PyTorch reports a failed allocation on the CPU, and libraries theirs, as RuntimeError."""
-    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
-        return True
-    signs = ("not enough memory", "out of memory", "ALLOC_FAILED")
-    return any(sign in str(error) for sign in signs)
 
 
 def cut(image: Tensor, box: Box) -> Tensor:
@@ -114,10 +145,16 @@ def _denoised(stage: StagePlan, tile: Box, canvas: Tensor, view: View, job: Job)
     text = f"stage {stage.index + 1}: denoising"
     predicted = source
 
+    def denoise_some(z: Tensor, sigma: Tensor) -> Tensor:
+        some = backend.denoise(z, sigma, stage.guidance, condition)
+        job.watch.advance(len(z) * job.plan.share(stage), text)
+        return some
+
+    portions = Portions(denoise_some)
+
     def denoise(z: Tensor, sigma: Tensor, **extra: Any) -> Tensor:
         nonlocal predicted
-        predicted = backend.denoise(z, sigma, stage.guidance, condition, **extra)
-        job.watch.advance(len(z) * job.plan.share(stage), text)
+        predicted = portions(z, sigma)
         return predicted
 
     sigmas = last_steps(backend.sigmas(stage.steps), stage.run_steps)

@@ -19,6 +19,7 @@ ORDER = [
         "blended",
         "upscaling",
         "decoder",
+        "memory",
         "refit",
         "ranking",
         "composite",

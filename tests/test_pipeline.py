@@ -288,6 +288,59 @@ def test_a_backend_that_fails_later_on_does_not_cost_what_is_finished(image, mas
     assert any("the upscaler broke: choose another" in note for note in done.report.notes)
 
 
+class Small(PointwiseBackend):
+    """Memory for so many latent cells of a batch and no more."""
+
+    cells: int = 10**9
+
+    def denoise(self, z, sigma, guidance=1.0, condition=None):
+        if len(z) * z.shape[-1] * z.shape[-2] > self.cells:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return super().denoise(z, sigma, guidance, condition)
+
+
+def test_candidates_that_do_not_fit_together_are_made_in_portions(image, mask):
+    small = Small()
+    small.cells = 2 * 16
+    whole = run(image, mask, candidates=5, tile_size=1.0)
+    split = run(image, mask, small, candidates=5, tile_size=1.0)
+    assert torch.equal(split.image, whole.image)
+    assert not split.report.notes and not split.report.interrupted
+    assert small.samples == split.report.plan.model_calls
+
+
+def test_tiles_that_do_not_fit_are_made_smaller_and_the_stage_done_again(image, mask):
+    small, told = Small(), []
+    small.cells = 40
+    watch = Watch(
+        begin=lambda plan, total: told.append(-total), advance=lambda work, text: told.append(work)
+    )
+    values = {"candidates": 1, "tile_size": 3.0, "growth": 4.0}
+    large = run(image, mask, **values)
+    assert any(s.tiles[0].size.area > 40 * 64 for s in large.report.plan.stages)
+    edit = run(image, mask, small, watch=watch, **values)
+    stages = edit.report.plan.stages
+    assert not edit.report.interrupted and len(edit.report.stages) == len(stages)
+    assert all(stage.tiles[0].size.area <= 40 * 64 for stage in stages)
+    assert any("done again in tiles of" in note for note in edit.report.notes)
+    assert edit.report.model_calls == edit.report.plan.model_calls
+    assert math.isclose(sum(told), 0, abs_tol=1e-6) and min(told[1:]) >= 0
+    outside = ~near(mask, 4).expand_as(image)
+    assert torch.equal(edit.image[outside], image[outside])
+
+
+def test_where_no_tile_is_small_enough_the_best_so_far_is_kept(image, mask):
+    class Smallest(Small):
+        def encode(self, picture):
+            if len(self.encoded) > 1:
+                raise RuntimeError("not enough memory: you tried to allocate")
+            return super().encode(picture)
+
+    edit = run(image, mask, Smallest())
+    assert edit.report.interrupted and len(edit.report.stages) in (1, 2)
+    assert any("out of memory" in note for note in edit.report.notes)
+
+
 def test_without_memory_for_the_decoder_the_edit_goes_on(image, mask):
     class Crowded(PointwiseBackend):
         def decoder(self):

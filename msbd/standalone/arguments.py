@@ -50,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_run(demo)
     _add_evaluate(commands)
+    _add_bench(commands)
     commands.add_parser(
         "settings", help="list every setting, its range and default", description="List settings."
     )
@@ -102,6 +103,31 @@ def _add_plan(commands: Any) -> None:
     _add_settings(plan)
     plan.add_argument("--checkpoint", type=Path, metavar="FILE", help="plan for this model")
     plan.add_argument("--draw", type=Path, metavar="FILE", help="picture of crop and tiles")
+
+
+def _add_bench(commands: Any) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="measure what an edit costs, ours beside the published way",
+        description="Make the same edits by the presets paper and recommended, with the embedded "
+        "miniature on the CPU, and write what they cost as JSON, and as Markdown beside it.",
+    )
+    bench.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("performance.json"),
+        metavar="FILE",
+        help="where to write the figures (default: %(default)s)",
+    )
+    bench.add_argument(
+        "--gpu",
+        action="store_true",
+        help="on CUDA, with networks of Stable Diffusion 1's size and random weights",
+    )
+    bench.add_argument(
+        "--quick", action="store_true", help="hardly any steps, to see that everything works"
+    )
 
 
 def _add_evaluate(commands: Any) -> None:

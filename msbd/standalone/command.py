@@ -111,6 +111,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _bench(arguments: argparse.Namespace) -> int:
+    from ..benchmark.bench import Bench, perform
+
+    perform(Bench(arguments.output, arguments.gpu, arguments.quick), _say)
+    return DONE
+
+
 def _settings(arguments: argparse.Namespace) -> int:
     _say(settings_in_full())
     return DONE
@@ -121,5 +128,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "plan": _plan,
     "demo": _demo,
     "evaluate": _evaluate,
+    "bench": _bench,
     "settings": _settings,
 }

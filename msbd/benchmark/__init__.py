@@ -1,0 +1,1 @@
+"""What an edit costs: ours beside the published way, in one run."""

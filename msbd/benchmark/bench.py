@@ -1,0 +1,168 @@
+"""`msbd bench`: measure both ways in one run, write the figures as JSON and as Markdown."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import __version__
+from ..errors import EditError
+from ..evaluation.running import machine
+from ..geometry import Size
+from . import counted, document, fitting, parts
+from .runs import Run, bound, load, measured
+from .setups import MODELS, WAYS, Setup, setup
+
+SIDE_BY_SIDE = (Size(1024, 1024), "small")
+"""The edit made whole both ways on a CPU, where the published way takes minutes for this one."""
+SIDE_BY_SIDE_GPU = (Size(2000, 3000), "medium")
+LARGEST_GPU = (Size(4000, 6000), "large")
+FITTED = (150, 400, 800)
+"""Sides of masks in a picture of 1024x1024 for which the decoder is fitted both ways."""
+FITTED_STAGE = 1
+GROWING = 160
+"""Side of the mask in the pictures of 2 to 24 megapixels that are edited to see what they cost."""
+MASKS = (160, 320)
+QUICK = {"steps": 2, "candidates": 2, "repaint_repeats": 0}
+QUICK_ITERATIONS = 2
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What to do.
+
+    file: for the JSON; the Markdown goes beside it. gpu: with Stable Diffusion 1's size on CUDA,
+    else with the miniature on the CPU. quick: hardly any steps, to see that everything works.
+    """
+
+    file: Path
+    gpu: bool = False
+    quick: bool = False
+    threads: int = os.cpu_count() or 1
+
+    @property
+    def ways(self) -> dict[str, Any]:
+        """The settings of both ways."""
+        if not self.quick:
+            return dict(WAYS)
+        return {
+            name: way.with_values(
+                QUICK | {"decoder_iterations": min(way.decoder.decoder_iterations, 2)}
+            )
+            for name, way in WAYS.items()
+        }
+
+    def edit(self, what: Setup, way: str, repeats: int = 1) -> dict[str, Any]:
+        settings = self.ways[way]
+        return measured(Run(what, settings, self.gpu, self.threads, 1 if self.quick else repeats))
+
+
+def perform(bench: Bench, say: Callable[[str], None]) -> None:
+    """Measure, write, and say what is being done. Raises `EditError` without a GPU asked for."""
+    if bench.gpu and not torch.cuda.is_available():
+        raise EditError("there is no CUDA device: leave out --gpu to measure on the CPU")
+    if bench.file.suffix != ".json":
+        raise EditError(f"the results are JSON: give a name that ends so, not {bench.file}")
+    try:
+        bench.file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EditError(f"cannot make the folder {bench.file.parent}: {error.strerror}") from None
+    found = results(bench, say)
+    texts = {
+        bench.file: json.dumps(found, indent=1) + "\n",
+        bench.file.with_suffix(".md"): document.markdown(found),
+    }
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
+        say(f"wrote {path}")
+
+
+def results(bench: Bench, say: Callable[[str], None]) -> dict[str, Any]:
+    """All figures, as JSON values."""
+    say("counting evaluations")
+    comparison = counted.comparison()
+    size, mask = SIDE_BY_SIDE_GPU if bench.gpu else SIDE_BY_SIDE
+    edits = {}
+    for way in WAYS:
+        say(f"editing {size} with a {mask} mask the {way} way")
+        edits[way] = bench.edit(setup(size, mask), way)
+    found: dict[str, Any] = {
+        "made": {
+            "command": "python -m msbd bench" + " --gpu" * bench.gpu,
+            "version": __version__,
+            "date": date.today().isoformat(),
+            "machine": machine(),
+            "device": torch.cuda.get_device_name() if bench.gpu else "CPU",
+            "threads": bench.threads,
+            "model": "Stable Diffusion 1, random weights" if bench.gpu else "miniature",
+            "quick": bench.quick,
+        },
+        "counted": comparison,
+        "growth": counted.growth(),
+        "edits": edits,
+        "fitting": _fitting(bench, say),
+        "pictures": _pictures(bench, say),
+        "masks": [_edited(bench, Setup(Size(1600, 1200), side), say) for side in MASKS],
+    }
+    if not bench.gpu:
+        say("measuring the memory of networks of Stable Diffusion 1's size")
+        small = {"tile": 64, "cells": 8} if bench.quick else {}
+        found["memory"] = parts.peaks(bench.threads, **small)
+    else:
+        found["largest"] = _edited(bench, setup(*LARGEST_GPU), say)
+    found["ratios"] = _ratios(found)
+    return found
+
+
+def _edited(bench: Bench, what: Setup, say: Callable[[str], None]) -> dict[str, Any]:
+    say(f"editing {what.image} with a mask of {what.side} pixels our way")
+    return bench.edit(what, "ours", repeats=3)
+
+
+def _pictures(bench: Bench, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """One mask in ever larger pictures."""
+    sizes = counted.MEGAPIXELS[:2] if bench.quick else counted.MEGAPIXELS
+    return [_edited(bench, Setup(size, GROWING), say) for size in sizes]
+
+
+def _fitting(bench: Bench, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    torch.set_num_threads(bench.threads)
+    settings = WAYS["published"]
+    backend = bound(load(bench.gpu), settings)
+    iterations = QUICK_ITERATIONS if bench.quick else fitting.ADAM.decoder_iterations
+    rows = []
+    for side in FITTED[:1] if bench.quick else FITTED:
+        say(f"fitting the decoder both ways to a mask of {side} pixels")
+        what = Setup(Size(1024, 1024), side)
+        rows.append(fitting.compared(what, FITTED_STAGE, settings, backend, iterations))
+    return rows
+
+
+def _ratios(found: dict[str, Any]) -> dict[str, float | None]:
+    """Ours over the published way; the evaluations are those of Stable Diffusion 1 at 3000x2000
+    with a medium mask, the decoder's seconds are measured, the memory too: of the edit on a GPU,
+    of its parts on a CPU."""
+    (evaluations,) = (
+        row["ratio"]
+        for row in found["counted"]
+        if (row["model"], row["image"], row["mask"]) == (next(iter(MODELS)), "3000x2000", "medium")
+    )
+    seconds = [
+        sum(row["seconds"][way] for row in found["fitting"]) for way in ("ours", "published")
+    ]
+    largest = found["memory"]["largest"] if "memory" in found else None
+    memory = [
+        largest[way] if largest else found["edits"][way]["memory"] for way in ("ours", "published")
+    ]
+    return {
+        "network_evaluations": evaluations,
+        "decoder_optimisation": round(seconds[0] / seconds[1], 4),
+        "peak_memory": round(memory[0] / memory[1], 4) if all(memory) else None,
+    }

@@ -1,0 +1,188 @@
+"""The measurements as Markdown; every figure comes from the JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Results = dict[str, Any]
+OPENING = """\
+# What an edit costs
+
+Ours, the preset `recommended`, beside the published way, the preset `paper`: its stages and tiles,
+50 steps with 5 RePaint repeats for each of five candidates, and 100 steps of Adam on the whole
+decoder after each stage. An evaluation is one of the network at its training resolution, guided;
+others count by their area. What quality each of them has is measured in
+[the evaluation](evaluation/README.md).
+"""
+AIMS = {
+    "network_evaluations": (
+        "network evaluations, Stable Diffusion 1, 3000x2000, medium mask",
+        0.2,
+    ),
+    "decoder_optimisation": ("seconds to fit the decoder to the same tiles", 0.05),
+    "peak_memory": ("peak memory with networks of Stable Diffusion 1's size", 1 / 3),
+}
+
+
+def markdown(found: Results) -> str:
+    """The whole document."""
+    made = found["made"]
+    parts = [
+        OPENING,
+        f"`{made['command']}`, {made['date']}, {made['machine']}, {made['threads']} threads, "
+        f"{made['device']}, {made['model']}, msbd {made['version']}. Times are good for ratios "
+        "within this page only, unless a GPU is named.\n",
+        *_ratios(found),
+        *_counted(found),
+        *_edits(found),
+        *_fitting(found),
+        *_parts(found),
+        *_growth(found),
+    ]
+    return "\n".join(parts)
+
+
+def _ratios(found: Results) -> list[str]:
+    rows = []
+    for name, (what, aim) in AIMS.items():
+        ratio = found["ratios"][name]
+        verdict = "–" if ratio is None else "reached" if ratio <= aim else "not reached"
+        rows.append((what, _number(ratio, "{:.3f}"), f"{aim:.3f}", verdict))
+    return ["## Ours over the published way\n", _table(("ratio", "measured", "aim", ""), rows)]
+
+
+def _counted(found: Results) -> list[str]:
+    rows = [
+        (
+            *(row["model"], row["image"], f"{row['mask']}, {row['side']} px"),
+            *(f"{row['evaluations'][way]:.0f}" for way in ("published", "ours")),
+            f"{row['ratio']:.3f}",
+            *(f"{row['decoder_steps'][way]:.0f}" for way in ("published", "ours")),
+        )
+        for row in found["counted"]
+    ]
+    head = (
+        *("model", "picture", "mask", "evaluations, published", "ours", "ratio"),
+        *("decoder passes, published", "ours"),
+    )
+    return [
+        "## Evaluations\n\nKnown from the plan before anything runs, and kept to exactly (a test "
+        "counts them). Decoder passes are weighted by area, too.\n",
+        _table(head, rows),
+    ]
+
+
+def _edits(found: Results) -> list[str]:
+    edits = found["edits"]
+    parts = list(dict.fromkeys(part for edit in edits.values() for part in edit["seconds"]))
+    rows = [
+        (
+            way,
+            f"{edit['evaluations']:.0f}",
+            *(_number(edit["seconds"].get(part), "{:.1f}") for part in parts),
+            f"{100 * edit['outside']:.1f} %",
+            _memory(edit["memory"]),
+        )
+        for way, edit in edits.items()
+    ]
+    one = edits["ours"]
+    head = ("way", "evaluations", *(f"{part}, s" for part in parts), "other", "memory, MiB")
+    return [
+        f"## One edit, both ways\n\nA picture of {one['image']} with a mask of {one['side']} "
+        f"pixels, a crop of {one['crop']}, each way in a process of its own. Fitting is the "
+        "decoder's; other is the share of the time outside the networks and their fitting; memory "
+        "is what the edit adds to the loaded model at its peak.\n",
+        _table(head, rows),
+    ]
+
+
+def _fitting(found: Results) -> list[str]:
+    rows = [
+        (
+            f"{row['side']} px",
+            row["tiles"],
+            *(f"{row['seconds'][way]:.2f}" for way in ("published", "ours")),
+            f"{row['seconds']['published'] / row['seconds']['ours']:.0f}",
+            *(f"{1000 * row['loss'][way]:.3f}" for way in ("before", "published", "ours")),
+        )
+        for row in found["fitting"]
+    ]
+    head = (
+        *("mask", "tiles", "published, s", "ours, s", "times faster"),
+        *("loss before, 1/1000", "published", "ours"),
+    )
+    return [
+        "## Fitting the decoder\n\nThe same tiles both ways, and the same loss on the same pixels "
+        "(section 3.3, lambda 100): 100 steps of Adam against solving for the last layer, widened "
+        "to 5x5.\n",
+        _table(head, rows),
+    ]
+
+
+def _parts(found: Results) -> list[str]:
+    memory = found.get("memory")
+    if memory is None:
+        return []
+    rows = [
+        (way, *(_memory(bytes_) for bytes_ in parts.values()), _memory(memory["largest"][way]))
+        for way, parts in memory["parts"].items()
+    ]
+    names = next(iter(memory["parts"].values()))
+    head = ("way", *(f"{name}, MiB" for name in names), "largest")
+    return [
+        "## Memory\n\nWhat a part of an edit adds to its network at its peak, with networks of "
+        "Stable Diffusion 1's size, random weights, in single precision: all candidates denoised "
+        f"together on {memory['cells']}x{memory['cells']} latents, a tile of "
+        f"{memory['tile']}x{memory['tile']} pixels decoded, and the decoder fitted to it. The "
+        "published way's tiles are up to 768x768, and its memory grows with their area.\n",
+        _table(head, rows),
+    ]
+
+
+def _growth(found: Results) -> list[str]:
+    with_picture, with_mask = found["growth"]["with_picture"], found["growth"]["with_mask"]
+    head = ("picture", "mask", "evaluations")
+    counted = [(r["image"], f"{r['side']} px", f"{r['evaluations']:.0f}") for r in with_picture]
+    areas = [
+        (r["image"], f"{r['side']} px", f"{r['evaluations']:.0f}", f"{_per_area(r):.0f}")
+        for r in with_mask
+    ]
+    base = found["pictures"][0]["seconds"]["all"]
+    timed = [
+        (
+            r["image"],
+            f"{r['side']} px",
+            f"{r['evaluations']:.0f}",
+            f"{r['seconds']['all']:.2f}",
+            f"{r['seconds']['all'] / base:.3f}",
+        )
+        for r in (*found["pictures"], *found["masks"])
+    ]
+    return [
+        "## How the cost grows\n\nWith the picture, at the same mask, not at all (Stable Diffusion "
+        "1, counted):\n",
+        _table(head, counted),
+        "With the mask, from where the first stage alone no longer does, with its area:\n",
+        _table((*head, "per megapixel of mask"), areas),
+        f"Measured with {found['made']['model']}, the quickest of three; reading and writing the "
+        "file are not part of it:\n",
+        _table((*head, "seconds", "to the first"), timed),
+    ]
+
+
+def _per_area(row: Results) -> float:
+    return float(row["evaluations"]) / (row["side"] ** 2 / 1e6)
+
+
+def _memory(bytes_: int | None) -> str:
+    return _number(None if bytes_ is None else bytes_ / 2**20, "{:.0f}")
+
+
+def _number(value: float | None, shown: str) -> str:
+    return "–" if value is None else shown.format(value)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

@@ -1,0 +1,91 @@
+"""The decoder fitted both ways to the very same tiles: seconds, and the loss of section 3.3."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..backend import Backend
+from ..decoder import Segment, optimise
+from ..miniature.world import draw_object
+from ..plan import plan_edit
+from ..refit import refit
+from ..report import Stopwatch
+from ..settings import DecoderOptimisation, EditSettings
+from ..stage import cut
+from ..standalone.pictures import Picture
+from ..upscaling import any_touch, resized
+from .setups import Setup
+
+ADAM = DecoderOptimisation()
+"""The published optimisation: 100 steps of Adam on the whole decoder."""
+
+
+def tiles(what: Setup, stage: int, settings: EditSettings, backend: Backend) -> list[Segment]:
+    """A stage's tiles of a picture into whose mask a star has been drawn."""
+    pixels = what.picture()
+    centre = (what.image.height / 2, what.image.width / 2)
+    edited = draw_object(pixels, "star", "red", centre, 0.7 * what.side, 1)
+    mask = what.mask()
+    plan = plan_edit(what.image, mask, settings, backend.facts)
+    size = plan.stages[stage].size
+    before, after = (
+        resized(cut(Picture(image).tensor(), plan.crop), size).to(backend.device)
+        for image in (pixels, edited)
+    )
+    painted = any_touch(cut(torch.from_numpy(mask), plan.crop)[None, None], size).to(before)
+    return [
+        Segment(backend.encode(cut(after, box)), cut(before, box), cut(painted, box))
+        for box in plan.stages[stage].tiles
+    ]
+
+
+def compared(
+    what: Setup, stage: int, settings: EditSettings, backend: Backend, iterations: int
+) -> dict[str, Any]:
+    """Both ways on the same tiles. settings: for the plan. iterations: of Adam."""
+    segments = tiles(what, stage, settings, backend)
+    as_is = backend.decoder()
+    with torch.no_grad():
+        kept = [as_is(segment.z) for segment in segments]
+    trained, solved = backend.decoder(), backend.decoder()
+    steps = DecoderOptimisation(decoder_iterations=iterations)
+    clock = Stopwatch(backend.device)
+    optimise(trained, segments, steps, _nothing)
+    published = clock.seconds()
+    clock = Stopwatch(backend.device)
+    refit(solved, segments, steps.decoder_background_weight, _nothing)
+    ours = clock.seconds()
+    return {
+        "image": str(what.image),
+        "side": what.side,
+        "tiles": f"{len(segments)} of {segments[0].painted.shape[-1]}x"
+        f"{segments[0].painted.shape[-2]}",
+        "iterations": iterations,
+        "seconds": {"published": published, "ours": ours},
+        "loss": {
+            "before": loss(as_is, segments, kept),
+            "published": loss(trained, segments, kept),
+            "ours": loss(solved, segments, kept),
+        },
+    }
+
+
+@torch.no_grad()
+def loss(decoder: nn.Module, segments: Sequence[Segment], kept: Sequence[Tensor]) -> float:
+    """|M (D(z) - D*(z))|^2 + lambda |(1 - M) (D(z) - x)|^2, the mean over all pixels."""
+    total, count = 0.0, 0
+    for segment, keep in zip(segments, kept, strict=True):
+        decoded, inside = decoder(segment.z), segment.painted
+        error = inside * (decoded - keep).square()
+        outside = (1 - inside) * (decoded - segment.background).square()
+        total += float((error + ADAM.decoder_background_weight * outside).sum())
+        count += decoded.numel()
+    return round(total / count, 7)
+
+
+def _nothing() -> None:
+    return None

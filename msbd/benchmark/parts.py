@@ -1,0 +1,97 @@
+"""Peak memory of an edit's parts with networks of Stable Diffusion 1's size, on the CPU.
+
+Random weights in single precision; each part in a process of its own. The edit's peak is that of
+its largest part, as no two are at work at once.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import torch
+
+from ..decoder import Segment, optimise
+from ..evaluation.memory import PeakMemory
+from ..noise import Noise
+from ..refit import refit
+from ..settings import DecoderOptimisation
+from .random_model import WIDTH, autoencoder, unet
+from .setups import WAYS
+
+CPU = torch.device("cpu")
+TILE = 384
+"""Side of the decoder's tile in pixels; the published way's grows fastest with it, to 768."""
+CELLS = 64
+"""Side of the first stage's latents."""
+
+
+def peaks(threads: int, tile: int = TILE, cells: int = CELLS) -> dict[str, Any]:
+    """Bytes above the networks' own, by part and way, and the largest of each way."""
+    first = {way: settings.first.candidates for way, settings in WAYS.items()}
+    assert len(set(first.values())) == 1, "both ways denoise as many candidates together"
+    denoising = _alone(_denoise, threads, next(iter(first.values())), cells)
+    decoding = _alone(_decode, threads, tile)
+    fitting = {
+        "published": _alone(_train, threads, tile),
+        "ours": _alone(_solve, threads, tile),
+    }
+    ways: dict[str, Any] = {
+        way: {"denoising": denoising, "decoding": decoding, "fitting": fitting[way]} for way in WAYS
+    }
+    largest = {way: max(filter(None, parts.values()), default=None) for way, parts in ways.items()}
+    return {"tile": tile, "cells": cells, "parts": ways, "largest": largest}
+
+
+def _alone(work: Any, threads: int, *arguments: int) -> int | None:
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(_measured, work, threads, arguments).result()
+
+
+def _measured(work: Any, threads: int, arguments: tuple[int, ...]) -> int | None:
+    torch.set_num_threads(threads)
+    result: int | None = work(*arguments)
+    return result
+
+
+@torch.no_grad()
+def _denoise(candidates: int, cells: int) -> int | None:
+    """Guided: every candidate with the prompt and without."""
+    network, batch = unet(CPU, torch.float32), 2 * candidates
+    z, words = torch.randn(batch, 4, cells, cells), torch.randn(batch, 77, WIDTH)
+    memory = PeakMemory()
+    network(z, torch.tensor(500), words)
+    return memory.grown()
+
+
+def _decode(tile: int) -> int | None:
+    network, z = autoencoder(CPU, torch.float32), _segment(tile).z
+    memory = PeakMemory()
+    network.decode(z)
+    return memory.grown()
+
+
+def _train(tile: int) -> int | None:
+    network, segment = autoencoder(CPU, torch.float32), _segment(tile)
+    memory = PeakMemory()
+    optimise(network.decoder(), [segment], DecoderOptimisation(decoder_iterations=2), _nothing)
+    return memory.grown()
+
+
+def _solve(tile: int) -> int | None:
+    network, segment = autoencoder(CPU, torch.float32), _segment(tile)
+    memory = PeakMemory()
+    refit(network.decoder(), [segment], DecoderOptimisation().decoder_background_weight, _nothing)
+    return memory.grown()
+
+
+def _segment(tile: int) -> Segment:
+    z, picture = Noise(0)((1, 4, tile // 8, tile // 8), "z"), torch.full((1, 3, tile, tile), 0.5)
+    painted = torch.zeros(1, 1, tile, tile)
+    painted[..., tile // 4 :, tile // 4 :] = 1
+    return Segment(z, picture, painted)
+
+
+def _nothing() -> None:
+    return None

@@ -1,0 +1,100 @@
+"""Whole edits, each in a process of its own, so that one's memory is not another's."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
+
+import torch
+
+from ..evaluation.memory import PeakMemory
+from ..noise import Noise
+from ..pipeline import Edit, edit
+from ..plan import plan_edit
+from ..report import Stopwatch
+from ..settings import EditSettings
+from ..standalone.model import StandaloneModel
+from ..standalone.pictures import Picture
+from .setups import PROMPT, Setup
+from .timed import TimedBackend
+
+SEED = 11
+
+
+@dataclass(frozen=True)
+class Run:
+    """One edit to be measured. gpu: with random weights of Stable Diffusion 1's size, on CUDA."""
+
+    what: Setup
+    settings: EditSettings
+    gpu: bool = False
+    threads: int = 1
+    repeats: int = 1
+
+
+def measured(run: Run) -> dict[str, Any]:
+    """Seconds by part, evaluations, memory and losses of an edit; of several, the quickest."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(_measured, run).result()
+
+
+def load(gpu: bool) -> StandaloneModel:
+    """The embedded miniature on the CPU, or the stand-in for Stable Diffusion 1 on CUDA."""
+    if gpu:
+        from .random_model import random_stable_diffusion
+
+        return random_stable_diffusion(torch.device("cuda"), torch.float16)
+    from ..standalone import models
+
+    return models.load(models.choose(EditSettings(), device="cpu"))
+
+
+def bound(model: StandaloneModel, settings: EditSettings) -> TimedBackend:
+    guidance = settings.guidance
+    return TimedBackend(model.bind(PROMPT, "", guidance.guidance, guidance.sampler))
+
+
+def _measured(run: Run) -> dict[str, Any]:
+    torch.set_num_threads(run.threads)
+    model = load(run.gpu)
+    runs = [_once(run, model) for _ in range(run.repeats)]
+    return min(runs, key=lambda one: float(one["seconds"]["all"]))
+
+
+def _once(run: Run, model: StandaloneModel) -> dict[str, Any]:
+    image, mask = Picture(run.what.picture()).tensor(), run.what.mask()
+    backend = bound(model, run.settings)
+    plan = plan_edit(run.what.image, mask, run.settings, backend.facts)
+    if run.gpu:
+        torch.cuda.reset_peak_memory_stats()
+    memory, clock = PeakMemory(), Stopwatch(backend.device)
+    done = edit(image, mask, plan, run.settings, backend, Noise(SEED))
+    seconds = _parts(done, backend, clock.seconds())
+    peak = torch.cuda.max_memory_allocated() if run.gpu else memory.grown()
+    if done.report.interrupted:
+        raise RuntimeError(f"{run.what}: {done.report.notes}")
+    return {
+        "image": str(run.what.image),
+        "side": run.what.side,
+        "crop": str(plan.crop.size),
+        "evaluations": round(plan.network_evaluations, 1),
+        "seconds": seconds,
+        "outside": round(seconds["other"] / seconds["all"], 4),
+        "memory": peak,
+        "ring_psnr": [stage.background_psnr for stage in done.report.stages],
+        "notes": done.report.notes,
+    }
+
+
+def _parts(done: Edit, backend: TimedBackend, whole: float) -> dict[str, float]:
+    """Seconds in each network, fitting the decoder and decoding with it, and what is left."""
+    stages = done.report.stages
+    fitting = sum(stage.fitting_seconds for stage in stages)
+    decoding = sum(stage.decoding_seconds for stage in stages)
+    judged = backend.seconds.pop("decoding", 0.0)  # candidates, or a decoder as it was
+    parts = {**backend.seconds, "fitting": fitting}
+    parts["decoding"] = decoding + judged if fitting else judged
+    parts["other"] = max(0.0, whole - sum(parts.values()))
+    return {name: round(value, 3) for name, value in {"all": whole, **parts}.items()}

@@ -1,0 +1,50 @@
+"""What to do when memory runs out: smaller portions, of the same result."""
+
+from __future__ import annotations
+
+import gc
+
+import torch
+from torch import Tensor
+
+from .backend import Denoise
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """PyTorch reports a failed allocation on the CPU, and libraries theirs, as RuntimeError."""
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        return True
+    signs = ("not enough memory", "out of memory", "ALLOC_FAILED")
+    return any(sign in str(error) for sign in signs)
+
+
+def release() -> None:
+    """Give back what is kept for later, so that something smaller finds room."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+class Portions:
+    """`denoise` for any number of samples, as many at a time as memory allows.
+
+    When memory runs out the batch is halved, once and for all, down to single samples; samples do
+    not influence each other, so the result stays the same. most: the largest batch that is still
+    tried; None before anything failed.
+    """
+
+    def __init__(self, denoise: Denoise) -> None:
+        self._denoise = denoise
+        self.most: int | None = None
+
+    def __call__(self, z: Tensor, sigma: Tensor) -> Tensor:
+        while True:
+            size = min(len(z), self.most or len(z))
+            try:
+                parts = zip(z.split(size), sigma.split(size), strict=True)
+                return torch.cat([self._denoise(*part) for part in parts])
+            except (MemoryError, RuntimeError) as error:
+                if size == 1 or not is_out_of_memory(error):
+                    raise
+            self.most = size // 2
+            release()

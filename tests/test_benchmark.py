@@ -1,0 +1,131 @@
+"""The benchmark's counts, clocks and losses, and the committed results against their JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Desk
+from fakes import PointwiseBackend, PointwiseDecoder
+
+from msbd.benchmark import bench, counted, document, fitting
+from msbd.benchmark.bench import Bench
+from msbd.benchmark.setups import MASKS, SIZES, Setup, setup
+from msbd.benchmark.timed import TimedBackend
+from msbd.geometry import Size
+from msbd.refit import refit
+from msbd.settings import preset
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def test_the_masks_are_what_their_names_say() -> None:
+    what = setup(Size(2000, 3000), "medium")
+    assert what.side == 800
+    mask = what.mask()
+    assert mask.sum() == 800**2 and mask[600, 1100] == 1 and mask[599, 1100] == 0
+
+
+def test_a_growing_picture_looks_the_same_round_its_mask() -> None:
+    def surroundings(size: Size) -> torch.Tensor:
+        what, margin = Setup(size, 100), 40
+        picture = torch.from_numpy(what.picture())
+        box = what.box
+        return picture[
+            box.top - margin : box.bottom + margin, box.left - margin : box.right + margin
+        ]
+
+    small = surroundings(Size(300, 400))
+    assert small.float().std() > 1
+    assert torch.equal(small, surroundings(Size(1500, 2000)))
+
+
+def test_ours_takes_a_fifth_of_the_published_evaluations_at_most() -> None:
+    """With Stable Diffusion 1, in the picture of 3000x2000 with a medium mask."""
+    rows = {(r["model"], r["image"], r["mask"]): r for r in counted.comparison()}
+    assert len(rows) == 2 * len(SIZES) * len(MASKS)
+    row = rows["Stable Diffusion 1", "3000x2000", "medium"]
+    assert row["evaluations"]["published"] > 1500 and row["ratio"] <= 0.2
+    assert row["ratio"] == pytest.approx(
+        row["evaluations"]["ours"] / row["evaluations"]["published"], abs=1e-3
+    )
+    assert all(r["ratio"] < 0.5 for r in rows.values())
+
+
+def test_cost_grows_with_the_mask_and_not_with_the_picture() -> None:
+    found = counted.growth()
+    assert len({row["evaluations"] for row in found["with_picture"]}) == 1
+    by_mask = [row["evaluations"] for row in found["with_mask"]]
+    assert by_mask == sorted(by_mask) and by_mask[0] < by_mask[-1]
+
+
+def test_the_clock_counts_each_network_and_changes_nothing() -> None:
+    class Slow(PointwiseBackend):
+        def encode(self, image: torch.Tensor) -> torch.Tensor:
+            time.sleep(0.05)
+            return super().encode(image)
+
+    slow = Slow()
+    timed, image = TimedBackend(slow), torch.rand(1, 3, 32, 32)
+    assert torch.equal(timed.encode(image), slow.encode(image))
+    z, sigma = torch.rand(2, 4, 4, 4), torch.ones(2)
+    assert torch.equal(timed.denoise(z, sigma), slow.denoise(z, sigma))
+    assert 0.05 <= timed.seconds["encoding"] < 1 and timed.seconds["denoising"] < 0.05
+
+
+def test_the_losses_are_those_the_fit_reports() -> None:
+    """On a decoder whose error is a tint, which both ways can undo."""
+    backend = PointwiseBackend(tint=0.1)
+    settings = preset("paper")
+    what = Setup(Size(150, 200), 60)
+    segments = fitting.tiles(what, 0, settings, backend)
+    decoder, as_is = PointwiseDecoder(0.1, "nearest"), PointwiseDecoder(0.1, "nearest")
+    with torch.no_grad():
+        kept = [as_is(segment.z) for segment in segments]
+    before, after = refit(decoder, segments, 100.0, lambda: None)
+    assert fitting.loss(as_is, segments, kept) == pytest.approx(before, rel=1e-3)
+    assert fitting.loss(decoder, segments, kept) == pytest.approx(after, rel=1e-2)
+    row = fitting.compared(what, 0, settings, backend, iterations=3)
+    losses = row["loss"]
+    assert losses["ours"] < losses["before"] and losses["published"] < losses["before"]
+    assert row["iterations"] == 3 and min(row["seconds"].values()) > 0
+
+
+def test_bad_requests_are_refused_at_once(desk: Desk, tmp_path: Path) -> None:
+    for arguments, words in (
+        (["-o", tmp_path / "x.txt"], "JSON"),
+        (["--gpu", "-o", tmp_path / "x.json"], "--gpu"),
+    ):
+        if "--gpu" in arguments and torch.cuda.is_available():
+            continue
+        assert desk.msbd("bench", *arguments) != 0 and desk.refused(words)
+
+
+@pytest.mark.slow
+def test_the_quick_benchmark_writes_figures_and_their_document(tmp_path: Path) -> None:
+    said: list[str] = []
+    file = tmp_path / "new" / "performance.json"
+    bench.perform(Bench(file, quick=True), said.append)
+    found = json.loads(file.read_text())
+    assert set(found["ratios"]) == {"network_evaluations", "decoder_optimisation", "peak_memory"}
+    for way in ("published", "ours"):
+        seconds = dict(found["edits"][way]["seconds"])
+        assert seconds.pop("all") == pytest.approx(sum(seconds.values()), rel=0.02)
+    assert file.with_suffix(".md").read_text() == document.markdown(found)
+
+
+def committed() -> dict:
+    return json.loads((DOCS / "performance.json").read_text(encoding="utf-8"))
+
+
+def test_the_committed_document_is_made_of_the_committed_figures() -> None:
+    assert (DOCS / "performance.md").read_text(encoding="utf-8") == document.markdown(committed())
+    assert not committed()["made"]["quick"]
+
+
+def test_the_committed_counts_are_what_the_plans_say_today() -> None:
+    found = committed()
+    assert found["counted"] == counted.comparison() and found["growth"] == counted.growth()
