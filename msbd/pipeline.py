@@ -13,13 +13,14 @@ from .backend import Backend
 from .composite import feathered, pasted
 from .errors import EditError, Interrupted
 from .geometry import Size
+from .job import Job, View, cut
 from .masks import Mask
 from .memory import is_out_of_memory
 from .noise import Noise
 from .plan import EditPlan
 from .report import Report, Stopwatch, Watch, outside_difference, peak_memory, seam_ratio
 from .settings import EditSettings
-from .stage import Job, View, cut, refine
+from .stage import refine
 from .upscaling import blend, filled, lowpassed, resized
 
 

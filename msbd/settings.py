@@ -217,6 +217,12 @@ class LaterStages:
         step=0.0625,
         paper="3.2: the crop",
     )
+    joint_tiles: bool = setting(
+        False,
+        "Denoise tiles together",
+        "Average the predictions of overlapping tiles at every step, instead of denoising them one "
+        "after the other and laying one over the other.",
+    )
     upscaler: str = setting(
         "R-ESRGAN 4x+",
         "Upscaler",

@@ -1,63 +1,26 @@
-"""One stage: denoise its tiles, choose a candidate, optimise the decoder, decode and merge."""
+"""One stage: denoise its tiles, optimise the decoder, decode and merge."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from .backend import Backend
-from .blended import blended_diffusion, inner_mask, latent_mask, onwards
 from .composite import merged
 from .decoder import Segment, optimise
+from .denoising import denoised
 from .geometry import Box
-from .memory import Portions, is_out_of_memory, release
-from .noise import Noise
-from .plan import DECODER_STEP_WORK, EditPlan, StagePlan, smaller_tiles
-from .ranking import best_of
+from .job import Job, View, cut
+from .memory import is_out_of_memory, release
+from .plan import DECODER_STEP_WORK, StagePlan, smaller_tiles
 from .refit import refit
-from .report import Report, StageReport, Stopwatch, Watch, psnr
-from .schedule import last_steps
-from .settings import EditSettings
-from .upscaling import any_touch, blend, padded, resized
+from .report import StageReport, Stopwatch, psnr
+from .upscaling import padded
 
 Decode = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One edit's inputs, as every stage needs them.
-
-    crop: the photograph inside the plan's crop, or what the mask leaves of it, [1,3,H,W]. mask:
-    there, [1,1,H,W] in [0,1].
-    """
-
-    crop: Tensor
-    mask: Tensor
-    plan: EditPlan
-    settings: EditSettings
-    backend: Backend
-    noise: Noise
-    watch: Watch
-    report: Report
-
-
-class View:
-    """The photograph and the mask as one stage sees them.
-
-    target: the true picture [1,3,size]. painted: [1,1,size], 1 wherever the mask touches.
-    canvas_target, canvas_painted: the same, padded to the stage's canvas.
-    """
-
-    def __init__(self, stage: StagePlan, job: Job) -> None:
-        self.target = resized(job.crop, stage.size)
-        self.painted = any_touch(job.mask, stage.size)
-        self.canvas_target = padded(self.target, stage.canvas)
-        self.canvas_painted = padded(self.painted, stage.canvas, repeat_edge=False)
 
 
 @torch.no_grad()
@@ -105,7 +68,7 @@ def _refined(stage: StagePlan, start: Tensor, view: View, job: Job) -> Tensor:
     clock = Stopwatch(job.backend.device)
     record = StageReport(stage.name, str(stage.size), model_calls=stage.model_calls)
     canvas = padded(start, stage.canvas)
-    latents = [_denoised(stage, tile, canvas, view, job) for tile in stage.tiles]
+    latents = denoised(stage, canvas, view, job)
     decode: Decode = job.backend.decode
     if stage.decoder_passes:
         if job.watch.looks("before"):
@@ -122,97 +85,6 @@ def _refined(stage: StagePlan, start: Tensor, view: View, job: Job) -> Tensor:
     job.report.stages.append(record)
     job.watch.show("result", result, stage, f"stage {stage.index + 1}: {stage.size}")
     return result
-
-
-def cut(image: Tensor, box: Box) -> Tensor:
-    """The part of [...,H,W] inside the box; a view."""
-    return image[..., box.rows, box.columns]
-
-
-def _denoised(stage: StagePlan, tile: Box, canvas: Tensor, view: View, job: Job) -> Tensor:
-    """Latents of one tile, [1,4,h,w], blended with the canvas outside the mask.
-
-    The first stage makes all candidates together, until one of them is chosen.
-    """
-    backend = job.backend
-    factor = backend.facts.latent_factor
-    picture = cut(canvas, tile).to(backend.device)
-    painted = cut(view.canvas_painted, tile).to(backend.device)
-    source = backend.encode(picture)
-    if not stage.run_steps:
-        return source
-    condition = backend.condition(picture, painted, source)
-    text = f"stage {stage.index + 1}: denoising"
-    predicted = source
-
-    def denoise_some(z: Tensor, sigma: Tensor) -> Tensor:
-        some = backend.denoise(z, sigma, stage.guidance, condition)
-        job.watch.advance(len(z) * job.plan.share(stage), text)
-        return some
-
-    portions = Portions(denoise_some)
-
-    def denoise(z: Tensor, sigma: Tensor, **extra: Any) -> Tensor:
-        nonlocal predicted
-        predicted = portions(z, sigma)
-        return predicted
-
-    sigmas = last_steps(backend.sigmas(stage.steps), stage.run_steps)
-    mean = torch.zeros_like(source) if stage.from_noise else source
-    inside = stage.from_noise and job.settings.first.keep_inside
-    mask = (inner_mask if inside else latent_mask)(painted, factor).to(source)
-    everyone = range(stage.candidates)
-    noise = _tile_noise(stage, tile.divided(factor), source, job, everyone)
-    z = mean + float(sigmas[0]) * noise("start")
-    sampler, now = backend.sampler, stage.choose_at
-    if now:
-        z = blended_diffusion(
-            denoise, sampler, z, sigmas[: now + 1], source, mask, noise, stage.repeats
-        )
-        chosen = _choose(stage, mask * predicted + (1 - mask) * source, view, job)
-        z = z[chosen : chosen + 1]
-        noise = _tile_noise(stage, tile.divided(factor), source, job, everyone[chosen : chosen + 1])
-        noise = onwards(noise, now)
-    z = blended_diffusion(denoise, sampler, z, sigmas[now:], source, mask, noise, stage.repeats)
-    if stage.from_noise and not now:
-        chosen = _choose(stage, z, view, job)
-        z = z[chosen : chosen + 1]
-    return z
-
-
-def _tile_noise(
-    stage: StagePlan, cells: Box, like: Tensor, job: Job, candidates: range
-) -> Callable[..., Tensor]:
-    """The tile's part of the stage's one noise field, for some candidates: [n,4,h,w]."""
-    canvas = stage.canvas.divided(job.backend.facts.latent_factor)
-    shape = (like.shape[1], canvas.height, canvas.width)
-    named = job.noise.at("stage", stage.index)
-
-    def noise(*key: int | str) -> Tensor:
-        fields = (named(shape, *key, candidate) for candidate in candidates)
-        return torch.stack([cut(field, cells) for field in fields]).to(like)
-
-    return noise
-
-
-def _choose(stage: StagePlan, z: Tensor, view: View, job: Job) -> int:
-    """Which candidate of z [n,4,h,w] goes on, judged on the decoded crop."""
-    by_clip = job.settings.first.choose == "clip" and len(z) > 1
-    if not (by_clip or job.watch.looks("candidate")):
-        return 0
-    decoded = torch.cat([job.backend.decode(one[None]).cpu() for one in z])
-    shown = blend(cut(decoded, Box.of(stage.size)), view.target, view.painted)
-    scores = job.backend.score(shown.to(job.backend.device)) if by_clip else None
-    if by_clip and scores is None:
-        job.report.notes.append("CLIP is not available: the first candidate was taken")
-    chosen, job.report.scores = best_of(scores)
-    job.report.chosen = chosen
-    for index, one in enumerate(shown):
-        score = f" {job.report.scores[index]:.3f}" if job.report.scores else ""
-        mark = " (chosen)" if index == chosen else ""
-        caption = f"candidate {index + 1}{score}{mark}"
-        job.watch.show("candidate", one[None], stage, caption)
-    return chosen
 
 
 def _optimised_decoder(

@@ -101,7 +101,7 @@ class PointwiseBackend:
     decoder optimisation can learn away. denoise: the exact posterior mean when latents are
     Gaussian around `colour` (each in [0,1]) with standard deviation `spread`, so that samples
     come out in that colour, or in grey without guidance. upscale: bilinear, antialiased. score:
-    mean brightness, or None if `blind`.
+    mean brightness, or None if `blind`. in_turn: tiles are denoised one after the other.
 
     before: called with the number of samples denoised so far, before each evaluation; let it
     raise `Interrupted` or `torch.OutOfMemoryError` to see what happens then. Counters: `samples`
@@ -115,6 +115,7 @@ class PointwiseBackend:
     tint: float = 0.0
     mode: str = "nearest"
     blind: bool = False
+    in_turn: bool = True
     sampler: Callable[..., Tensor] = euler_ancestral
     before: Callable[[int], None] = lambda samples: None
     device: torch.device = torch.device("cpu")
@@ -144,7 +145,8 @@ class PointwiseBackend:
     def denoise(
         self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Any = None
     ) -> Tensor:
-        assert condition in (None, len(self.conditions)), "not this tile's condition"
+        latest = len(self.conditions)
+        assert condition in (None, latest) or not self.in_turn, "not this tile's condition"
         assert z.shape[1] == 4 and sigma.shape == (len(z),), (z.shape, sigma.shape)
         self.before(self.samples)
         self.samples += len(z)

@@ -24,6 +24,8 @@ ORDER = [
         "ranking",
         "composite",
         "report",
+        "job",
+        "denoising",
         "stage",
     ),
     "pipeline",

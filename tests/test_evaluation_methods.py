@@ -23,13 +23,13 @@ from msbd.evaluation.painting import Painting, Task
 from msbd.evaluation.recalling import RecallingBackend, Spent
 from msbd.evaluation.running import cases_of, errands, plan_of, quickened, recipe
 from msbd.geometry import Box, Size
+from msbd.job import cut
 from msbd.miniature import bank, clip_measures, clip_pictures, train_upscaler
 from msbd.miniature.oracle import read
 from msbd.noise import Noise
 from msbd.pipeline import edit
 from msbd.plan import plan_edit
 from msbd.settings import EditSettings
-from msbd.stage import cut
 
 QUICK = {"steps": 4, "repaint_repeats": 1, "candidates": 3, "decoder_iterations": 0}
 SIZE = Size(160, 200)

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from msbd.blended import inner_mask
 from msbd.errors import EditError, Interrupted
 from msbd.geometry import Box, Size
+from msbd.job import cut
 from msbd.report import Watch
-from msbd.stage import cut
 from msbd.upscaling import any_touch
 
 SIZE = Size(150, 203)
@@ -97,14 +97,43 @@ def test_onlookers_do_not_change_the_result(image, mask):
     assert {"crop", "candidate", "draft", "context", "start", "before", "result"} == set(seen)
 
 
-def test_one_tile_equals_many_for_a_pointwise_model(image, mask):
+@pytest.mark.parametrize("together", [False, True])
+def test_one_tile_equals_many_for_a_pointwise_model(image, mask, together):
     """With one noise field per stage, cutting it into tiles changes nothing."""
-    one = run(image, mask, tile_size=4.0, growth=4.0, decoder_iterations=0)
-    many = run(image, mask, tile_size=1.0, growth=4.0, decoder_iterations=0)
+    values = {"growth": 4.0, "decoder_iterations": 0}
+    one = run(image, mask, tile_size=4.0, **values)
+    backend = PointwiseBackend(in_turn=not together)
+    many = run(image, mask, backend, tile_size=1.0, joint_tiles=together, **values)
     final_one, final_many = (e.report.plan.stages[-1] for e in (one, many))
     assert len(final_one.tiles) == 1 < len(final_many.tiles)
     assert final_one.size == final_many.size
     assert torch.allclose(one.image, many.image, atol=1e-5)
+    assert backend.samples == many.report.plan.model_calls
+
+
+def test_tiles_denoised_together_are_equal_where_they_overlap(image, mask):
+    """Also for a model to which every tile looks different."""
+
+    class Moody(PointwiseBackend):
+        def denoise(self, z, sigma, guidance=1.0, condition=None):
+            return super().denoise(z, sigma, guidance, condition) + 0.1 * condition
+
+        def decode(self, z):
+            seen.append(z)
+            return super().decode(z)
+
+    seen: list[torch.Tensor] = []
+    values = {"growth": 4.0, "candidates": 1, "tile_size": 1.0, "decoder_iterations": 0}
+    stage = run(image, mask, Moody(in_turn=False), joint_tiles=True, **values).report.plan.stages[
+        -1
+    ]
+    latents = seen[-len(stage.tiles) :]
+    whole = torch.full((1, 4, *(n // 8 for n in (stage.canvas.height, stage.canvas.width))), 9.0)
+    for box, z in zip(stage.tiles, latents, strict=True):
+        there = cut(whole, box.divided(8))
+        assert torch.equal(z[there != 9], there[there != 9])
+        there.copy_(z)
+    assert len(stage.tiles) > 1
 
 
 def test_the_brightest_candidate_wins_and_scores_are_reported(image, mask):

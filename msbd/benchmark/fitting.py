@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from ..backend import Backend
 from ..decoder import Segment, optimise
+from ..job import cut
 from ..miniature.world import draw_object
 from ..plan import plan_edit
 from ..refit import refit
 from ..report import Stopwatch
 from ..settings import DecoderOptimisation, EditSettings
-from ..stage import cut
 from ..standalone.pictures import Picture
 from ..upscaling import any_touch, resized
 from .setups import Setup

@@ -12,13 +12,14 @@ from .. import tiling
 from ..backend import Backend
 from ..composite import feathered, pasted
 from ..geometry import Box, Size
+from ..job import Job, View, cut
 from ..masks import Mask
 from ..noise import Noise
 from ..pipeline import edit
 from ..plan import EditPlan, plan_edit
 from ..report import Report, Watch
 from ..settings import EditSettings
-from ..stage import Job, View, cut, refine
+from ..stage import refine
 from ..upscaling import any_touch, padded, resized
 
 

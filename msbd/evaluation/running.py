@@ -85,11 +85,14 @@ class Records:
 
 
 def recipe(case: Case, method: Method) -> dict[str, Any]:
-    """All that an edit depends on, as JSON values: a record of another recipe is of no use."""
+    """All that an edit depends on, as JSON values: a record of another recipe is of no use.
+
+    Settings that have their defaults are left out, so that new ones make no record useless.
+    """
     made = {
         "painted": PAINTED,
         "case": asdict(case),
-        "settings": method.settings.flat(),
+        "settings": method.settings.changed(),
         "seed": method.seed,
         "paint": _named(method.paint),
     }

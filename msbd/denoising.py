@@ -1,0 +1,161 @@
+"""From a stage's picture to its denoised latents: tile by tile, or all tiles together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .blended import blended_diffusion, inner_mask, latent_mask, onwards
+from .composite import tile_weight
+from .geometry import Box, Size
+from .job import Job, View, cut
+from .memory import Portions
+from .plan import StagePlan
+from .ranking import best_of
+from .schedule import last_steps
+from .upscaling import blend
+
+
+def denoised(stage: StagePlan, canvas: Tensor, view: View, job: Job) -> list[Tensor]:
+    """Latents [1,4,h,w] of the stage's tiles, blended with the canvas outside the mask.
+
+    canvas: [1,3,canvas], what the stage starts from.
+    """
+    if job.settings.later.joint_tiles and len(stage.tiles) > 1 and stage.run_steps:
+        return _together(stage, canvas, view, job)
+    return [_alone(stage, tile, canvas, view, job) for tile in stage.tiles]
+
+
+def _alone(stage: StagePlan, tile: Box, canvas: Tensor, view: View, job: Job) -> Tensor:
+    """Latents of one tile, [1,4,h,w], blended with the canvas outside the mask.
+
+    The first stage makes all candidates together, until one of them is chosen.
+    """
+    backend = job.backend
+    factor = backend.facts.latent_factor
+    picture = cut(canvas, tile).to(backend.device)
+    painted = cut(view.canvas_painted, tile).to(backend.device)
+    source = backend.encode(picture)
+    if not stage.run_steps:
+        return source
+    condition = backend.condition(picture, painted, source)
+    predicted = source
+    portions = Portions(_network(stage, condition, job))
+
+    def denoise(z: Tensor, sigma: Tensor, **extra: Any) -> Tensor:
+        nonlocal predicted
+        predicted = portions(z, sigma)
+        return predicted
+
+    sigmas = last_steps(backend.sigmas(stage.steps), stage.run_steps)
+    mean = torch.zeros_like(source) if stage.from_noise else source
+    inside = stage.from_noise and job.settings.first.keep_inside
+    mask = (inner_mask if inside else latent_mask)(painted, factor).to(source)
+    everyone = range(stage.candidates)
+    noise = _noise(stage, tile.divided(factor), source, job, everyone)
+    z = mean + float(sigmas[0]) * noise("start")
+    sampler, now = backend.sampler, stage.choose_at
+    if now:
+        z = blended_diffusion(
+            denoise, sampler, z, sigmas[: now + 1], source, mask, noise, stage.repeats
+        )
+        chosen = _choose(stage, mask * predicted + (1 - mask) * source, view, job)
+        z = z[chosen : chosen + 1]
+        noise = _noise(stage, tile.divided(factor), source, job, everyone[chosen : chosen + 1])
+        noise = onwards(noise, now)
+    z = blended_diffusion(denoise, sampler, z, sigmas[now:], source, mask, noise, stage.repeats)
+    if stage.from_noise and not now:
+        chosen = _choose(stage, z, view, job)
+        z = z[chosen : chosen + 1]
+    return z
+
+
+def _together(stage: StagePlan, canvas: Tensor, view: View, job: Job) -> list[Tensor]:
+    """All tiles as one picture: in every step their predictions are averaged where they overlap.
+
+    MultiDiffusion (Bar-Tal et al. 2023) with the weights of the tiles' paste.
+    """
+    backend = job.backend
+    factor = backend.facts.latent_factor
+    cells = [tile.divided(factor) for tile in stage.tiles]
+    sources, conditions = [], []
+    for tile in stage.tiles:
+        picture = cut(canvas, tile).to(backend.device)
+        painted = cut(view.canvas_painted, tile).to(backend.device)
+        sources.append(backend.encode(picture))
+        conditions.append(backend.condition(picture, painted, sources[-1]))
+    networks = [Portions(_network(stage, condition, job)) for condition in conditions]
+    grid = stage.canvas.divided(factor)
+    source = _averaged(sources, cells, grid)
+
+    def denoise(z: Tensor, sigma: Tensor, **extra: Any) -> Tensor:
+        parts = zip(networks, cells, strict=True)
+        return _averaged([network(cut(z, box), sigma) for network, box in parts], cells, grid)
+
+    sigmas = last_steps(backend.sigmas(stage.steps), stage.run_steps)
+    mask = latent_mask(view.canvas_painted, factor).to(source)
+    noise = _noise(stage, Box.of(grid), source, job, range(1))
+    z = source + float(sigmas[0]) * noise("start")
+    z = blended_diffusion(denoise, backend.sampler, z, sigmas, source, mask, noise)
+    return [cut(z, box) for box in cells]
+
+
+def _network(stage: StagePlan, condition: Any, job: Job) -> Callable[[Tensor, Tensor], Tensor]:
+    """The guided network on a tile, which tells its progress."""
+    text = f"stage {stage.index + 1}: denoising"
+
+    def network(z: Tensor, sigma: Tensor) -> Tensor:
+        predicted = job.backend.denoise(z, sigma, stage.guidance, condition)
+        job.watch.advance(len(z) * job.plan.share(stage), text)
+        return predicted
+
+    return network
+
+
+def _averaged(parts: Sequence[Tensor], boxes: Sequence[Box], size: Size) -> Tensor:
+    """[1,C,h,w] each, put where their boxes are and averaged in overlaps; 0 where there is none."""
+    total = parts[0].new_zeros(1, parts[0].shape[1], size.height, size.width)
+    weights = torch.zeros_like(total[:, :1])
+    for part, box in zip(parts, boxes, strict=True):
+        weight = tile_weight(box.size).to(total)
+        cut(total, box).add_(weight * part)
+        cut(weights, box).add_(weight)
+    return total / weights.clamp_min(1e-9)
+
+
+def _noise(
+    stage: StagePlan, cells: Box, like: Tensor, job: Job, candidates: range
+) -> Callable[..., Tensor]:
+    """A part of the stage's one noise field, for some candidates: [n,4,h,w]."""
+    canvas = stage.canvas.divided(job.backend.facts.latent_factor)
+    shape = (like.shape[1], canvas.height, canvas.width)
+    named = job.noise.at("stage", stage.index)
+
+    def noise(*key: int | str) -> Tensor:
+        fields = (named(shape, *key, candidate) for candidate in candidates)
+        return torch.stack([cut(field, cells) for field in fields]).to(like)
+
+    return noise
+
+
+def _choose(stage: StagePlan, z: Tensor, view: View, job: Job) -> int:
+    """Which candidate of z [n,4,h,w] goes on, judged on the decoded crop."""
+    by_clip = job.settings.first.choose == "clip" and len(z) > 1
+    if not (by_clip or job.watch.looks("candidate")):
+        return 0
+    decoded = torch.cat([job.backend.decode(one[None]).cpu() for one in z])
+    shown = blend(cut(decoded, Box.of(stage.size)), view.target, view.painted)
+    scores = job.backend.score(shown.to(job.backend.device)) if by_clip else None
+    if by_clip and scores is None:
+        job.report.notes.append("CLIP is not available: the first candidate was taken")
+    chosen, job.report.scores = best_of(scores)
+    job.report.chosen = chosen
+    for index, one in enumerate(shown):
+        score = f" {job.report.scores[index]:.3f}" if job.report.scores else ""
+        mark = " (chosen)" if index == chosen else ""
+        caption = f"candidate {index + 1}{score}{mark}"
+        job.watch.show("candidate", one[None], stage, caption)
+    return chosen
