@@ -38,13 +38,18 @@ class Portions:
         self.most: int | None = None
 
     def __call__(self, z: Tensor, sigma: Tensor) -> Tensor:
-        while True:
-            size = min(len(z), self.most or len(z))
+        parts: list[Tensor] = []
+        done = 0
+        while done < len(z):
+            size = min(len(z) - done, self.most or len(z))
+            some = slice(done, done + size)
             try:
-                parts = zip(z.split(size), sigma.split(size), strict=True)
-                return torch.cat([self._denoise(*part) for part in parts])
+                parts.append(self._denoise(z[some], sigma[some]))
+                done += size
+                continue
             except (MemoryError, RuntimeError) as error:
                 if size == 1 or not is_out_of_memory(error):
                     raise
             self.most = size // 2
             release()
+        return torch.cat(parts)

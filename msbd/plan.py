@@ -294,7 +294,7 @@ def _stage(
         name, strength = "intermediate", later.intermediate_strength
     else:
         name, strength = "final" if final else "tiled", later.final_strength
-    guidance = later.later_guidance if in_one_pass else later.tile_guidance
+    guidance = later.later_guidance if len(tiles) == 1 else later.tile_guidance
     steps = settings.first.steps
     run_steps = max(1, round(strength * steps)) if strength > 0 else 0
     candidates = settings.first.candidates if first else 1

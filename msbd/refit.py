@@ -54,7 +54,7 @@ class _Equations:
     def add(self, inputs: Tensor, wanted: Tensor, weights: Tensor) -> None:
         """inputs: [n,K]. wanted: [n,3]. weights: [n,1]. float32."""
         weighted = inputs * weights
-        with _in_full():
+        with _in_full(inputs.device):
             self.matrix += (inputs.T @ weighted).to(self.matrix)
             self.right += (weighted.T @ wanted).to(self.right)
         self.square += float((weights * wanted.square()).sum())
@@ -85,7 +85,8 @@ def refit(
     The loss of section 3.3, |M (D(z) - D*(z))|^2 + lambda |(1 - M) (D(z) - x)|^2, is quadratic in
     the last layer's weights, so its minimum is one linear system away: no gradients, no learning
     rate, one pass through the decoder for each segment. The layer's kernel becomes `KERNEL` wide
-    at least, which gives it more to match with. The loss never ends above where it began.
+    at least, which gives it more to match with. On the pixels looked at, the loss never ends above
+    where it began.
     Segments that are painted all over have nothing to match and are left out; of very many pixels
     a random part is looked at, always the same. decoder: see
     `Backend.decoder`, for `last` and `gain` too. background_weight: lambda. `advance()` is called
@@ -164,18 +165,27 @@ def _widen(layer: nn.Conv2d) -> None:
         layer.weight = nn.Parameter(weight, requires_grad=layer.weight.requires_grad)
         layer.kernel_size = (KERNEL, KERNEL)
         layer.padding = (int(layer.padding[0]) + more,) * 2
+        layer.padding_mode = "zeros"  # as the solution was found; a host may have had it circular
 
 
 @contextmanager
-def _in_full() -> Iterator[None]:
+def _in_full(device: torch.device) -> Iterator[None]:
     """Single precision, and not the shorter numbers that a host may have allowed for products."""
-    allowed = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+    if device.type != "cuda":
+        with torch.autocast("cpu", enabled=False):
             yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = allowed
+        return
+    with torch.autocast("cuda", enabled=False):
+        products = torch.backends.cuda.matmul
+        # Since PyTorch 2.9 the older name fails where the newer one has been used.
+        newer = hasattr(products, "fp32_precision")
+        name, exact = ("fp32_precision", "ieee") if newer else ("allow_tf32", False)
+        allowed = getattr(products, name)
+        setattr(products, name, exact)
+        try:
+            yield
+        finally:
+            setattr(products, name, allowed)
 
 
 def _listed(image: Tensor, like: Tensor) -> Tensor:

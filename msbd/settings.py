@@ -448,6 +448,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "candidates": 1,
         "steps": 20,
         "repaint_repeats": 0,
+        **_INSIDE,
+        "tile_context": 0.125,
         "decoder_iterations": 0,
     },
 }

@@ -71,6 +71,7 @@ class SheetRecorder:
     def picture(self, name: str, image: Tensor, stage: StagePlan, caption: str) -> None:
         """Remember one picture [1,3,H,W] in [0,1]; see `report.Watch` for the names."""
         row = self._rows.setdefault(stage.index, _Row(stage))
+        row.stage = stage  # which may have been done again in smaller tiles
         row.shots.append(_Shot(name, caption, _reduced(image)))
 
     def render(

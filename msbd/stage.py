@@ -111,9 +111,9 @@ def _optimised_decoder(
 
     try:
         if stage.decoder_refit:
-            refitted = job.backend.decoder()
-            losses = refit(refitted, segments, settings.decoder_background_weight, advance)
-            record.decoder_loss = losses
+            solved = job.backend.decoder()
+            losses = refit(solved, segments, settings.decoder_background_weight, advance)
+            record.decoder_loss, refitted = losses, solved
         if stage.decoder_iterations:
             decoder = job.backend.decoder() if refitted is None else copy.deepcopy(refitted)
             trained = optimise(decoder, segments, settings, advance)

@@ -81,14 +81,14 @@ def test_the_losses_are_those_the_fit_reports() -> None:
     backend = PointwiseBackend(tint=0.1)
     settings = preset("paper")
     what = Setup(Size(150, 200), 60)
-    segments = fitting.tiles(what, 0, settings, backend)
+    segments = fitting.tiles(what, settings, backend)
     decoder, as_is = PointwiseDecoder(0.1, "nearest"), PointwiseDecoder(0.1, "nearest")
     with torch.no_grad():
         kept = [as_is(segment.z) for segment in segments]
     before, after = refit(decoder, segments, 100.0, lambda: None)
     assert fitting.loss(as_is, segments, kept) == pytest.approx(before, rel=1e-3)
     assert fitting.loss(decoder, segments, kept) == pytest.approx(after, rel=1e-2)
-    row = fitting.compared(what, 0, settings, backend, iterations=3)
+    row = fitting.compared(what, settings, backend, iterations=3)
     losses = row["loss"]
     assert losses["ours"] < losses["before"] and losses["published"] < losses["before"]
     assert row["iterations"] == 3 and min(row["seconds"].values()) > 0
@@ -124,6 +124,11 @@ def committed() -> dict:
 def test_the_committed_document_is_made_of_the_committed_figures() -> None:
     assert (DOCS / "performance.md").read_text(encoding="utf-8") == document.markdown(committed())
     assert not committed()["made"]["quick"]
+
+
+def test_the_readme_quotes_the_committed_ratios() -> None:
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert document.summary(committed()) in readme
 
 
 def test_the_committed_counts_are_what_the_plans_say_today() -> None:

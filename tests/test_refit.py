@@ -147,6 +147,15 @@ def test_a_wider_kernel_matches_better_and_a_wide_one_keeps_its_width() -> None:
     assert losses[0] > losses[1] > losses[2]
 
 
+def test_a_hosts_circular_padding_does_not_change_the_pictures_size() -> None:
+    """The WebUI's Tiling sets it on every layer; such a layer pads by numbers of its own."""
+    decoder = Curved()
+    decoder.last = nn.Conv2d(12, 3, 3, padding=1, padding_mode="circular")
+    refit(decoder, [segment()], LAMBDA, nothing)
+    with torch.no_grad():
+        assert decoder(segment().z).shape == segment().background.shape
+
+
 @pytest.mark.parametrize("weight", [0.0, LAMBDA])
 def test_where_there_is_nothing_to_match_nothing_changes(weight: float) -> None:
     piece = segment()

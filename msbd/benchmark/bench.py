@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import date
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,6 @@ SIDE_BY_SIDE_GPU = (Size(2000, 3000), "medium")
 LARGEST_GPU = (Size(4000, 6000), "large")
 FITTED = (150, 400, 800)
 """Sides of masks in a picture of 1024x1024 for which the decoder is fitted both ways."""
-FITTED_STAGE = 1
 GROWING = 160
 """Side of the mask in the pictures of 2 to 24 megapixels that are edited to see what they cost."""
 MASKS = (160, 320)
@@ -133,16 +134,23 @@ def _pictures(bench: Bench, say: Callable[[str], None]) -> list[dict[str, Any]]:
 
 
 def _fitting(bench: Bench, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    torch.set_num_threads(bench.threads)
-    settings = WAYS["published"]
-    backend = bound(load(bench.gpu), settings)
-    iterations = QUICK_ITERATIONS if bench.quick else fitting.ADAM.decoder_iterations
+    """In a process of its own, which gives back what it took."""
     rows = []
+    iterations = QUICK_ITERATIONS if bench.quick else fitting.ADAM.decoder_iterations
     for side in FITTED[:1] if bench.quick else FITTED:
         say(f"fitting the decoder both ways to a mask of {side} pixels")
         what = Setup(Size(1024, 1024), side)
-        rows.append(fitting.compared(what, FITTED_STAGE, settings, backend, iterations))
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            rows.append(pool.submit(_fitted, what, bench.gpu, bench.threads, iterations).result())
     return rows
+
+
+def _fitted(what: Setup, gpu: bool, threads: int, iterations: int) -> dict[str, Any]:
+    torch.set_num_threads(threads)
+    settings = WAYS["published"]
+    backend = bound(load(gpu), settings)
+    fitting.compared(what, settings, backend, 1)  # libraries are loaded when first used
+    return fitting.compared(what, settings, backend, iterations)
 
 
 def _ratios(found: dict[str, Any]) -> dict[str, float | None]:

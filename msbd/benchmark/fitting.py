@@ -24,14 +24,16 @@ ADAM = DecoderOptimisation()
 """The published optimisation: 100 steps of Adam on the whole decoder."""
 
 
-def tiles(what: Setup, stage: int, settings: EditSettings, backend: Backend) -> list[Segment]:
-    """A stage's tiles of a picture into whose mask a star has been drawn."""
+def tiles(what: Setup, settings: EditSettings, backend: Backend) -> list[Segment]:
+    """The second stage's tiles, or the only one's, of a picture into whose mask a star has been
+    drawn."""
     pixels = what.picture()
     centre = (what.image.height / 2, what.image.width / 2)
     edited = draw_object(pixels, "star", "red", centre, 0.7 * what.side, 1)
     mask = what.mask()
     plan = plan_edit(what.image, mask, settings, backend.facts)
-    size = plan.stages[stage].size
+    stage = plan.stages[min(1, len(plan.stages) - 1)]
+    size = stage.size
     before, after = (
         resized(cut(Picture(image).tensor(), plan.crop), size).to(backend.device)
         for image in (pixels, edited)
@@ -39,15 +41,15 @@ def tiles(what: Setup, stage: int, settings: EditSettings, backend: Backend) -> 
     painted = any_touch(cut(torch.from_numpy(mask), plan.crop)[None, None], size).to(before)
     return [
         Segment(backend.encode(cut(after, box)), cut(before, box), cut(painted, box))
-        for box in plan.stages[stage].tiles
+        for box in stage.tiles
     ]
 
 
 def compared(
-    what: Setup, stage: int, settings: EditSettings, backend: Backend, iterations: int
+    what: Setup, settings: EditSettings, backend: Backend, iterations: int
 ) -> dict[str, Any]:
     """Both ways on the same tiles. settings: for the plan. iterations: of Adam."""
-    segments = tiles(what, stage, settings, backend)
+    segments = tiles(what, settings, backend)
     as_is = backend.decoder()
     with torch.no_grad():
         kept = [as_is(segment.z) for segment in segments]

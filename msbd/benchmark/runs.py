@@ -67,19 +67,21 @@ def _once(run: Run, model: StandaloneModel) -> dict[str, Any]:
     image, mask = Picture(run.what.picture()).tensor(), run.what.mask()
     backend = bound(model, run.settings)
     plan = plan_edit(run.what.image, mask, run.settings, backend.facts)
+    loaded = 0
     if run.gpu:
         torch.cuda.reset_peak_memory_stats()
+        loaded = torch.cuda.memory_allocated()
     memory, clock = PeakMemory(), Stopwatch(backend.device)
     done = edit(image, mask, plan, run.settings, backend, Noise(SEED))
     seconds = _parts(done, backend, clock.seconds())
-    peak = torch.cuda.max_memory_allocated() if run.gpu else memory.grown()
+    peak = torch.cuda.max_memory_allocated() - loaded if run.gpu else memory.grown()
     if done.report.interrupted:
         raise RuntimeError(f"{run.what}: {done.report.notes}")
     return {
         "image": str(run.what.image),
         "side": run.what.side,
         "crop": str(plan.crop.size),
-        "evaluations": round(plan.network_evaluations, 1),
+        "evaluations": round(done.report.plan.network_evaluations, 1),
         "seconds": seconds,
         "outside": round(seconds["other"] / seconds["all"], 4),
         "memory": peak,

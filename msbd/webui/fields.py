@@ -37,6 +37,10 @@ ADVANCED = (
     "decoder_rate",
     "decoder_background_weight",
     "decoder_patience",
+    "keep_inside",
+    "choose_after",
+    "tile_context",
+    "joint_tiles",
 )
 """Settings whose controls are folded away."""
 

@@ -197,7 +197,7 @@ class Job:
         try:
             done = edit(image, inputs.mask, self.plan, self.settings, backend, noise, watch)
             image, report = done.image, done.report
-            if not report.interrupted:
+            if not report.interrupted and report.plan is self.plan:
                 remember_pace(self.plan, report.seconds)
         except Interrupted as interruption:
             report = Report(self.plan, self.settings, noise.seed, interrupted=True)

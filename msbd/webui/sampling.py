@@ -81,6 +81,8 @@ class HostSampler:
         options = dict(self._options, extra_args=extra_args, callback=callback, disable=disable)
         if "noise_sampler" in self._takes:
             options["noise_sampler"] = noise_sampler
+        if "restart_list" in self._takes and sigmas[-1] > 0:
+            options["restart_list"] = {}  # its own schedule would go down to 0
         with _borrowed_randomness(noise_sampler):
             return self.host.func(model, x, sigmas=sigmas, **options)
 
