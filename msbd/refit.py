@@ -87,8 +87,7 @@ def refit(
     rate, one pass through the decoder for each segment. The layer's kernel becomes `KERNEL` wide
     at least, which gives it more to match with. On the pixels looked at, the loss never ends above
     where it began.
-    Segments that are painted all over have nothing to match and are left out; of very many pixels
-    a random part is looked at, always the same. decoder: see
+    Of very many pixels a random part is looked at, always the same. decoder: see
     `Backend.decoder`, for `last` and `gain` too. background_weight: lambda. `advance()` is called
     after each segment and may raise to interrupt.
     """
@@ -96,11 +95,10 @@ def refit(
     assert isinstance(layer, nn.Conv2d) and isinstance(gain, float), type(decoder)
     assert layer.bias is not None
     equations: _Equations | None = None
-    useful = [bool((segment.painted < 1).any()) for segment in segments]
-    pixels = sum(s.painted.numel() for s, use in zip(segments, useful, strict=True) if use)
-    share = SAMPLES * unknowns(layer) / max(1, pixels)
-    for segment, use in zip(segments, useful, strict=True):
-        if use:
+    share = SAMPLES * unknowns(layer) / sum(segment.painted.numel() for segment in segments)
+    matching = any(bool((segment.painted < 1).any()) for segment in segments)
+    for segment in segments:
+        if matching:
             with _watching(layer) as seen:
                 image = decoder(segment.z)
             equations = equations or _Equations(layer, seen[0].device)

@@ -166,6 +166,20 @@ def test_where_there_is_nothing_to_match_nothing_changes(weight: float) -> None:
     assert all(map(torch.equal, decoder.parameters(), Curved().parameters()))
 
 
+def test_what_is_painted_all_over_is_kept_as_it_is() -> None:
+    """A tile with nothing to match still has a say: what it shows must not change."""
+    ring, inner = segment(0), segment(1)
+    inner = Segment(3 * inner.z, inner.background, torch.ones_like(inner.painted))
+
+    def changed(pieces: list[Segment]) -> float:
+        decoder = Curved()
+        refit(decoder, pieces, 1.0, nothing)
+        with torch.no_grad():
+            return float((decoder(inner.z) - Curved()(inner.z)).square().mean())
+
+    assert changed([ring, inner]) < 0.5 * changed([ring])
+
+
 def test_bands_and_samples_tell_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, banded, sparse = Curved(), Curved(), Curved()
     piece = segment(0, 24)

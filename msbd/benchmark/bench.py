@@ -26,7 +26,7 @@ SIDE_BY_SIDE = (Size(1024, 1024), "small")
 """The edit made whole both ways on a CPU, where the published way takes minutes for this one."""
 SIDE_BY_SIDE_GPU = (Size(2000, 3000), "medium")
 LARGEST_GPU = (Size(4000, 6000), "large")
-FITTED = (150, 400, 800)
+FITTED = (150, 400)
 """Sides of masks in a picture of 1024x1024 for which the decoder is fitted both ways."""
 GROWING = 160
 """Side of the mask in the pictures of 2 to 24 megapixels that are edited to see what they cost."""
@@ -124,7 +124,7 @@ def results(bench: Bench, say: Callable[[str], None]) -> dict[str, Any]:
 
 def _edited(bench: Bench, what: Setup, say: Callable[[str], None]) -> dict[str, Any]:
     say(f"editing {what.image} with a mask of {what.side} pixels our way")
-    return bench.edit(what, "ours", repeats=3)
+    return bench.edit(what, "ours", repeats=2)
 
 
 def _pictures(bench: Bench, say: Callable[[str], None]) -> list[dict[str, Any]]:

@@ -167,7 +167,7 @@ def _growth(found: Results) -> list[str]:
         _table(head, counted),
         "With the mask, from where the first stage alone no longer does, with its area:\n",
         _table((*head, "per megapixel of mask"), areas),
-        f"Measured with {found['made']['model']}, the quickest of three; reading and writing the "
+        f"Measured with {found['made']['model']}, the quicker of two; reading and writing the "
         "file are not part of it:\n",
         _table((*head, "seconds", "to the first"), timed),
     ]
