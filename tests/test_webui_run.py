@@ -369,7 +369,16 @@ class TestInterruption:
 
         in_stage(host, 1, fail)
         with pytest.raises(EditError, match="tile_size or candidates"):
-            edited(host, request(host))
+            edited(host, request(host), candidates=1)
+
+    def test_out_of_memory_with_several_candidates_makes_fewer_at_a_time(self, host):
+        def fail() -> None:
+            raise RuntimeError("DefaultCPUAllocator: not enough memory")
+
+        whole = edited(host, request(host), candidates=3)
+        in_stage(host, 1, fail)
+        split = edited(host, request(host), candidates=3)
+        assert np.array_equal(pixels(split.images[0]), pixels(whole.images[0]))
 
 
 class TestProgress:
