@@ -1,4 +1,4 @@
-"""The benchmark's counts, clocks and losses, and the committed results against their JSON."""
+"""The benchmark's counts, clocks and losses."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from msbd.benchmark.timed import TimedBackend
 from msbd.geometry import Size
 from msbd.refit import refit
 from msbd.settings import preset
-
-DOCS = Path(__file__).parent.parent / "docs"
 
 
 def test_the_masks_are_what_their_names_say() -> None:
@@ -115,22 +113,3 @@ def test_the_quick_benchmark_writes_figures_and_their_document(tmp_path: Path) -
         seconds = dict(found["edits"][way]["seconds"])
         assert seconds.pop("all") == pytest.approx(sum(seconds.values()), rel=0.02)
     assert file.with_suffix(".md").read_text() == document.markdown(found)
-
-
-def committed() -> dict:
-    return json.loads((DOCS / "performance.json").read_text(encoding="utf-8"))
-
-
-def test_the_committed_document_is_made_of_the_committed_figures() -> None:
-    assert (DOCS / "performance.md").read_text(encoding="utf-8") == document.markdown(committed())
-    assert not committed()["made"]["quick"]
-
-
-def test_the_readme_quotes_the_committed_ratios() -> None:
-    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
-    assert document.summary(committed()) in readme
-
-
-def test_the_committed_counts_are_what_the_plans_say_today() -> None:
-    found = committed()
-    assert found["counted"] == counted.comparison() and found["growth"] == counted.growth()
