@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from msbd.settings import SETTINGS
 from msbd.webui.fields import ADVANCED, FIRST_SIGHT
 
 from .client import QUICK, TITLE, Scene, edited, scene
@@ -121,9 +122,8 @@ def test_paste(webui: Webui, play: Play, small: Scene) -> None:
     fields = {**QUICK, "candidates": 3, "margin": 1.45, "growth": 1.7, "decoder_rate": 3e-5,
               "lowpass_background": False, "choose": "first"}  # fmt: skip
     answer = edited(webui, small, fields, mask_blur=9, prompt="a blue ring, (old:1.2)")
-    names = ["preset", *FIRST_SIGHT, *ADVANCED]
-    for tick in ("lowpass_background", "decoder_refit"):
-        names.remove(tick)
+    ticks = [name for name, known in SETTINGS.items() if known.type is bool]
+    names = [name for name in ("preset", *FIRST_SIGHT, *ADVANCED) if name not in ticks]
     found = play(
         "paste",
         infotext=answer.info["infotexts"][0],
