@@ -36,7 +36,7 @@ def test_screenshots(webui: Webui, play: Play, tmp_path: Path) -> None:
             steps=25,
             guidance=4,
             during="stage 2",
-            fields={"tile_guidance": 0.25, "decoder_iterations": 0, "decoder_refit": True},
+            fields={"preset": "recommended"},
             scale=2,
             limit=900,
         )

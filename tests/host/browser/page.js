@@ -73,11 +73,15 @@ async function choose(page, selector, value) {
     await page.click(`ul.options li[aria-label="${value}"]`);
 }
 
+async function tick(page, selector, value) {
+    await page.locator(`${selector} input[type=checkbox]`).setChecked(value);
+}
+
 /** Sets several of the script's fields; strings are choices. */
 async function fields(page, values) {
+    const ways = { string: choose, boolean: tick, number: type };
     for (const [name, value] of Object.entries(values)) {
-        const set = typeof value === "string" ? choose : type;
-        await set(page, CONTROL + name, value);
+        await ways[typeof value](page, CONTROL + name, value);
     }
 }
 
