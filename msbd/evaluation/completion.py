@@ -53,10 +53,7 @@ def share_beyond(region: Region, mask: Region, shape: str) -> float:
         return float(np.abs(laid(pose) - target)[open_].sum() / area)
 
     guesses = sorted(_guesses(seen, open_, shape, unit), key=misfit)[:FROM]
-    enough = {"xatol": 1e-3, "fatol": 1e-4}
-    fits = [
-        optimize.minimize(misfit, guess, method="Nelder-Mead", options=enough) for guess in guesses
-    ]
+    fits = [optimize.minimize(misfit, guess, method="Nelder-Mead") for guess in guesses]
     best = laid(min(fits, key=lambda fit: float(fit.fun)).x)
     return float(best[~open_].sum() / best.sum())
 

@@ -35,7 +35,7 @@ Pixels = NDArray[np.uint8]
 PAINTED = 2
 """To be raised when the same settings paint otherwise, or `examine_painting` measures otherwise:
 what was recorded before is then made anew."""
-MEASURED = 4
+MEASURED = 5
 """To be raised when `examine_picture` measures otherwise: recorded pictures are then looked at
 again."""
 
