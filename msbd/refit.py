@@ -143,9 +143,9 @@ def _collect(
         if share < 1:
             count = max(1, round(share * columns.shape[1]))
             order = Noise(top)(columns.shape[1:], "pixels").argsort()
-            chosen = order[:count].to(columns.device)
+            chosen: Tensor | slice = order[:count].to(columns.device)
         else:
-            chosen = torch.arange(columns.shape[1], device=columns.device)
+            chosen = slice(None)
         picked = columns[:, chosen].T
         inputs = torch.cat([picked, picked.new_ones(len(picked), 1)], 1)
         equations.add(

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from ..errors import EditError
 from ..evaluation.running import machine
 from ..geometry import Size
 from . import counted, document, fitting, parts
-from .runs import Run, bound, load, measured
+from .runs import Run, alone, bound, load, measured
 from .setups import MODELS, WAYS, Setup, setup
 
 SIDE_BY_SIDE = (Size(1024, 1024), "small")
@@ -62,7 +60,8 @@ class Bench:
 
     def edit(self, what: Setup, way: str, repeats: int = 1) -> dict[str, Any]:
         settings = self.ways[way]
-        return measured(Run(what, settings, self.gpu, self.threads, 1 if self.quick else repeats))
+        run = Run(what, settings, self.gpu, 1 if self.quick else repeats)
+        return measured(run, self.threads)
 
 
 def perform(bench: Bench, say: Callable[[str], None]) -> None:
@@ -140,13 +139,11 @@ def _fitting(bench: Bench, say: Callable[[str], None]) -> list[dict[str, Any]]:
     for side in FITTED[:1] if bench.quick else FITTED:
         say(f"fitting the decoder both ways to a mask of {side} pixels")
         what = Setup(Size(1024, 1024), side)
-        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            rows.append(pool.submit(_fitted, what, bench.gpu, bench.threads, iterations).result())
+        rows.append(alone(_fitted, bench.threads, what, bench.gpu, iterations))
     return rows
 
 
-def _fitted(what: Setup, gpu: bool, threads: int, iterations: int) -> dict[str, Any]:
-    torch.set_num_threads(threads)
+def _fitted(what: Setup, gpu: bool, iterations: int) -> dict[str, Any]:
     settings = WAYS["published"]
     backend = bound(load(gpu), settings)
     fitting.compared(what, settings, backend, 1)  # libraries are loaded when first used

@@ -56,10 +56,10 @@ def compared(
     trained, solved = backend.decoder(), backend.decoder()
     steps = DecoderOptimisation(decoder_iterations=iterations)
     clock = Stopwatch(backend.device)
-    optimise(trained, segments, steps, _nothing)
+    optimise(trained, segments, steps, lambda: None)
     published = clock.seconds()
     clock = Stopwatch(backend.device)
-    refit(solved, segments, steps.decoder_background_weight, _nothing)
+    refit(solved, segments, steps.decoder_background_weight, lambda: None)
     ours = clock.seconds()
     return {
         "image": str(what.image),
@@ -87,7 +87,3 @@ def loss(decoder: nn.Module, segments: Sequence[Segment], kept: Sequence[Tensor]
         total += float((error + ADAM.decoder_background_weight * outside).sum())
         count += decoded.numel()
     return round(total / count, 7)
-
-
-def _nothing() -> None:
-    return None

@@ -6,8 +6,6 @@ its largest part, as no two are at work at once.
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import Any
 
 import torch
@@ -18,6 +16,7 @@ from ..noise import Noise
 from ..refit import refit
 from ..settings import DecoderOptimisation
 from .random_model import WIDTH, autoencoder, unet
+from .runs import alone
 from .setups import WAYS
 
 CPU = torch.device("cpu")
@@ -31,28 +30,17 @@ def peaks(threads: int, tile: int = TILE, cells: int = CELLS) -> dict[str, Any]:
     """Bytes above the networks' own, by part and way, and the largest of each way."""
     first = {way: settings.first.candidates for way, settings in WAYS.items()}
     assert len(set(first.values())) == 1, "both ways denoise as many candidates together"
-    denoising = _alone(_denoise, threads, next(iter(first.values())), cells)
-    decoding = _alone(_decode, threads, tile)
+    denoising = alone(_denoise, threads, next(iter(first.values())), cells)
+    decoding = alone(_decode, threads, tile)
     fitting = {
-        "published": _alone(_train, threads, tile),
-        "ours": _alone(_solve, threads, tile),
+        "published": alone(_train, threads, tile),
+        "ours": alone(_solve, threads, tile),
     }
     ways: dict[str, Any] = {
         way: {"denoising": denoising, "decoding": decoding, "fitting": fitting[way]} for way in WAYS
     }
     largest = {way: max(filter(None, parts.values()), default=None) for way, parts in ways.items()}
     return {"tile": tile, "cells": cells, "parts": ways, "largest": largest}
-
-
-def _alone(work: Any, threads: int, *arguments: int) -> int | None:
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(_measured, work, threads, arguments).result()
-
-
-def _measured(work: Any, threads: int, arguments: tuple[int, ...]) -> int | None:
-    torch.set_num_threads(threads)
-    result: int | None = work(*arguments)
-    return result
 
 
 @torch.no_grad()
@@ -75,14 +63,16 @@ def _decode(tile: int) -> int | None:
 def _train(tile: int) -> int | None:
     network, segment = autoencoder(CPU, torch.float32), _segment(tile)
     memory = PeakMemory()
-    optimise(network.decoder(), [segment], DecoderOptimisation(decoder_iterations=2), _nothing)
+    optimise(network.decoder(), [segment], DecoderOptimisation(decoder_iterations=2), lambda: None)
     return memory.grown()
 
 
 def _solve(tile: int) -> int | None:
     network, segment = autoencoder(CPU, torch.float32), _segment(tile)
     memory = PeakMemory()
-    refit(network.decoder(), [segment], DecoderOptimisation().decoder_background_weight, _nothing)
+    refit(
+        network.decoder(), [segment], DecoderOptimisation().decoder_background_weight, lambda: None
+    )
     return memory.grown()
 
 
@@ -91,7 +81,3 @@ def _segment(tile: int) -> Segment:
     painted = torch.zeros(1, 1, tile, tile)
     painted[..., tile // 4 :, tile // 4 :] = 1
     return Segment(z, picture, painted)
-
-
-def _nothing() -> None:
-    return None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -21,6 +22,7 @@ from .setups import PROMPT, Setup
 from .timed import TimedBackend
 
 SEED = 11
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,18 @@ class Run:
     what: Setup
     settings: EditSettings
     gpu: bool = False
-    threads: int = 1
     repeats: int = 1
 
 
-def measured(run: Run) -> dict[str, Any]:
-    """Seconds by part, evaluations, memory and losses of an edit; of several, the quickest."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(_measured, run).result()
+def alone(work: Callable[..., T], threads: int, *arguments: Any) -> T:
+    """What `work(*arguments)` gives in a process of its own, with so many threads."""
+    with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def measured(run: Run, threads: int) -> dict[str, Any]:
+    """Seconds by part, evaluations and memory of an edit; of several, the quickest."""
+    return alone(_measured, threads, run)
 
 
 def load(gpu: bool) -> StandaloneModel:
@@ -57,7 +63,6 @@ def bound(model: StandaloneModel, settings: EditSettings) -> TimedBackend:
 
 
 def _measured(run: Run) -> dict[str, Any]:
-    torch.set_num_threads(run.threads)
     model = load(run.gpu)
     runs = [_once(run, model) for _ in range(run.repeats)]
     return min(runs, key=lambda one: float(one["seconds"]["all"]))

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..backend import Backend
-from ..geometry import Size
+from .forwarding import ForwardingBackend
 
 Key = tuple[bytes, float, float]
 
@@ -28,7 +28,7 @@ class Spent:
     recalled_seconds: float = 0.0
 
 
-class RecallingBackend:
+class RecallingBackend(ForwardingBackend):
     """`Backend` round another one, for methods of which many share their first stage.
 
     Predictions are remembered sample by sample: those of the same latents at the same noise level
@@ -36,12 +36,9 @@ class RecallingBackend:
     """
 
     def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+        super().__init__(backend)
         self._known: dict[Key, tuple[Tensor, float]] = {}
         self.spent = Spent()
-        self.facts = backend.facts
-        self.device = backend.device
-        self.sampler = backend.sampler
 
     def denoise(
         self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Any = None
@@ -55,32 +52,11 @@ class RecallingBackend:
             self.spent.recalled_seconds += self._known.get(key, (None, 0.0))[1]
         if missing:
             began = time.process_time()
-            predicted = self._backend.denoise(z[missing], sigma[missing], guidance)
+            predicted = super().denoise(z[missing], sigma[missing], guidance)
             each = (time.process_time() - began) / len(missing)
             for row, one in zip(missing, predicted, strict=True):
                 self._known[keys[row]] = one, each
         return torch.stack([self._known[key][0] for key in keys])
-
-    def sigmas(self, steps: int) -> Tensor:
-        return self._backend.sigmas(steps)
-
-    def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Any:
-        return self._backend.condition(image, painted, source)
-
-    def encode(self, image: Tensor) -> Tensor:
-        return self._backend.encode(image)
-
-    def decode(self, z: Tensor) -> Tensor:
-        return self._backend.decode(z)
-
-    def decoder(self) -> nn.Module:
-        return self._backend.decoder()
-
-    def upscale(self, image: Tensor, size: Size) -> Tensor:
-        return self._backend.upscale(image, size)
-
-    def score(self, images: Tensor) -> Tensor | None:
-        return self._backend.score(images)
 
 
 def _key(z: Tensor, sigma: Tensor, guidance: float) -> Key:
