@@ -19,6 +19,9 @@ from .geometry import Size
 Denoise = Callable[..., Tensor]
 """`denoise(z, sigma, **extra) -> z0`: z [B,4,h,w] at noise level sigma [B]; z0 like z."""
 
+Condition = Tensor | None
+"""What a network is told besides latents, [1,...] or [B,...]."""
+
 
 class Sampler(Protocol):
     """A k-diffusion style sampler: integrates from `sigmas[0]` down to `sigmas[-1]`.
@@ -68,21 +71,23 @@ class Backend(Protocol):
         """Noise levels [steps + 1], strictly descending, the last one 0; float32, on the CPU."""
         ...
 
-    def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Any:
-        """What the network must be told of a tile besides its latents; None for most models.
+    def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Condition:
+        """What the network must be told of a tile besides its latents, [1,...]; None for most
+        models.
 
         Inpainting checkpoints want to see the surroundings. image: [1,3,H,W] in [0,1]; painted:
-        [1,1,H,W], 1 = repaint; source: the image's latents. Handed on to `denoise` untouched.
+        [1,1,H,W], 1 = repaint; source: the image's latents. Handed on to `denoise`.
         """
         ...
 
     def denoise(
-        self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Any = None
+        self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Condition = None
     ) -> Tensor:
         """Predict z0 [B,4,h,w] from z at noise level sigma [B], guided by the bound prompt.
 
-        guidance: times the bound guidance scale; 0 leaves the prompt out. condition: the tile's.
-        Samples of a batch do not influence each other. Raises `Interrupted` when the user stops.
+        guidance: times the bound guidance scale; 0 leaves the prompt out. condition: of all
+        samples, [1,...], or of each, [B,...]. Samples of a batch do not influence each
+        other. Raises `Interrupted` when the user stops.
         """
         ...
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .backend import Condition
 from .blended import blended_diffusion, inner_mask, latent_mask, onwards
 from .composite import tile_weight
 from .geometry import Box, Size
@@ -26,24 +27,22 @@ def denoised(stage: StagePlan, canvas: Tensor, view: View, job: Job) -> list[Ten
     """
     if job.settings.later.joint_tiles and len(stage.tiles) > 1 and stage.run_steps:
         return _together(stage, canvas, view, job)
-    return [_alone(stage, tile, canvas, view, job) for tile in stage.tiles]
+    return list(_apart(stage, canvas, view, job).split(1))
 
 
-def _alone(stage: StagePlan, tile: Box, canvas: Tensor, view: View, job: Job) -> Tensor:
-    """Latents of one tile, [1,4,h,w], blended with the canvas outside the mask.
+def _apart(stage: StagePlan, canvas: Tensor, view: View, job: Job) -> Tensor:
+    """Latents of all tiles [n,4,h,w], each as if it were alone.
 
-    The first stage makes all candidates together, until one of them is chosen.
+    The first stage makes all candidates of its one tile together until one of them is chosen.
     """
     backend = job.backend
     factor = backend.facts.latent_factor
-    picture = cut(canvas, tile).to(backend.device)
-    painted = cut(view.canvas_painted, tile).to(backend.device)
-    source = backend.encode(picture)
+    cells = [tile.divided(factor) for tile in stage.tiles]
+    source, condition = _encoded(stage, canvas, view, job)
     if not stage.run_steps:
         return source
-    condition = backend.condition(picture, painted, source)
     predicted = source
-    portions = Portions(_network(stage, condition, job))
+    portions = _network(stage, condition, job)
 
     def denoise(z: Tensor, sigma: Tensor, **extra: Any) -> Tensor:
         nonlocal predicted
@@ -53,9 +52,10 @@ def _alone(stage: StagePlan, tile: Box, canvas: Tensor, view: View, job: Job) ->
     sigmas = last_steps(backend.sigmas(stage.steps), stage.run_steps)
     mean = torch.zeros_like(source) if stage.from_noise else source
     inside = stage.from_noise and job.settings.first.keep_inside
+    painted = torch.cat([cut(view.canvas_painted, tile) for tile in stage.tiles])
     mask = (inner_mask if inside else latent_mask)(painted, factor).to(source)
     everyone = range(stage.candidates)
-    noise = _noise(stage, tile.divided(factor), source, job, everyone)
+    noise = _noise(stage, cells, source, job, everyone)
     z = mean + float(sigmas[0]) * noise("start")
     sampler, now = backend.sampler, stage.choose_at
     if now:
@@ -64,10 +64,10 @@ def _alone(stage: StagePlan, tile: Box, canvas: Tensor, view: View, job: Job) ->
         )
         chosen = _choose(stage, mask * predicted + (1 - mask) * source, view, job)
         z = z[chosen : chosen + 1]
-        noise = _noise(stage, tile.divided(factor), source, job, everyone[chosen : chosen + 1])
+        noise = _noise(stage, cells, source, job, everyone[chosen : chosen + 1])
         noise = onwards(noise, now)
     z = blended_diffusion(denoise, sampler, z, sigmas[now:], source, mask, noise, stage.repeats)
-    if stage.from_noise and not now:
+    if stage.from_noise and len(stage.tiles) == 1 and not now:
         chosen = _choose(stage, z, view, job)
         z = z[chosen : chosen + 1]
     return z
@@ -81,43 +81,51 @@ def _together(stage: StagePlan, canvas: Tensor, view: View, job: Job) -> list[Te
     backend = job.backend
     factor = backend.facts.latent_factor
     cells = [tile.divided(factor) for tile in stage.tiles]
-    sources, conditions = [], []
-    for tile in stage.tiles:
-        picture = cut(canvas, tile).to(backend.device)
-        painted = cut(view.canvas_painted, tile).to(backend.device)
-        sources.append(backend.encode(picture))
-        conditions.append(backend.condition(picture, painted, sources[-1]))
-    networks = [Portions(_network(stage, condition, job)) for condition in conditions]
+    encoded, condition = _encoded(stage, canvas, view, job)
+    portions = _network(stage, condition, job)
     grid = stage.canvas.divided(factor)
-    source = _averaged(sources, cells, grid)
+    source = _averaged(encoded, cells, grid)
 
     def denoise(z: Tensor, sigma: Tensor, **extra: Any) -> Tensor:
-        parts = zip(networks, cells, strict=True)
-        return _averaged([network(cut(z, box), sigma) for network, box in parts], cells, grid)
+        tiles = torch.cat([cut(z, box) for box in cells])
+        return _averaged(portions(tiles, sigma.expand(len(tiles))), cells, grid)
 
     sigmas = last_steps(backend.sigmas(stage.steps), stage.run_steps)
     mask = latent_mask(view.canvas_painted, factor).to(source)
-    noise = _noise(stage, Box.of(grid), source, job, range(1))
+    noise = _noise(stage, [Box.of(grid)], source, job, range(1))
     z = source + float(sigmas[0]) * noise("start")
     z = blended_diffusion(denoise, backend.sampler, z, sigmas, source, mask, noise)
     return [cut(z, box) for box in cells]
 
 
-def _network(stage: StagePlan, condition: Any, job: Job) -> Callable[[Tensor, Tensor], Tensor]:
-    """The guided network on a tile, which tells its progress."""
+def _encoded(stage: StagePlan, canvas: Tensor, view: View, job: Job) -> tuple[Tensor, Condition]:
+    """Latents [n,4,h,w] of all tiles of the canvas, and what the network must be told of them."""
+    backend, latents, conditions = job.backend, [], []
+    for tile in stage.tiles:
+        picture = cut(canvas, tile).to(backend.device)
+        painted = cut(view.canvas_painted, tile).to(backend.device)
+        latents.append(backend.encode(picture))
+        if stage.run_steps:
+            conditions.append(backend.condition(picture, painted, latents[-1]))
+    told = [condition for condition in conditions if condition is not None]
+    return torch.cat(latents), torch.cat(told) if told else None
+
+
+def _network(stage: StagePlan, condition: Condition, job: Job) -> Portions:
+    """The guided network on tiles, which tells its progress."""
     text = f"stage {stage.index + 1}: denoising"
 
-    def network(z: Tensor, sigma: Tensor) -> Tensor:
+    def network(z: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         predicted = job.backend.denoise(z, sigma, stage.guidance, condition)
         job.watch.advance(len(z) * job.plan.share(stage), text)
         return predicted
 
-    return network
+    return Portions(network, condition, stage.batch)
 
 
-def _averaged(parts: Sequence[Tensor], boxes: Sequence[Box], size: Size) -> Tensor:
-    """[1,C,h,w] each, put where their boxes are and averaged in overlaps; 0 where there is none."""
-    total = parts[0].new_zeros(1, parts[0].shape[1], size.height, size.width)
+def _averaged(parts: Tensor, boxes: Sequence[Box], size: Size) -> Tensor:
+    """[n,C,h,w] put where the boxes are and averaged in overlaps; 0 where there is none."""
+    total = parts.new_zeros(1, parts.shape[1], size.height, size.width)
     weights = torch.zeros_like(total[:, :1])
     for part, box in zip(parts, boxes, strict=True):
         weight = tile_weight(box.size).to(total)
@@ -127,16 +135,16 @@ def _averaged(parts: Sequence[Tensor], boxes: Sequence[Box], size: Size) -> Tens
 
 
 def _noise(
-    stage: StagePlan, cells: Box, like: Tensor, job: Job, candidates: range
+    stage: StagePlan, cells: Sequence[Box], like: Tensor, job: Job, candidates: range
 ) -> Callable[..., Tensor]:
-    """A part of the stage's one noise field, for some candidates: [n,4,h,w]."""
+    """Parts of the stage's one noise field, for some candidates: [n,4,h,w]."""
     canvas = stage.canvas.divided(job.backend.facts.latent_factor)
     shape = (like.shape[1], canvas.height, canvas.width)
     named = job.noise.at("stage", stage.index)
 
     def noise(*key: int | str) -> Tensor:
         fields = (named(shape, *key, candidate) for candidate in candidates)
-        return torch.stack([cut(field, cells) for field in fields]).to(like)
+        return torch.stack([cut(field, box) for field in fields for box in cells]).to(like)
 
     return noise
 

@@ -29,7 +29,8 @@ class StagePlan:
     the canvas, only those that touch the mask. tile_grid: how many there would be if all of
     them did. strength: share of the noise schedule. steps: steps of the whole schedule; the stage
     runs the last `run_steps` of them. guidance: in units of the bound guidance scale. choose_at:
-    after how many steps one candidate is chosen, to go on alone; 0 for after the last.
+    after how many steps one candidate is chosen, to go on alone; 0 for after the last. batch: the
+    most samples that go through the network together, candidates or tiles.
     """
 
     index: int
@@ -46,6 +47,7 @@ class StagePlan:
     guidance: float
     candidates: int
     choose_at: int
+    batch: int
     calls_per_step: int
     decoder_iterations: int
     decoder_refit: bool
@@ -299,13 +301,14 @@ def _stage(
     run_steps = max(1, round(strength * steps)) if strength > 0 else 0
     candidates = settings.first.candidates if first else 1
     chosen_at = max(1, round(settings.first.choose_after * run_steps))
+    touching = tuple(tile for tile in tiles if _painted(tile, canvas, size, crop, mask))
     return StagePlan(
         index=index,
         name=name,
         box=crop,
         size=size,
         canvas=canvas,
-        tiles=tuple(tile for tile in tiles if _painted(tile, canvas, size, crop, mask)),
+        tiles=touching,
         tile_grid=len(tiles),
         strength=strength,
         steps=steps,
@@ -314,10 +317,17 @@ def _stage(
         guidance=1.0 if first else guidance,
         candidates=candidates,
         choose_at=chosen_at if candidates > 1 and chosen_at < run_steps else 0,
+        batch=candidates if first else _batch(touching, settings, facts),
         calls_per_step=facts.calls_per_step,
         decoder_iterations=settings.decoder.decoder_iterations,
         decoder_refit=settings.decoder.decoder_refit,
     )
+
+
+def _batch(tiles: tuple[Box, ...], settings: EditSettings, facts: ModelFacts) -> int:
+    """How many tiles take no more room than the first stage's candidates do."""
+    room = settings.first.candidates * facts.resolution**2
+    return max(1, min(len(tiles), room // tiles[0].size.area))
 
 
 def _needed(size: Size, crop: Box, mask: masks.Mask, context: int) -> Box:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from msbd.backend import Denoise, ModelFacts
+from msbd.backend import Condition, Denoise, ModelFacts
 from msbd.geometry import Size
 
 SIGMA_MAX, SIGMA_MIN = 14.6, 0.03
@@ -101,7 +101,7 @@ class PointwiseBackend:
     decoder optimisation can learn away. denoise: the exact posterior mean when latents are
     Gaussian around `colour` (each in [0,1]) with standard deviation `spread`, so that samples
     come out in that colour, or in grey without guidance. upscale: bilinear, antialiased. score:
-    mean brightness, or None if `blind`. in_turn: tiles are denoised one after the other.
+    mean brightness, or None if `blind`. condition: a number for each tile, [1,1,1,1].
 
     before: called with the number of samples denoised so far, before each evaluation; let it
     raise `Interrupted` or `torch.OutOfMemoryError` to see what happens then. Counters: `samples`
@@ -115,7 +115,6 @@ class PointwiseBackend:
     tint: float = 0.0
     mode: str = "nearest"
     blind: bool = False
-    in_turn: bool = True
     sampler: Callable[..., Tensor] = euler_ancestral
     before: Callable[[int], None] = lambda samples: None
     device: torch.device = torch.device("cpu")
@@ -137,16 +136,15 @@ class PointwiseBackend:
         """The latents [1,4,1,1] of a plain area of `colour`."""
         return torch.tensor([*(2 * c - 1 for c in self.colour), 0.0])[None, :, None, None]
 
-    def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Any:
+    def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Tensor:
         assert image.shape[-2:] == painted.shape[-2:] and painted.shape[1] == 1
         self.conditions.append(tuple(image.shape))
-        return len(self.conditions)
+        return torch.full((1, 1, 1, 1), float(len(self.conditions)))
 
     def denoise(
-        self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Any = None
+        self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Condition = None
     ) -> Tensor:
-        latest = len(self.conditions)
-        assert condition in (None, latest) or not self.in_turn, "not this tile's condition"
+        assert condition is None or len(condition) in (1, len(z)), "whose condition is it?"
         assert z.shape[1] == 4 and sigma.shape == (len(z),), (z.shape, sigma.shape)
         self.before(self.samples)
         self.samples += len(z)

@@ -102,7 +102,7 @@ def test_one_tile_equals_many_for_a_pointwise_model(image, mask, together):
     """With one noise field per stage, cutting it into tiles changes nothing."""
     values = {"growth": 4.0, "decoder_iterations": 0}
     one = run(image, mask, tile_size=4.0, **values)
-    backend = PointwiseBackend(in_turn=not together)
+    backend = PointwiseBackend()
     many = run(image, mask, backend, tile_size=1.0, joint_tiles=together, **values)
     final_one, final_many = (e.report.plan.stages[-1] for e in (one, many))
     assert len(final_one.tiles) == 1 < len(final_many.tiles)
@@ -116,7 +116,7 @@ def test_tiles_denoised_together_are_equal_where_they_overlap(image, mask):
 
     class Moody(PointwiseBackend):
         def denoise(self, z, sigma, guidance=1.0, condition=None):
-            return super().denoise(z, sigma, guidance, condition) + 0.1 * condition
+            return super().denoise(z, sigma, guidance) + 0.1 * condition
 
         def decode(self, z):
             seen.append(z)
@@ -124,9 +124,7 @@ def test_tiles_denoised_together_are_equal_where_they_overlap(image, mask):
 
     seen: list[torch.Tensor] = []
     values = {"growth": 4.0, "candidates": 1, "tile_size": 1.0, "decoder_iterations": 0}
-    stage = run(image, mask, Moody(in_turn=False), joint_tiles=True, **values).report.plan.stages[
-        -1
-    ]
+    stage = run(image, mask, Moody(), joint_tiles=True, **values).report.plan.stages[-1]
     latents = seen[-len(stage.tiles) :]
     whole = torch.full((1, 4, *(n // 8 for n in (stage.canvas.height, stage.canvas.width))), 9.0)
     for box, z in zip(stage.tiles, latents, strict=True):
@@ -305,6 +303,29 @@ def test_each_tile_is_denoised_under_its_own_condition(image, mask):
     assert [shape[2:] for shape in backend.conditions] == [
         (tile.size.height, tile.size.width) for tile in tiles
     ]
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_tiles_in_one_batch_are_denoised_as_if_each_were_alone(image, mask, joint):
+    class Moody(PointwiseBackend):
+        """Each tile's condition shows in it; so many samples at a time."""
+
+        most = 10**9
+
+        def denoise(self, z, sigma, guidance=1.0, condition=None):
+            if len(z) > self.most:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            return super().denoise(z, sigma, guidance, condition) + 0.1 * condition
+
+    values = {"growth": 4.0, "candidates": 5, "tile_size": 1.0, "joint_tiles": joint}
+    together, alone = Moody(), Moody()
+    alone.most = 1
+    many, single = (run(image, mask, backend, **values) for backend in (together, alone))
+    assert torch.allclose(many.image, single.image, atol=1e-6)
+    last = many.report.plan.stages[-1]
+    assert len(last.tiles) > last.batch > 1
+    assert max(shape[0] for shape in together.shapes[-last.run_steps :]) == last.batch
+    assert together.samples == alone.samples == many.report.plan.model_calls
 
 
 def test_a_backend_that_fails_later_on_does_not_cost_what_is_finished(image, mask):

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from torch import Tensor
 
-from ..backend import Backend
+from ..backend import Backend, Condition
 from ..evaluation.forwarding import ForwardingBackend
 from ..geometry import Size
 from ..report import Stopwatch
@@ -29,12 +28,12 @@ class TimedBackend(ForwardingBackend):
         self.seconds[part] += clock.seconds()
 
     def denoise(
-        self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Any = None
+        self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Condition = None
     ) -> Tensor:
         with self._timed("denoising"):
             return super().denoise(z, sigma, guidance, condition)
 
-    def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Any:
+    def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Condition:
         with self._timed("encoding"):
             return super().condition(image, painted, source)
 

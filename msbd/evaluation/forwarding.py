@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
-from ..backend import Backend
+from ..backend import Backend, Condition
 from ..geometry import Size
 
 
@@ -22,11 +20,11 @@ class ForwardingBackend:
     def sigmas(self, steps: int) -> Tensor:
         return self._backend.sigmas(steps)
 
-    def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Any:
+    def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Condition:
         return self._backend.condition(image, painted, source)
 
     def denoise(
-        self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Any = None
+        self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Condition = None
     ) -> Tensor:
         return self._backend.denoise(z, sigma, guidance, condition)
 

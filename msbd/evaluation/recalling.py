@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..backend import Backend
+from ..backend import Backend, Condition
 from .forwarding import ForwardingBackend
 
 Key = tuple[bytes, float, float]
@@ -41,7 +40,7 @@ class RecallingBackend(ForwardingBackend):
         self.spent = Spent()
 
     def denoise(
-        self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Any = None
+        self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Condition = None
     ) -> Tensor:
         assert condition is None, "predictions that depend on more than latents are not recalled"
         area = z.shape[-2] * z.shape[-1] * self.facts.latent_factor**2

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..backend import Backend, ModelFacts, Sampler
+from ..backend import Backend, Condition, ModelFacts, Sampler
 from ..errors import EditError
 from ..geometry import Size
 from ..settings import Guidance
@@ -120,7 +120,7 @@ class BoundModel:
 
     @torch.no_grad()
     def denoise(
-        self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: None = None
+        self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Condition = None
     ) -> Tensor:
         """Classifier-free guidance (Ho & Salimans 2022), both halves in one pass.
 

@@ -101,7 +101,7 @@ def memory(plan: EditPlan, settings: EditSettings) -> dict[str, int]:
     loaded = 0 if apart else found.unet + found.autoencoder + found.others
     part = found.block if shared.cmd_opts.lowvram else found.unet
     cells = {stage: stage.tile_area // LATENT_FACTOR**2 for stage in plan.stages}
-    samples = {stage: stage.candidates * _passes_at_once() for stage in plan.stages}
+    samples = {stage: stage.batch * _passes_at_once() for stage in plan.stages}
     needed = {
         "denoising": max(found.denoising.at(n) * samples[stage] for stage, n in cells.items()),
         "decoding": max(found.decoding.at(n) for n in cells.values()),
