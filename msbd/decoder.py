@@ -7,19 +7,37 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .composite import feathered
 from .settings import DecoderOptimisation
+
+REACH = 4
+"""How far inside the mask, in latent cells, its edge counts as near."""
 
 
 @dataclass(frozen=True)
 class Segment:
     """One tile to be decoded. z: [1,4,h,w]; background: [1,3,8h,8w] in [0,1], what the decoded
-    picture should be outside the mask; painted: [1,1,8h,8w] of 0 and 1."""
+    picture should be outside the mask; painted: [1,1,8h,8w] of 0 and 1; edge: [1,1,8h,8w] in
+    [0,1], how near the mask's edge is, see `nearness`."""
 
     z: Tensor
     background: Tensor
     painted: Tensor
+    edge: Tensor
+
+
+def nearness(painted: Tensor, cell: int) -> Tensor:
+    """1 outside the mask, falling to 0 within `REACH` cells inside it.
+
+    painted: [1,1,H,W] of 0 and 1, sides multiples of `cell` pixels.
+    """
+    outside = 1 - painted
+    cells = F.max_pool2d(outside, cell)
+    near = F.interpolate(feathered(cells, REACH - 1), scale_factor=cell, mode="bilinear")
+    return torch.maximum(outside, near)
 
 
 def optimise(
@@ -39,7 +57,9 @@ def optimise(
         return []
     with torch.inference_mode(False), torch.enable_grad(), _without_autocast():
         # Clones, because tensors made in inference mode cannot take part in a gradient.
-        usable = [Segment(s.z.clone(), s.background.clone(), s.painted.clone()) for s in segments]
+        usable = [
+            Segment(s.z.clone(), s.background.clone(), s.painted.clone(), s.edge) for s in segments
+        ]
         return _optimise(decoder, usable, settings, advance)
 
 

@@ -255,7 +255,7 @@ class DecoderOptimisation:
     decoder_refit: bool = setting(
         False,
         "Refit the decoder",
-        "Before any iterations, solve for the last layer of the decoder at a stroke, which takes "
+        "After any iterations, solve for the last layer of the decoder at a stroke, which takes "
         "about as long as one of them.",
     )
     decoder_rate: float = setting(

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from fakes import PointwiseBackend, PointwiseDecoder
 from torch import Tensor, nn
 
-from msbd.decoder import Segment, optimise
+from msbd.decoder import Segment, nearness, optimise
 from msbd.errors import Interrupted
 from msbd.noise import Noise
 from msbd.settings import DecoderOptimisation
@@ -26,7 +26,7 @@ def segment(key: int = 0, inside: bool = True) -> Segment:
     painted = torch.zeros(1, 1, 48, 48)
     painted[..., 8:24, 8:24] = float(inside)
     with torch.no_grad():
-        return Segment(z, PointwiseDecoder(0.0, "nearest")(z), painted)
+        return Segment(z, PointwiseDecoder(0.0, "nearest")(z), painted, nearness(painted, 8))
 
 
 def settings(**values) -> DecoderOptimisation:
@@ -69,7 +69,7 @@ def test_segments_together_are_one_picture():
     joined = Segment(
         *(
             torch.cat([getattr(p, name) for p in pieces], dim=-1)
-            for name in ("z", "background", "painted")
+            for name in ("z", "background", "painted", "edge")
         )
     )
     apart, together = PointwiseDecoder(0.1, "nearest"), PointwiseDecoder(0.1, "nearest")

@@ -12,10 +12,11 @@ from fakes import PointwiseBackend, PointwiseDecoder
 from torch import Tensor, nn
 
 from msbd import refit as module
-from msbd.decoder import Segment, optimise
+from msbd import stage as stage_module
+from msbd.decoder import Segment, nearness, optimise
 from msbd.geometry import Box, Size
 from msbd.noise import Noise
-from msbd.refit import refit
+from msbd.refit import Refit
 from msbd.settings import DecoderOptimisation
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE
@@ -27,10 +28,8 @@ def nothing() -> None:
     return None
 
 
-@pytest.fixture(autouse=True)
-def every_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Is looked at, that the losses be those of all."""
-    monkeypatch.setattr(module, "SAMPLES", 10**6)
+def refit(decoder: nn.Module, pieces: list[Segment], weight: float = LAMBDA) -> Refit:
+    return Refit(decoder, pieces, weight, nothing)
 
 
 class Curved(nn.Module):
@@ -51,20 +50,25 @@ class Curved(nn.Module):
         return self.gain * self.last(hidden) + 0.5
 
 
+def piece_of(z: Tensor, background: Tensor, painted: Tensor) -> Segment:
+    """Near the mask's edge all over."""
+    return Segment(z, background, painted, torch.ones_like(painted))
+
+
 def segment(key: int = 0, side: int = 12) -> Segment:
     z = Noise(key)((1, 4, side, side), "z")
     painted = torch.zeros(1, 1, 8 * side, 8 * side)
     painted[..., 16:64, 24:72] = 1
     background = Noise(key)((1, 3, side, side), "x") * 0.1 + 0.5
-    return Segment(z, F.interpolate(background, scale_factor=8, mode="bilinear"), painted)
+    return piece_of(z, F.interpolate(background, scale_factor=8, mode="bilinear"), painted)
 
 
-def loss(decoder: nn.Module, before: nn.Module, pieces: list[Segment]) -> float:
+def loss(solved: Refit, before: nn.Module, pieces: list[Segment]) -> float:
     """The paper's, term by term."""
     total, count = 0.0, 0
     with torch.no_grad():
-        for piece in pieces:
-            image, kept = decoder(piece.z), before(piece.z)
+        for index, piece in enumerate(pieces):
+            image, kept = solved.decoded(index), before(piece.z)
             inside = piece.painted * (image - kept).square()
             outside = (1 - piece.painted) * (image - piece.background).square()
             total += float((inside + LAMBDA * outside).sum())
@@ -76,62 +80,61 @@ def test_an_error_that_the_last_layer_can_undo_is_undone() -> None:
     decoder = PointwiseDecoder(0.1, "nearest")
     with torch.no_grad():
         truth = PointwiseDecoder(0.0, "nearest")(segment().z)
-    piece = Segment(segment().z, truth, torch.zeros_like(segment().painted))
-    before, after = refit(decoder, [piece], LAMBDA, nothing)
+    piece = piece_of(segment().z, truth, torch.zeros_like(segment().painted))
+    solved = refit(decoder, [piece])
+    before, after = solved.loss
     assert before == pytest.approx(LAMBDA * 0.01, rel=1e-3) and after < 1e-3 * before
-    with torch.no_grad():
-        assert torch.allclose(decoder(piece.z), truth, atol=2e-3)
+    assert torch.allclose(solved.decoded(0), truth, atol=2e-3)
 
 
 @pytest.mark.parametrize("pieces", [[segment()], [segment(1), segment(2)]], ids=["one", "two"])
 def test_the_losses_are_the_papers(pieces: list[Segment]) -> None:
-    decoder, before = Curved(), Curved()
-    told = refit(decoder, pieces, LAMBDA, nothing)
-    expected = loss(before, before, pieces), loss(decoder, before, pieces)
-    assert told == pytest.approx(expected, rel=1e-4)
-    assert told[1] < told[0]
+    solved = refit(Curved(), pieces)
+    before, after = solved.loss
+    assert after == pytest.approx(loss(solved, Curved(), pieces), rel=1e-4)
+    assert after < before
+    solved.change = torch.zeros(3, 12, 5, 5), torch.zeros(3)
+    assert before == pytest.approx(loss(solved, Curved(), pieces), rel=1e-4)
 
 
 def test_no_other_last_layer_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a ridge it is the minimum: a step in any direction makes the loss worse."""
     monkeypatch.setattr(module, "RIDGE", 1e-9)
-    decoder, before, pieces = Curved(), Curved(), [segment()]
-    _, best = refit(decoder, pieces, LAMBDA, nothing)
+    pieces = [segment()]
+    solved = refit(Curved(), pieces)
+    best, change = solved.loss[1], solved.change
+    assert change is not None
     for direction in range(8):
-        with torch.no_grad():
-            step = 0.01 * Noise(direction)(decoder.last.weight.shape, "step")
-            decoder.last.weight += step
-            assert loss(decoder, before, pieces) > best
-            decoder.last.weight -= step
+        step = 0.01 * Noise(direction)(change[0].shape, "step")
+        solved.change = change[0] + step, change[1]
+        assert loss(solved, Curved(), pieces) > best
 
 
 def test_it_is_where_many_steps_on_the_last_layer_lead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RIDGE", 1e-6)
-    trained, solved, pieces = Curved(), Curved(), [segment()]
+    trained, pieces = Curved(), [segment()]
     trained.first.requires_grad_(False)
     steps = DecoderOptimisation(decoder_iterations=600, decoder_rate=1e-2)
     losses = optimise(trained, pieces, steps, nothing)
-    before, after = refit(solved, pieces, LAMBDA, nothing)
+    before, after = refit(Curved(), pieces).loss
     assert losses[0] == pytest.approx(before, rel=1e-3)
     assert after <= 1.02 * losses[-1]
 
 
 def test_a_stronger_ridge_changes_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    changes = []
+    sizes = []
     for ridge in (1e-6, 1e-3, 1.0):
         monkeypatch.setattr(module, "RIDGE", ridge)
-        decoder = Curved()
-        refit(decoder, [segment()], LAMBDA, nothing)
-        old = F.pad(Curved().last.weight, (1,) * 4)
-        changes.append(float((decoder.last.weight - old).detach().norm()))
-    assert changes[0] > changes[1] > changes[2] > 0
+        change = refit(Curved(), [segment()]).change
+        assert change is not None
+        sizes.append(float(change[0].norm()))
+    assert sizes[0] > sizes[1] > sizes[2] > 0
 
 
-def test_only_the_last_layer_changes() -> None:
+def test_the_decoder_stays_as_it_is() -> None:
     decoder = Curved()
-    refit(decoder, [segment()], LAMBDA, nothing)
-    for name, value in Curved().named_parameters():
-        assert torch.equal(dict(decoder.named_parameters())[name], value) == ("first" in name)
+    refit(decoder, [segment()]).decoded(0)
+    assert all(map(torch.equal, decoder.parameters(), Curved().parameters()))
 
 
 def test_a_wider_kernel_matches_better_and_a_wide_one_keeps_its_width() -> None:
@@ -139,11 +142,10 @@ def test_a_wider_kernel_matches_better_and_a_wide_one_keeps_its_width() -> None:
     for width in (3, 5, 7):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "KERNEL", width)
-            decoder = Curved()
-            _, after = refit(decoder, [segment()], LAMBDA, nothing)
-            losses.append(after)
-            assert decoder.last.kernel_size == (width, width)
-            assert after == pytest.approx(loss(decoder, Curved(), [segment()]), rel=1e-3)
+            solved = refit(Curved(), [segment()])
+            losses.append(solved.loss[1])
+            assert solved.change is not None and solved.change[0].shape[-1] == width
+            assert losses[-1] == pytest.approx(loss(solved, Curved(), [segment()]), rel=1e-3)
     assert losses[0] > losses[1] > losses[2]
 
 
@@ -151,68 +153,90 @@ def test_a_hosts_circular_padding_does_not_change_the_pictures_size() -> None:
     """The WebUI's Tiling sets it on every layer; such a layer pads by numbers of its own."""
     decoder = Curved()
     decoder.last = nn.Conv2d(12, 3, 3, padding=1, padding_mode="circular")
-    refit(decoder, [segment()], LAMBDA, nothing)
-    with torch.no_grad():
-        assert decoder(segment().z).shape == segment().background.shape
+    solved = refit(decoder, [segment()])
+    assert solved.loss[1] < solved.loss[0]
+    assert solved.decoded(0).shape == segment().background.shape
 
 
 @pytest.mark.parametrize("weight", [0.0, LAMBDA])
 def test_where_there_is_nothing_to_match_nothing_changes(weight: float) -> None:
     piece = segment()
     if weight:
-        piece = Segment(piece.z, piece.background, torch.ones_like(piece.painted))
-    decoder = Curved()
-    assert refit(decoder, [piece], weight, nothing) == (0.0, 0.0)
-    assert all(map(torch.equal, decoder.parameters(), Curved().parameters()))
+        piece = piece_of(piece.z, piece.background, torch.ones_like(piece.painted))
+    solved = refit(Curved(), [piece], weight)
+    assert solved.loss == (0.0, 0.0) and not solved.reaches(0)
 
 
 def test_what_is_painted_all_over_is_kept_as_it_is() -> None:
     """A tile with nothing to match still has a say: what it shows must not change."""
     ring, inner = segment(0), segment(1)
-    inner = Segment(3 * inner.z, inner.background, torch.ones_like(inner.painted))
+    inner = piece_of(3 * inner.z, inner.background, torch.ones_like(inner.painted))
 
-    def changed(pieces: list[Segment]) -> float:
-        decoder = Curved()
-        refit(decoder, pieces, 1.0, nothing)
+    def changed(heard: bool) -> float:
+        silent = Segment(inner.z, inner.background, inner.painted, 0 * inner.edge)
+        solved = refit(Curved(), [ring, inner if heard else silent], 1.0)
+        solved._segments = [ring, inner]
         with torch.no_grad():
-            return float((decoder(inner.z) - Curved()(inner.z)).square().mean())
+            return float((solved.decoded(1) - Curved()(inner.z)).square().mean())
 
-    assert changed([ring, inner]) < 0.5 * changed([ring])
+    assert changed(True) < 0.5 * changed(False)
 
 
-def test_bands_and_samples_tell_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, banded, sparse = Curved(), Curved(), Curved()
-    piece = segment(0, 24)
-    _, after = refit(whole, [piece], LAMBDA, nothing)
-    monkeypatch.setattr(module, "BAND", 700)
-    assert refit(banded, [piece], LAMBDA, nothing)[1] == pytest.approx(after, rel=1e-4)
+def test_tiles_that_are_not_kept_are_decoded_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces = [segment(0), segment(1), segment(2)]
+    kept = refit(Curved(), pieces)
+    bytes_of_one = 4 * (12 + 3) * 96**2
+    monkeypatch.setattr(module, "KEPT", bytes_of_one)
+    made_again = refit(Curved(), pieces)
+    for index in range(3):
+        assert torch.equal(kept.decoded(index), made_again.decoded(index))
+
+
+def test_away_from_the_masks_edge_the_decoder_stays_as_it_was() -> None:
+    piece, side = segment(), 96
+    painted = torch.zeros(1, 1, side, side)
+    painted[..., 8:, 8:] = 1
+    edge = nearness(painted, 8)
+    solved = Refit(Curved(), [Segment(piece.z, piece.background, painted, edge)], LAMBDA, nothing)
     with torch.no_grad():
-        assert torch.allclose(whole(piece.z), banded(piece.z), atol=5e-3)
-    monkeypatch.setattr(module, "SAMPLES", 20)
-    refit(sparse, [piece], LAMBDA, nothing)
-    seen = loss(sparse, Curved(), [piece])
-    assert after <= seen < 1.2 * after
+        before, after = Curved()(piece.z), solved.decoded(0)
+    far = (edge == 0).expand_as(before)
+    assert far.any() and torch.equal(after[far], before[far])
+    change = (after - before).abs().mean(1, keepdim=True)
+    assert change[edge == 1].mean() > 0 and change[(edge > 0) & (edge < 1)].mean() > 0
+
+
+def test_a_tile_far_from_the_edge_is_not_touched() -> None:
+    inner = segment(1)
+    ones = torch.ones_like(inner.painted)
+    pieces = [segment(0), Segment(inner.z, inner.background, ones, 0 * ones)]
+    solved = refit(Curved(), pieces)
+    assert solved.reaches(0) and not solved.reaches(1)
+    alone = refit(Curved(), pieces[:1])
+    assert torch.allclose(solved.decoded(0), alone.decoded(0))
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
 def test_it_needs_no_gradients(mode: Any) -> None:
     decoder = Curved()
     with mode():
-        before, after = refit(decoder, [segment()], LAMBDA, nothing)
-    assert after < before and all(p.grad is None for p in decoder.parameters())
+        solved = refit(decoder, [segment()])
+        assert not solved.decoded(0).requires_grad
+    assert solved.loss[1] < solved.loss[0] and all(p.grad is None for p in decoder.parameters())
 
 
 def test_the_onlooker_hears_of_every_segment_and_no_hook_stays() -> None:
     decoder, calls = Curved(), []
-    whole = Segment(segment().z, segment().background, torch.ones_like(segment().painted))
-    refit(decoder, [segment(), whole, segment(1)], LAMBDA, lambda: calls.append(1))
+    whole = piece_of(segment().z, segment().background, torch.ones_like(segment().painted))
+    pieces = [segment(), whole, segment(1)]
+    Refit(decoder, pieces, LAMBDA, lambda: calls.append(1))
     assert len(calls) == 3 and not decoder.last._forward_pre_hooks
 
     def interrupted() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        refit(decoder, [segment()], LAMBDA, interrupted)
+        Refit(decoder, pieces, LAMBDA, interrupted)
     assert not decoder.last._forward_pre_hooks
 
 
@@ -232,15 +256,31 @@ def test_a_stage_refits_its_decoder_and_counts_it_as_work() -> None:
         assert ours.background_psnr > theirs.background_psnr
 
 
-def test_training_that_spoils_a_refit_is_undone() -> None:
+def test_training_goes_first_and_the_refit_betters_it() -> None:
     image, mask = photograph(96, 128), box_mask(Size(96, 128), Box(30, 40, 70, 90))
-    values = {"decoder_refit": True, "decoder_rate": 1e-2}
-    alone = run(image, mask, PointwiseBackend(tint=0.1), decoder_iterations=0, **values)
-    spoilt = run(image, mask, PointwiseBackend(tint=0.1), decoder_iterations=2, **values)
+    backend, values = PointwiseBackend(tint=0.1), {"decoder_iterations": 2, "decoder_rate": 1e-3}
+    trained = run(image, mask, backend, **values)
+    both = run(image, mask, PointwiseBackend(tint=0.1), decoder_refit=True, **values)
+    for ours, theirs in zip(both.report.stages, trained.report.stages, strict=True):
+        assert ours.decoder_iterations == 2
+        assert ours.decoder_loss[1] < theirs.decoder_loss[1] <= theirs.decoder_loss[0]
+
+
+def test_training_that_made_it_worse_is_not_what_is_refitted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    image, mask = photograph(96, 128), box_mask(Size(96, 128), Box(30, 40, 70, 90))
+    alone = run(image, mask, PointwiseBackend(tint=0.1), decoder_iterations=0, decoder_refit=True)
+
+    def spoiling(decoder: nn.Module, *_: Any) -> list[float]:
+        with torch.no_grad():
+            decoder.last.bias += 1
+        return [1.0, 2.0]
+
+    monkeypatch.setattr(stage_module, "optimise", spoiling)
+    spoilt = run(image, mask, PointwiseBackend(tint=0.1), decoder_iterations=2, decoder_refit=True)
     assert any("made it worse" in note for note in spoilt.report.notes)
-    trained = run(image, mask, PointwiseBackend(tint=0.1), decoder_iterations=2, decoder_rate=1e-2)
-    background = [done.report.stages[0].background_psnr for done in (alone, spoilt, trained)]
-    assert background[0] == background[1] > background[2]
+    assert torch.equal(alone.image, spoilt.image)
 
 
 @pytest.fixture(scope="module")
@@ -254,10 +294,10 @@ def test_on_the_miniature_it_beats_five_iterations(miniature: StandaloneModel) -
     background = F.interpolate(photograph(16, 16), scale_factor=8, mode="bilinear")
     painted = torch.zeros(1, 1, 128, 128)
     painted[..., 32:96, 32:96] = 1
-    piece = Segment(z, background, painted)
+    piece = Segment(z, background, painted, nearness(painted, 8))
     own = backend.decode(z)
-    solved, trained = backend.decoder(), backend.decoder()
-    before, after = refit(solved, [piece], LAMBDA, nothing)
+    trained = backend.decoder()
+    before, after = refit(backend.decoder(), [piece]).loss
     losses = optimise(trained, [piece], DecoderOptimisation(decoder_iterations=5), nothing)
     assert before == pytest.approx(losses[0], rel=1e-3)
     assert after < 0.5 * before and after < losses[-1]

@@ -45,9 +45,8 @@ class TestFootprint:
         """Within a quarter, from measurements on 64 and 128 pixels, up to four times the area."""
         decoder, pixels = miniature.autoencoder.decoder(), 8 * side
         estimated = training(decoder, (8, 16), latent).at(side**2, pixels**2, count)
-        segment = Segment(
-            latent(side), torch.zeros(1, 3, pixels, pixels), torch.zeros(1, 1, pixels, pixels)
-        )
+        colours, painted = (torch.zeros(1, n, pixels, pixels) for n in (3, 1))
+        segment = Segment(latent(side), colours, painted, painted)
         settings = DecoderOptimisation(decoder_iterations=2)
         with LiveBytes() as live:
             optimise(decoder, [segment] * count, settings, lambda: None)

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..backend import Backend
-from ..decoder import Segment, optimise
+from ..decoder import Segment, nearness, optimise
 from ..job import cut
 from ..miniature.world import draw_object
 from ..plan import plan_edit
-from ..refit import refit
+from ..refit import Refit
 from ..report import Stopwatch
 from ..settings import DecoderOptimisation, EditSettings
 from ..standalone.pictures import Picture
@@ -39,8 +39,9 @@ def tiles(what: Setup, settings: EditSettings, backend: Backend) -> list[Segment
         for image in (pixels, edited)
     )
     painted = any_touch(cut(torch.from_numpy(mask), plan.crop)[None, None], size).to(before)
+    maps = before, painted, nearness(painted, backend.facts.latent_factor)
     return [
-        Segment(backend.encode(cut(after, box)), cut(before, box), cut(painted, box))
+        Segment(backend.encode(cut(after, box)), *(cut(one, box) for one in maps))
         for box in stage.tiles
     ]
 
@@ -53,14 +54,20 @@ def compared(
     as_is = backend.decoder()
     with torch.no_grad():
         kept = [as_is(segment.z) for segment in segments]
-    trained, solved = backend.decoder(), backend.decoder()
+    trained, fresh = backend.decoder(), backend.decoder()
     steps = DecoderOptimisation(decoder_iterations=iterations)
     clock = Stopwatch(backend.device)
     optimise(trained, segments, steps, lambda: None)
     published = clock.seconds()
     clock = Stopwatch(backend.device)
-    refit(solved, segments, steps.decoder_background_weight, lambda: None)
+    solved = Refit(fresh, segments, steps.decoder_background_weight, lambda: None)
     ours = clock.seconds()
+    with torch.no_grad():
+        by_training = [trained(segment.z) for segment in segments]
+    by_solving = [
+        solved.decoded(index) if solved.reaches(index) else image
+        for index, image in enumerate(kept)
+    ]
     return {
         "image": str(what.image),
         "side": what.side,
@@ -69,19 +76,21 @@ def compared(
         "iterations": iterations,
         "seconds": {"published": published, "ours": ours},
         "loss": {
-            "before": loss(as_is, segments, kept),
-            "published": loss(trained, segments, kept),
-            "ours": loss(solved, segments, kept),
+            "before": loss(kept, segments, kept),
+            "published": loss(by_training, segments, kept),
+            "ours": loss(by_solving, segments, kept),
         },
     }
 
 
-@torch.no_grad()
-def loss(decoder: nn.Module, segments: Sequence[Segment], kept: Sequence[Tensor]) -> float:
-    """|M (D(z) - D*(z))|^2 + lambda |(1 - M) (D(z) - x)|^2, the mean over all pixels."""
+def loss(images: Sequence[Tensor], segments: Sequence[Segment], kept: Sequence[Tensor]) -> float:
+    """|M (D(z) - D*(z))|^2 + lambda |(1 - M) (D(z) - x)|^2, the mean over all pixels.
+
+    images: the segments as they are decoded now, kept: as they were.
+    """
     total, count = 0.0, 0
-    for segment, keep in zip(segments, kept, strict=True):
-        decoded, inside = decoder(segment.z), segment.painted
+    for decoded, segment, keep in zip(images, segments, kept, strict=True):
+        inside = segment.painted
         error = inside * (decoded - keep).square()
         outside = (1 - inside) * (decoded - segment.background).square()
         total += float((error + ADAM.decoder_background_weight * outside).sum())

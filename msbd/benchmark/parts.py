@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from ..decoder import Segment, optimise
+from ..decoder import Segment, nearness, optimise
 from ..evaluation.memory import PeakMemory
 from ..noise import Noise
-from ..refit import refit
+from ..refit import Refit
 from ..settings import DecoderOptimisation
 from .random_model import WIDTH, autoencoder, unet
 from .runs import alone
@@ -70,9 +70,9 @@ def _train(tile: int) -> int | None:
 def _solve(tile: int) -> int | None:
     network, segment = autoencoder(CPU, torch.float32), _segment(tile)
     memory = PeakMemory()
-    refit(
-        network.decoder(), [segment], DecoderOptimisation().decoder_background_weight, lambda: None
-    )
+    weight = DecoderOptimisation().decoder_background_weight
+    solved = Refit(network.decoder(), [segment], weight, lambda: None)
+    solved.decoded(0)
     return memory.grown()
 
 
@@ -80,4 +80,4 @@ def _segment(tile: int) -> Segment:
     z, picture = Noise(0)((1, 4, tile // 8, tile // 8), "z"), torch.full((1, 3, tile, tile), 0.5)
     painted = torch.zeros(1, 1, tile, tile)
     painted[..., tile // 4 :, tile // 4 :] = 1
-    return Segment(z, picture, painted)
+    return Segment(z, picture, painted, nearness(painted, 8))

@@ -13,8 +13,6 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from ..refit import equations_bytes
-
 Point = tuple[int, int]
 """A measurement: cells (or pixels), and bytes."""
 FLOAT = 4
@@ -72,7 +70,7 @@ class Training:
         back, two gradients of the largest layer; every segment's background, mask and first
         decoding, with the copies that training makes of the former two; and the loss of one.
         """
-        pictures = (2 * (3 + 1) + 3) * segments + 5 * 3
+        pictures = (2 * (3 + 1) + 1 + 3) * segments + 5 * 3
         activations = self.saved.at(cells) + 2 * self.largest.at(cells)
         return 4 * self.weights + round(OVERHEAD * activations) + pictures * FLOAT * pixels
 
@@ -81,19 +79,19 @@ class Training:
 class Refitting:
     """What solving for a decoder's last layer takes.
 
-    weights: bytes of its parameters. passing: a pass through it. unknowns: of the last layer, for
-    each colour.
+    weights: bytes of its parameters. passing: a pass through it. equations: bytes of what is
+    solved.
     """
 
     weights: int
     passing: Growth
-    unknowns: int
+    equations: int
 
     def at(self, cells: int, pixels: int, segments: int) -> int:
         """Bytes of refitting on `segments` tiles, each of so many cells and pixels: as long as a
         pass's pictures are there, with the last layer's inputs, so are the equations."""
-        pictures = (3 + 1) * segments + 3 * 3
-        activations = round(OVERHEAD * self.passing.at(cells)) + equations_bytes(self.unknowns)
+        pictures = (3 + 1 + 1) * segments + 3 * 3
+        activations = round(OVERHEAD * self.passing.at(cells)) + self.equations
         return self.weights + activations + pictures * FLOAT * pixels
 
 

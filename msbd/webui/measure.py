@@ -11,7 +11,7 @@ from modules import devices, sd_hijack, sd_vae, shared
 from PIL import Image
 from torch import Tensor, nn
 
-from ..refit import unknowns
+from ..refit import working_bytes
 from .backend import HostDecoder, make_room
 from .facts import LATENT_FACTOR
 from .footprint import Growth, Refitting, Training, inference, training, weight_bytes
@@ -125,7 +125,7 @@ def _measured(model: Any, side: int) -> Footprint:
         denoising=denoising,
         decoding=Growth(decoding.linear * share, decoding.quadratic * share),
         training=trained,
-        refitting=Refitting(weight_bytes(copy), decoding, unknowns(copy.last)),
+        refitting=Refitting(weight_bytes(copy), decoding, working_bytes(copy.last)),
     )
 
 
