@@ -455,6 +455,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """What each preset changes from the defaults; `paper` is the defaults. Why `recommended` differs
 from it is measured in docs/evaluation."""
+DEFAULT_PRESET = "recommended"
+"""Where users choose none."""
 
 
 def preset(name: str) -> EditSettings:

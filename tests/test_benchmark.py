@@ -91,6 +91,8 @@ def test_the_losses_are_those_the_fit_reports() -> None:
     row = fitting.compared(what, settings, backend, iterations=3)
     losses = row["loss"]
     assert losses["ours"] < losses["before"] and losses["published"] < losses["before"]
+    tones = row["tone"]
+    assert tones["ours"] < 0.3 * tones["before"] and tones["published"] < tones["before"]
     assert row["iterations"] == 3 and min(row["seconds"].values()) > 0
 
 
@@ -110,7 +112,9 @@ def test_the_quick_benchmark_writes_figures_and_their_document(tmp_path: Path) -
     file = tmp_path / "new" / "performance.json"
     bench.perform(Bench(file, quick=True), said.append)
     found = json.loads(file.read_text())
-    assert set(found["ratios"]) == {"network_evaluations", "decoder_optimisation", "peak_memory"}
+    assert set(found["ratios"]) == {
+        *("network_evaluations", "decoder_optimisation", "decoder_loss", "peak_memory")
+    }
     for way in ("published", "ours"):
         seconds = dict(found["edits"][way]["seconds"])
         assert seconds.pop("all") == pytest.approx(sum(seconds.values()), rel=0.02)

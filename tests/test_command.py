@@ -16,7 +16,7 @@ import torch
 from conftest import Desk, Model, load, painted, save, speckles
 
 from msbd.errors import Interrupted
-from msbd.settings import PRESETS, SETTINGS, preset
+from msbd.settings import DEFAULT_PRESET, PRESETS, SETTINGS, preset
 from msbd.standalone import models
 from msbd.standalone.progress import Progress
 from msbd.standalone.saving import read_recipe
@@ -81,7 +81,7 @@ def test_the_report_says_what_the_issue_promises(desk: Desk) -> None:
     desk.edit("--report", report, "--seed", 3)
     facts = json.loads(report.read_text())
     assert facts["seed"] == 3 and facts["prompt"] == "a red star"
-    assert facts["settings"] == preset("paper").flat() | {
+    assert facts["settings"] == preset(DEFAULT_PRESET).flat() | {
         "steps": 3, "candidates": 2, "repaint_repeats": 0, "decoder_iterations": 2
     }  # fmt: skip
     assert facts["models"]["checkpoint"] == "fake.safetensors"

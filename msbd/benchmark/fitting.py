@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..backend import Backend
@@ -24,12 +26,14 @@ ADAM = DecoderOptimisation()
 """The published optimisation: 100 steps of Adam on the whole decoder."""
 
 
-def tiles(what: Setup, settings: EditSettings, backend: Backend) -> list[Segment]:
+def tiles(
+    what: Setup, settings: EditSettings, backend: Backend, star: bool = True
+) -> list[Segment]:
     """The second stage's tiles, or the only one's, of a picture into whose mask a star has been
-    drawn."""
+    drawn, or of the picture as it is."""
     pixels = what.picture()
     centre = (what.image.height / 2, what.image.width / 2)
-    edited = draw_object(pixels, "star", "red", centre, 0.7 * what.side, 1)
+    edited = draw_object(pixels, "star", "red", centre, 0.7 * what.side, 1) if star else pixels
     mask = what.mask()
     plan = plan_edit(what.image, mask, settings, backend.facts)
     stage = plan.stages[min(1, len(plan.stages) - 1)]
@@ -46,41 +50,68 @@ def tiles(what: Setup, settings: EditSettings, backend: Backend) -> list[Segment
     ]
 
 
-def compared(
-    what: Setup, settings: EditSettings, backend: Backend, iterations: int
-) -> dict[str, Any]:
-    """Both ways on the same tiles. settings: for the plan. iterations: of Adam."""
-    segments = tiles(what, settings, backend)
-    as_is = backend.decoder()
-    with torch.no_grad():
-        kept = [as_is(segment.z) for segment in segments]
-    trained, fresh = backend.decoder(), backend.decoder()
+@dataclass(frozen=True)
+class Fits:
+    """Tiles as the decoder makes them as it is, trained, and refitted; and the seconds it took."""
+
+    segments: list[Segment]
+    images: dict[str, list[Tensor]]
+    seconds: dict[str, float]
+
+
+def fits(segments: list[Segment], backend: Backend, iterations: int) -> Fits:
+    """Both ways on the same tiles. iterations: of Adam."""
+    as_is, trained, fresh = backend.decoder(), backend.decoder(), backend.decoder()
     steps = DecoderOptimisation(decoder_iterations=iterations)
     clock = Stopwatch(backend.device)
     optimise(trained, segments, steps, lambda: None)
     published = clock.seconds()
     clock = Stopwatch(backend.device)
     solved = Refit(fresh, segments, steps.decoder_background_weight, lambda: None)
-    ours = clock.seconds()
+    seconds = {"published": published, "ours": clock.seconds()}
     with torch.no_grad():
-        by_training = [trained(segment.z) for segment in segments]
-    by_solving = [
+        before, after = ([one(s.z) for s in segments] for one in (as_is, trained))
+    ours = [
         solved.decoded(index) if solved.reaches(index) else image
-        for index, image in enumerate(kept)
+        for index, image in enumerate(before)
     ]
+    return Fits(segments, {"before": before, "published": after, "ours": ours}, seconds)
+
+
+def compared(
+    what: Setup, settings: EditSettings, backend: Backend, iterations: int
+) -> dict[str, Any]:
+    """Both ways on the same tiles. settings: for the plan. iterations: of Adam."""
+    made = fits(tiles(what, settings, backend), backend, iterations)
+    unseen = fits(tiles(what, settings, backend, star=False), backend, iterations)
+    segments, kept = made.segments, made.images["before"]
     return {
+        "ground": what.ground,
         "image": str(what.image),
         "side": what.side,
         "tiles": f"{len(segments)} of {segments[0].painted.shape[-1]}x"
         f"{segments[0].painted.shape[-2]}",
         "iterations": iterations,
-        "seconds": {"published": published, "ours": ours},
-        "loss": {
-            "before": loss(kept, segments, kept),
-            "published": loss(by_training, segments, kept),
-            "ours": loss(by_solving, segments, kept),
-        },
+        "seconds": made.seconds,
+        "loss": {way: loss(images, segments, kept) for way, images in made.images.items()},
+        "tone": {way: tone(images, unseen.segments) for way, images in unseen.images.items()},
     }
+
+
+def tone(images: Sequence[Tensor], segments: Sequence[Segment]) -> float | None:
+    """Mean difference in tone from the true picture inside the mask near its edge, in levels of
+    255; None if no tile shows any of that.
+
+    For tiles of a picture that nothing has been painted into, so that the truth is known where the
+    decoder was not fitted to it: whether what it learned outside the edge holds within.
+    """
+    total, count = 0.0, 0.0
+    for image, segment in zip(images, segments, strict=True):
+        near = segment.painted * (segment.edge > 0)
+        difference = F.avg_pool2d(image - segment.background, 9, 1, 4, count_include_pad=False)
+        total += 255 * float((near * difference.abs()).sum()) / image.shape[1]
+        count += float(near.sum())
+    return round(total / count, 3) if count else None
 
 
 def loss(images: Sequence[Tensor], segments: Sequence[Segment], kept: Sequence[Tensor]) -> float:

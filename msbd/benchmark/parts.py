@@ -20,8 +20,9 @@ from .runs import alone
 from .setups import WAYS
 
 CPU = torch.device("cpu")
-TILE = 384
-"""Side of the decoder's tile in pixels; the published way's grows fastest with it, to 768."""
+TILE = 512
+"""Side of the decoder's tile in pixels, the smallest there is; the published way's are up to 768,
+and its memory grows with their area."""
 CELLS = 64
 """Side of the first stage's latents."""
 

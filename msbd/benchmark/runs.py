@@ -71,12 +71,12 @@ def _measured(run: Run) -> dict[str, Any]:
 def _once(run: Run, model: StandaloneModel) -> dict[str, Any]:
     image, mask = Picture(run.what.picture()).tensor(), run.what.mask()
     backend = bound(model, run.settings)
-    plan = plan_edit(run.what.image, mask, run.settings, backend.facts)
     loaded = 0
     if run.gpu:
         torch.cuda.reset_peak_memory_stats()
         loaded = torch.cuda.memory_allocated()
     memory, clock = PeakMemory(), Stopwatch(backend.device)
+    plan = plan_edit(run.what.image, mask, run.settings, backend.facts)
     done = edit(image, mask, plan, run.settings, backend, Noise(SEED))
     seconds = _parts(done, backend, clock.seconds())
     peak = torch.cuda.max_memory_allocated() - loaded if run.gpu else memory.grown()

@@ -27,10 +27,12 @@ PROMPT = "a red star on grass"
 
 @dataclass(frozen=True)
 class Setup:
-    """An edit: a square mask of `side` pixels in the middle of a picture of size `image`."""
+    """An edit: a square mask of `side` pixels in the middle of a picture of size `image`, which
+    shows a `ground` of the miniature's world."""
 
     image: Size
     side: int
+    ground: str = "grass"
 
     @property
     def box(self) -> Box:
@@ -43,14 +45,14 @@ class Setup:
         return mask
 
     def picture(self) -> NDArray[np.uint8]:
-        """A meadow [H,W,3] that looks alike round masks of one size in pictures of all sizes."""
+        """A ground [H,W,3] that looks alike round masks of one size in pictures of all sizes."""
         unit = max(64, round(1.3 * self.side))
-        tile = draw_background(np.random.default_rng(0), "grass", 1024, 1024, unit)
+        tile = draw_background(np.random.default_rng(0), self.ground, 1024, 1024, unit)
         down, across = (-(-length // 1024) for length in (self.image.height, self.image.width))
-        meadow = np.tile(tile, (down, across, 1))
+        ground = np.tile(tile, (down, across, 1))
         corner = [(length - self.side) // 2 for length in (self.image.height, self.image.width)]
-        meadow = np.roll(meadow, corner, (0, 1))
-        return np.ascontiguousarray(meadow[: self.image.height, : self.image.width])
+        ground = np.roll(ground, corner, (0, 1))
+        return np.ascontiguousarray(ground[: self.image.height, : self.image.width])
 
 
 def setup(image: Size, mask: str) -> Setup:

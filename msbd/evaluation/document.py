@@ -30,6 +30,14 @@ COLUMNS: dict[str, Sequence[str]] = {
         *("one_right_object", "right_shape", "inside", "sharpness", "seam", "seam_coarse"),
         *("evaluations", "seconds"),
     ),
+    "presets": (
+        *("one_right_object", "right_shape", "inside", "edge", "seam", "seam_coarse", "ring_psnr"),
+        *("evaluations", "seconds"),
+    ),
+    "joint": (
+        *("one_right_object", "right_shape", "tile_seam", "edge", "sharpness", "seam_coarse"),
+        "evaluations",
+    ),
     "guidances": (
         *("one_right_object", "one_object", "right_shape", "edge", "sharpness", "seam_coarse"),
         "evaluations",
@@ -65,7 +73,7 @@ paper, that is a finding about the miniature too.
 What it means for the settings is told in [Findings](findings.md).
 """
 CAVEATS = """\
-All methods but `recommended`, its variations and those of the decoder experiment leave decoder
+All methods but the presets, their variations and those of the decoder experiment leave decoder
 optimisation out, which changes the tone of an edit and not what it shows, and takes most of an
 edit's time on a CPU.
 Guidance is 6 throughout, the miniature's own best. Intervals are 95 % bootstrap intervals over

@@ -140,8 +140,8 @@ DECODER = (
     ),
     Method(
         "refit_and_10",
-        "the same, then 10 iterations at half the learning rate",
-        {**_ONE_PASS, "decoder_refit": True, "decoder_iterations": 10, "decoder_rate": 5e-5},
+        "10 iterations, then the same",
+        {**_ONE_PASS, "decoder_refit": True, "decoder_iterations": 10},
         recall=False,
     ),
 )
@@ -184,6 +184,10 @@ SAVINGS = (
     _recommended_but("touching", "painting every cell the mask touches", keep_inside=False),
     _recommended_but("guided", "with full guidance throughout", later_guidance=1, tile_guidance=1),
 )
+JOINT = (_recommended_but("joint", "with overlapping tiles denoised together", joint_tiles=True),)
+OTHER_PRESETS = tuple(
+    Method(name, f"the preset `{name}`", PRESETS[name]) for name in ("fast", "draft")
+)
 GUIDANCES = (
     *(_one(f"tile_guidance_{g:g}", f"tile guidance {g:g}", tile_guidance=g) for g in (0.0, 0.5)),
     *(
@@ -219,7 +223,9 @@ EXPERIMENTS = (
     Experiment("segments", "Separate segments (A.3)", (SEGMENTS,), 20),
     Experiment("recommended", "The preset recommended", (RECOMMENDED,), 60),
     Experiment("inside", "Staying inside the mask", INSIDE, 12, objects=True),
-    Experiment("savings", "What recommended saves and changes", SAVINGS, 8, objects=True),
+    Experiment("presets", "The presets fast and draft", OTHER_PRESETS, 20, objects=True),
+    Experiment("savings", "What recommended saves and changes", SAVINGS, 16, objects=True),
+    Experiment("joint", "Tiles denoised together", JOINT, 16, objects=True, crops=(256, 512)),
     Experiment("guidances", "Guidance of the later stages", GUIDANCES, 8, objects=True),
     Experiment("upscaling", "Upscaling (Figure 5)", UPSCALING, 10),
     Experiment("candidates", "Candidates and CLIP", (ONE_CANDIDATE, *CANDIDATES), 10, objects=True),
@@ -233,7 +239,9 @@ COMPARED = {
     "segments": ("multi_stage", "one_pass"),
     "recommended": ("multi_stage",),
     "inside": ("multi_stage",),
+    "presets": ("recommended",),
     "savings": ("recommended",),
+    "joint": ("recommended",),
     "guidances": ("multi_stage",),
     "upscaling": ("first_bilinear", "first_esrgan", "multi_stage"),
     "strengths": ("multi_stage",),

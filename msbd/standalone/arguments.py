@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import __version__
 from ..evaluation.names import EXPERIMENTS
-from ..settings import PRESETS
+from ..settings import DEFAULT_PRESET, PRESETS
 from .settings_list import settings_in_short
 
 _ABOUT = """\
@@ -183,7 +183,9 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     base = parser.add_mutually_exclusive_group()
-    base.add_argument("--preset", choices=list(PRESETS), help="start from these (default: paper)")
+    base.add_argument(
+        "--preset", choices=list(PRESETS), help=f"start from these (default: {DEFAULT_PRESET})"
+    )
     base.add_argument(
         "--like",
         type=Path,

@@ -12,7 +12,7 @@ from PIL import Image
 
 from .. import masks
 from ..errors import EditError
-from ..settings import preset
+from ..settings import DEFAULT_PRESET, preset
 from . import models, saving
 from .pictures import Picture, read_mask, read_picture, to_pixels
 from .progress import Progress
@@ -82,7 +82,7 @@ def starting_recipe(preset_name: str | None, like: Path | None, assignments: lis
 
     assignments: `NAME=VALUE`. A seed of -1 means that none is chosen yet.
     """
-    base = Recipe("", "", -1, preset(preset_name or "paper"))
+    base = Recipe("", "", -1, preset(preset_name or DEFAULT_PRESET))
     if like:
         base = saving.read_recipe(like)
     changes = {}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import EditError
-from ..settings import PRESETS, SETTINGS, EditSettings, Setting, preset
+from ..settings import DEFAULT_PRESET, PRESETS, SETTINGS, EditSettings, Setting, preset
 
 TITLE = "Multi-Stage Blended Diffusion"
 """The script's name in the WebUI's dropdown, in requests (in any case) and in infotexts."""
@@ -100,7 +100,7 @@ def chosen(args: Sequence[Any], defaults: Mapping[str, Any]) -> Choice:
     for name in given:
         _check_name(name)
     base = {name: value for name, value in defaults.items() if value is not None}
-    name = given.pop("preset", base.pop("preset", "paper"))
+    name = given.pop("preset", base.pop("preset", DEFAULT_PRESET))
     if not isinstance(name, str) or name not in PRESETS:
         raise EditError(f"preset must be one of {', '.join(PRESETS)}, not {name!r}")
     return Choice(name, preset(name).with_values(base | given))

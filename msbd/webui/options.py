@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from modules import shared
 
-from ..settings import PRESETS, SETTINGS
+from ..settings import DEFAULT_PRESET, PRESETS, SETTINGS
 from ..standalone.clip import OPENAI
 from . import infotext
 from .fields import PANEL, TITLE
@@ -53,14 +53,14 @@ def defaults() -> dict[str, Any]:
     """What requests and controls take for preset, tile_size and tile_overlap unless given."""
     chosen = option("preset")
     values = {name: option(name) for name in PANEL}
-    return {"preset": chosen if chosen in PRESETS else next(iter(PRESETS))} | values
+    return {"preset": chosen if chosen in PRESETS else DEFAULT_PRESET} | values
 
 
 def known() -> dict[str, Option]:
     """All options by name, in the order of the settings panel."""
     return {
         "preset": Option(
-            next(iter(PRESETS)),
+            DEFAULT_PRESET,
             "Default preset",
             "what the controls show at first, and what API requests without a preset get; "
             "the controls follow after Reload UI",

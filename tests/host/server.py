@@ -95,6 +95,7 @@ def prepare(data: Path, options: Mapping[str, Any], upscaler: bool = True) -> No
         "outdir_txt2img_samples": str(data / "outputs" / "txt2img"),
         "outdir_img2img_grids": str(data / "outputs" / "grids"),
         "msbd_clip_weights": str(models.CLIP),
+        "msbd_preset": "paper",  # every part of the engine is at work in it
     }
     (data / "config.json").write_text(json.dumps({**OPTIONS, **own, **options}))
 

@@ -107,6 +107,7 @@ def _started() -> Host:
     host = Host()
     host.shared_init.initialize()
     host.shared.opts.ESRGAN_tile = 0  # the test pictures are smaller than the host's 192
+    host.shared.opts.data["msbd_preset"] = "paper"  # every part of the engine is at work in it
     upscaler, realesrgan = host.upscaler, host.realesrgan_model
     for one in (
         upscaler.UpscalerNone(),
