@@ -38,10 +38,24 @@ def inner_mask(painted: Tensor, factor: int) -> Tensor:
 
     Where a mask is too thin to hold such a cell, as a scratch's is, all that it touches.
     """
-    touched = latent_mask(painted, factor)
+    inner, thin = _inner_and_thin(painted, factor)
+    return inner + thin
+
+
+def soft_mask(painted: Tensor, factor: int) -> Tensor:
+    """What share of each cell is painted: [1,1,H,W] -> [1,1,H/factor,W/factor] in [0,1].
+
+    Where a mask is too thin to hold a whole cell, 1 for all that it touches.
+    """
+    _, thin = _inner_and_thin(painted, factor)
+    return torch.maximum(F.avg_pool2d((painted > 0).float(), factor), thin)
+
+
+def _inner_and_thin(painted: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+    """Cells that are painted all over, and cells that are touched with none of those beside."""
     inner = 1 - F.max_pool2d((painted <= 0).float(), factor)
     near = F.max_pool2d(inner, 3, stride=1, padding=1)
-    return inner + touched * (1 - near)
+    return inner, latent_mask(painted, factor) * (1 - near)
 
 
 def blended(denoise: Denoise, source: Tensor, mask: Tensor, noise: Tensor) -> Denoise:
@@ -51,8 +65,8 @@ def blended(denoise: Denoise, source: Tensor, mask: Tensor, noise: Tensor) -> De
     the background is put at the very noise level the sampler has reached, and the prediction
     leads it back to the source, so the rule holds for samplers of any order.
 
-    source: z0 of the background, [1 or B,4,h,w]. mask: [1,1,h,w], 1 = repaint. noise: the
-    background's epsilon, [B,4,h,w].
+    source: z0 of the background, [1 or B,4,h,w]. mask: [1 or B,1,h,w], 1 = repaint, in between a
+    mixture. noise: the background's epsilon, [B,4,h,w].
     """
 
     def denoise_blended(z: Tensor, sigma: Tensor, **extra: Any) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .backend import Condition
-from .blended import blended_diffusion, inner_mask, latent_mask, onwards
+from .blended import blended_diffusion, inner_mask, latent_mask, onwards, soft_mask
 from .composite import tile_weight
 from .geometry import Box, Size
 from .job import Job, View, cut
@@ -51,9 +51,8 @@ def _apart(stage: StagePlan, canvas: Tensor, view: View, job: Job) -> Tensor:
 
     sigmas = last_steps(backend.sigmas(stage.steps), stage.run_steps)
     mean = torch.zeros_like(source) if stage.from_noise else source
-    inside = stage.from_noise and job.settings.first.keep_inside
-    painted = torch.cat([cut(view.canvas_painted, tile) for tile in stage.tiles])
-    mask = (inner_mask if inside else latent_mask)(painted, factor).to(source)
+    whole = _repainted(stage, view, job)
+    mask = torch.cat([cut(whole, box) for box in cells]).to(source)
     everyone = range(stage.candidates)
     noise = _noise(stage, cells, source, job, everyone)
     z = mean + float(sigmas[0]) * noise("start")
@@ -91,11 +90,21 @@ def _together(stage: StagePlan, canvas: Tensor, view: View, job: Job) -> list[Te
         return _averaged(portions(tiles, sigma.expand(len(tiles))), cells, grid)
 
     sigmas = last_steps(backend.sigmas(stage.steps), stage.run_steps)
-    mask = latent_mask(view.canvas_painted, factor).to(source)
+    mask = _repainted(stage, view, job).to(source)
     noise = _noise(stage, [Box.of(grid)], source, job, range(1))
     z = source + float(sigmas[0]) * noise("start")
     z = blended_diffusion(denoise, backend.sampler, z, sigmas, source, mask, noise)
     return [cut(z, box) for box in cells]
+
+
+def _repainted(stage: StagePlan, view: View, job: Job) -> Tensor:
+    """How far each latent cell of the canvas is repainted, [1,1,h,w] in [0,1]."""
+    settings, factor = job.settings, job.backend.facts.latent_factor
+    if stage.from_noise:
+        reduced = inner_mask if settings.first.keep_inside else latent_mask
+    else:
+        reduced = soft_mask if settings.later.soft_edge else latent_mask
+    return reduced(view.canvas_painted, factor)
 
 
 def _encoded(stage: StagePlan, canvas: Tensor, view: View, job: Job) -> tuple[Tensor, Condition]:

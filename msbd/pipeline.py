@@ -56,7 +56,8 @@ def edit(
     crop = cut(image, plan.crop)
     crop_mask = cut(torch.from_numpy(mask), plan.crop)[None, None]
     known = crop
-    if settings.first.keep_inside:  # cells that stay would show what the mask hides
+    if settings.first.keep_inside or settings.later.soft_edge:
+        # Cells that stay, or stay in part, would show what the mask hides.
         known = filled(crop, (crop_mask > 0).float())
     job = Job(known, crop_mask, plan, settings, backend, noise, watch, report)
     watch.begin(plan, plan.work)

@@ -217,6 +217,12 @@ class LaterStages:
         step=0.0625,
         paper="3.2: the crop",
     )
+    soft_edge: bool = setting(
+        False,
+        "Soft edge",
+        "Let later stages mix latent cells that the mask's edge crosses by the share of them that "
+        "is painted, instead of repainting them whole.",
+    )
     joint_tiles: bool = setting(
         False,
         "Denoise tiles together",
@@ -423,7 +429,12 @@ def _collect() -> dict[str, Setting]:
 SETTINGS: dict[str, Setting] = _collect()
 """All settings by name, in their order of definition."""
 
-_INSIDE = {"keep_inside": True, "later_guidance": 0.5, "tile_guidance": 0.25}
+_INSIDE = {
+    "keep_inside": True,
+    "later_guidance": 0.5,
+    "tile_guidance": 0.25,
+    "soft_edge": True,
+}
 _REFIT = {"decoder_iterations": 0, "decoder_refit": True}
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},

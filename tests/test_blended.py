@@ -7,7 +7,7 @@ import torch
 from fakes import euler, euler_ancestral
 from torch import Tensor
 
-from msbd.blended import blended, blended_diffusion, inner_mask, latent_mask
+from msbd.blended import blended, blended_diffusion, inner_mask, latent_mask, soft_mask
 from msbd.noise import Noise
 from msbd.schedule import last_steps
 
@@ -226,3 +226,19 @@ def test_the_last_steps_of_a_schedule():
         last_steps(levels, 0)
     with pytest.raises(AssertionError):
         last_steps(levels.flip(0), 3)
+
+
+def test_a_soft_mask_is_the_painted_share_of_each_cell() -> None:
+    painted = torch.zeros(1, 1, 64, 64)
+    painted[..., 12:44, 16:50] = 1
+    soft, inner, touched = (reduced(painted, 8) for reduced in (soft_mask, inner_mask, latent_mask))
+    assert soft.sum() * 64 == painted.sum()
+    assert torch.equal((soft == 1).float(), inner) and torch.equal((soft > 0).float(), touched)
+    assert soft[0, 0, 1, 3] == 0.5 and soft[0, 0, 1, 6] == 0.5 * 0.25
+    assert torch.equal(soft_mask(0.3 * painted, 8), soft)
+
+
+def test_what_is_too_thin_for_a_whole_cell_is_repainted_whole_all_the_same() -> None:
+    painted = torch.zeros(1, 1, 64, 64)
+    painted[..., 20:25, 4:60] = 1
+    assert torch.equal(soft_mask(painted, 8), latent_mask(painted, 8))

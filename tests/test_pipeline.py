@@ -186,9 +186,29 @@ def test_the_first_stage_can_stay_inside_the_mask(image, mask):
     assert red[inside].float().mean() > 0.95 and red[~inside].float().mean() < 0.05
     assert inside.any() and (painted[~inside] > 0).any()
 
-    other = run(torch.where(hidden > 0, 1 - image, image), mask, **values)
-    where = (hidden > 0).expand_as(image)
-    assert torch.allclose(other.image[where], edit.image[where], atol=1e-6)
+
+@pytest.mark.parametrize("name", ["keep_inside", "soft_edge"])
+def test_cells_that_stay_in_part_show_nothing_of_what_the_mask_hides(image, mask, name):
+    values = {"decoder_iterations": 0, "feather": 0, name: True}
+    hidden = (torch.from_numpy(mask)[None, None] > 0).expand_as(image)
+    edit = run(image, mask, **values)
+    other = run(torch.where(hidden, 1 - image, image), mask, **values)
+    assert torch.allclose(other.image[hidden], edit.image[hidden], atol=1e-6)
+
+
+def test_a_soft_edge_leaves_more_of_the_cells_at_the_edge(image, mask):
+    """The latents of later stages lie between those of whole cells and the surroundings'."""
+
+    class Seen(PointwiseBackend):
+        def decode(self, z):
+            self.latents = z
+            return super().decode(z)
+
+    hard, soft = Seen(), Seen()
+    for backend, chosen in ((hard, False), (soft, True)):
+        run(image, mask, backend, decoder_iterations=0, keep_inside=True, soft_edge=chosen)
+    changed = (hard.latents - soft.latents).abs().amax(1, keepdim=True) > 1e-3
+    assert 0 < changed.float().mean() < 0.5
 
 
 def test_decoder_optimisation_lifts_the_surroundings_before_the_paste(image, mask):

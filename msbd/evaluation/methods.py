@@ -182,6 +182,7 @@ SAVINGS = (
     _recommended_but("no_repaint", "without RePaint", repaint_repeats=0),
     _recommended_but("whole_crop", "with all of the crop in later stages", tile_context=4.0),
     _recommended_but("touching", "painting every cell the mask touches", keep_inside=False),
+    _recommended_but("hard_edge", "repainting whole cells in later stages", soft_edge=False),
     _recommended_but("guided", "with full guidance throughout", later_guidance=1, tile_guidance=1),
 )
 JOINT = (_recommended_but("joint", "with overlapping tiles denoised together", joint_tiles=True),)
@@ -223,9 +224,9 @@ EXPERIMENTS = (
     Experiment("segments", "Separate segments (A.3)", (SEGMENTS,), 20),
     Experiment("recommended", "The preset recommended", (RECOMMENDED,), 60),
     Experiment("inside", "Staying inside the mask", INSIDE, 12, objects=True),
-    Experiment("presets", "The presets fast and draft", OTHER_PRESETS, 20, objects=True),
-    Experiment("savings", "What recommended saves and changes", SAVINGS, 16, objects=True),
-    Experiment("joint", "Tiles denoised together", JOINT, 16, objects=True, crops=(256, 512)),
+    Experiment("presets", "The presets fast and draft", OTHER_PRESETS, 16, objects=True),
+    Experiment("savings", "What recommended saves and changes", SAVINGS, 12, objects=True),
+    Experiment("joint", "Tiles denoised together", JOINT, 12, objects=True, crops=(256, 512)),
     Experiment("guidances", "Guidance of the later stages", GUIDANCES, 8, objects=True),
     Experiment("upscaling", "Upscaling (Figure 5)", UPSCALING, 10),
     Experiment("candidates", "Candidates and CLIP", (ONE_CANDIDATE, *CANDIDATES), 10, objects=True),

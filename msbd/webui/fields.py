@@ -40,6 +40,7 @@ ADVANCED = (
     "keep_inside",
     "choose_after",
     "tile_context",
+    "soft_edge",
     "joint_tiles",
 )
 """Settings whose controls are folded away."""
