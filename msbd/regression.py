@@ -20,7 +20,8 @@ def unknowns(channels: int, side: int) -> int:
 
 
 def working_bytes(channels: int, side: int) -> int:
-    """Memory that `ConvolutionRegression` takes at the most, its inputs aside."""
+    """Memory that `ConvolutionRegression` takes at the most, its inputs and two copies of them
+    aside."""
     shifts = side * (2 * side - 1)
     looked_at = 2 * 4 * channels * PORTION
     return looked_at + 8 * channels**2 * shifts + 4 * 8 * unknowns(channels, side) ** 2

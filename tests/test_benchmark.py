@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,8 @@ from msbd.benchmark.timed import TimedBackend
 from msbd.geometry import Size
 from msbd.refit import Refit
 from msbd.settings import preset
+
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 def test_the_masks_are_what_their_names_say() -> None:
@@ -119,3 +122,28 @@ def test_the_quick_benchmark_writes_figures_and_their_document(tmp_path: Path) -
         seconds = dict(found["edits"][way]["seconds"])
         assert seconds.pop("all") == pytest.approx(sum(seconds.values()), rel=0.02)
     assert file.with_suffix(".md").read_text() == document.markdown(found)
+
+
+class TestTheCommittedFigures:
+    """docs/performance is what the code of today writes and counts."""
+
+    @pytest.fixture(scope="class")
+    def committed(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((DOCS / "performance.json").read_text())
+        return found
+
+    def test_the_document_is_made_of_them(self, committed: dict[str, Any]) -> None:
+        assert (DOCS / "performance.md").read_text() == document.markdown(committed)
+        assert committed["made"]["quick"] is False
+
+    def test_the_readme_quotes_them(self, committed: dict[str, Any]) -> None:
+        assert document.summary(committed) in (DOCS.parent / "README.md").read_text()
+
+    def test_todays_plans_count_the_same(self, committed: dict[str, Any]) -> None:
+        assert committed["counted"] == counted.comparison()
+        assert committed["growth"] == counted.growth()
+
+    def test_the_ratios_are_within_their_aims(self, committed: dict[str, Any]) -> None:
+        ratios = committed["ratios"]
+        assert ratios["network_evaluations"] <= 0.2 and ratios["decoder_optimisation"] <= 0.05
+        assert ratios["peak_memory"] <= 1 / 3

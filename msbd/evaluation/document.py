@@ -28,7 +28,7 @@ COLUMNS: dict[str, Sequence[str]] = {
     ),
     "savings": (
         *("one_right_object", "right_shape", "inside", "sharpness", "seam", "seam_coarse"),
-        *("evaluations", "seconds"),
+        *("ring_psnr", "evaluations", "seconds"),
     ),
     "presets": (
         *("one_right_object", "right_shape", "inside", "edge", "seam", "seam_coarse", "ring_psnr"),

@@ -183,6 +183,14 @@ SAVINGS = (
     _recommended_but("whole_crop", "with all of the crop in later stages", tile_context=4.0),
     _recommended_but("touching", "painting every cell the mask touches", keep_inside=False),
     _recommended_but("hard_edge", "repainting whole cells in later stages", soft_edge=False),
+    _recommended_but("fewer_steps", "with 15 steps", steps=15),
+    _recommended_but(
+        "dpmpp",
+        "with 20 steps of DPM++ 2M and no RePaint",
+        sampler="dpmpp_2m",
+        steps=20,
+        repaint_repeats=0,
+    ),
     _recommended_but("guided", "with full guidance throughout", later_guidance=1, tile_guidance=1),
 )
 JOINT = (_recommended_but("joint", "with overlapping tiles denoised together", joint_tiles=True),)

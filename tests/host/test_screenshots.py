@@ -26,7 +26,8 @@ def test_screenshots(webui: Webui, play: Play, tmp_path: Path) -> None:
     if not folder:
         pytest.skip("MSBD_SCREENSHOTS names no folder")
     scene = demo.Scene()
-    webui.post("/sdapi/v1/options", {"show_progress_type": "Full"})
+    as_users_have_it = {"show_progress_type": "Full", "msbd_preset": "recommended"}
+    webui.post("/sdapi/v1/options", as_users_have_it)
     try:
         play(
             "screenshots",
@@ -41,7 +42,8 @@ def test_screenshots(webui: Webui, play: Play, tmp_path: Path) -> None:
             limit=900,
         )
     finally:
-        webui.post("/sdapi/v1/options", {"show_progress_type": "Approx cheap"})
+        own = {"show_progress_type": "Approx cheap", "msbd_preset": "paper"}
+        webui.post("/sdapi/v1/options", own)
     for name in NAMES:
         path = Path(folder) / f"webui-{name}.jpg"
         with Image.open(tmp_path / f"{name}.png") as shot:
