@@ -147,3 +147,5 @@ class TestTheCommittedFigures:
         ratios = committed["ratios"]
         assert ratios["network_evaluations"] <= 0.2 and ratios["decoder_optimisation"] <= 0.05
         assert ratios["peak_memory"] <= 1 / 3
+        shares = committed["shares"]
+        assert shares["outside"] <= 0.03 and shares["largest_picture"] <= 1.05

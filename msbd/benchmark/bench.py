@@ -117,11 +117,12 @@ def results(bench: Bench, say: Callable[[str], None]) -> dict[str, Any]:
     }
     if not bench.gpu:
         say("measuring the memory of networks of Stable Diffusion 1's size")
-        small = {"tile": 64, "cells": 8} if bench.quick else {}
+        small = {"tile": 64, "cells": 8, "largest_tile": 64} if bench.quick else {}
         found["memory"] = parts.peaks(bench.threads, **small)
     else:
         found["largest"] = _edited(bench, setup(*LARGEST_GPU), say)
     found["ratios"] = _ratios(found)
+    found["shares"] = _shares(found)
     return found
 
 
@@ -172,6 +173,18 @@ def _ratios(found: dict[str, Any]) -> dict[str, float | None]:
         "decoder_optimisation": _summed(found["fitting"], "seconds"),
         "decoder_loss": _summed(found["fitting"], "loss"),
         "peak_memory": round(memory[0] / memory[1], 4) if all(memory) else None,
+    }
+
+
+def _shares(found: dict[str, Any]) -> dict[str, float]:
+    """outside: the part of an edit's time that no network takes. largest_picture: what an edit
+    costs in the largest picture, over the same one in the smallest: networks do the same in both,
+    so that only the rest is compared, and a machine that is now slower, now faster, is not."""
+    first, last = (row["seconds"] for row in (found["pictures"][0], found["pictures"][-1]))
+    more = last["other"] - first["other"]
+    return {
+        "outside": found["edits"]["ours"]["outside"],
+        "largest_picture": round(1 + more / first["all"], 4),
     }
 
 

@@ -15,7 +15,7 @@ from ..evaluation.memory import PeakMemory
 from ..noise import Noise
 from ..refit import Refit
 from ..settings import DecoderOptimisation
-from .random_model import WIDTH, autoencoder, unet
+from .random_model import WIDTH, autoencoder, random_stable_diffusion, unet
 from .runs import alone
 from .setups import WAYS
 
@@ -23,12 +23,21 @@ CPU = torch.device("cpu")
 TILE = 512
 """Side of the decoder's tile in pixels, the smallest there is; the published way's are up to 768,
 and its memory grows with their area."""
+LARGEST = 768
+"""Side of the largest tile there is."""
 CELLS = 64
 """Side of the first stage's latents."""
 
 
-def peaks(threads: int, tile: int = TILE, cells: int = CELLS) -> dict[str, Any]:
-    """Bytes above the networks' own, by part and way, and the largest of each way."""
+def peaks(
+    threads: int, tile: int = TILE, cells: int = CELLS, largest_tile: int = LARGEST
+) -> dict[str, Any]:
+    """Bytes above the networks' own, by part and way, and the largest of each way; and an estimate
+    of what our way takes on a GPU.
+
+    The estimate adds the weights in half precision to the largest part in single precision, which
+    the decoder's copy is in there too, in the largest tile there is.
+    """
     first = {way: settings.first.candidates for way, settings in WAYS.items()}
     assert len(set(first.values())) == 1, "both ways denoise as many candidates together"
     denoising = alone(_denoise, threads, next(iter(first.values())), cells)
@@ -41,7 +50,21 @@ def peaks(threads: int, tile: int = TILE, cells: int = CELLS) -> dict[str, Any]:
         way: {"denoising": denoising, "decoding": decoding, "fitting": fitting[way]} for way in WAYS
     }
     largest = {way: max(filter(None, parts.values()), default=None) for way, parts in ways.items()}
-    return {"tile": tile, "cells": cells, "parts": ways, "largest": largest}
+    fitting_most = alone(_solve, threads, largest_tile)
+    estimate = {"weights": alone(_weights, threads), "tile": largest_tile, "part": None}
+    if fitting_most and denoising:
+        estimate["part"] = max(fitting_most, denoising)
+    return {
+        **{"tile": tile, "cells": cells, "parts": ways, "largest": largest},
+        "estimate": estimate,
+    }
+
+
+def _weights() -> int:
+    """Bytes of all networks but CLIP's, which rests on the CPU, in half precision."""
+    checkpoint = random_stable_diffusion(CPU, torch.float16).checkpoint
+    networks = checkpoint.unet, checkpoint.autoencoder.network, checkpoint.text_encoder
+    return sum(p.numel() * p.element_size() for one in networks for p in one.parameters())
 
 
 @torch.no_grad()
