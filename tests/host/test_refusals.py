@@ -22,7 +22,7 @@ NUMBERS = [name for name in FIELDS if name != "preset" and SETTINGS[name].high i
     [
         ({"candidate": 3}, ["'candidate'", "candidates"]),
         ({"": 1}, ["unknown"]),
-        ({"preset": "best"}, ["preset", "paper, fast, draft"]),
+        ({"preset": "best"}, ["preset", "paper, recommended, fast, draft"]),
         ({"preset": 3}, ["preset"]),
         ({"candidates": "many"}, ["candidates", "1 to 16"]),
         ({"candidates": 2.5}, ["candidates", "1 to 16"]),
