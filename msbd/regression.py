@@ -54,9 +54,11 @@ class ConvolutionRegression:
     def add(self, inputs: Tensor, wanted: Tensor, weights: Tensor) -> None:
         """Take a picture's pixels into account.
 
-        inputs: [C,H,W]. wanted: change of the outputs, [outputs,H,W]. weights: [1,H,W], 0 or more.
+        inputs: [C,H,W]. wanted: change of the outputs, [outputs,H,W]. weights: [1,H,W], 0 or more;
+        the latter two may lie on other devices.
         """
-        inputs, wanted, weights = inputs.float(), wanted.float(), weights.float()
+        inputs = inputs.float()
+        wanted, weights = wanted.to(inputs), weights.to(inputs)
         reach = self._side // 2
         framed = F.pad(inputs, (2 * reach, 2 * reach, 0, 2 * reach)).permute(1, 2, 0).contiguous()
         with _in_full(inputs.device):
@@ -64,7 +66,7 @@ class ConvolutionRegression:
             for place in range(self._side**2):
                 self._add_blocks(place, sums, inputs, weights, framed)
             self._add_right(inputs, wanted, weights)
-        self._square += float((weights * wanted.square()).double().sum())
+        self._square += float((weights * wanted.square()).to(self._matrix).sum())
 
     @property
     def square(self) -> float:
@@ -160,7 +162,7 @@ class ConvolutionRegression:
         listed = flipped.permute(2, 0, 1).reshape(-1, len(towards))
         self._right[:-1] += listed[:, :-1]
         self._matrix[:-1, -1] += listed[:, -1]
-        sums = towards.flatten(1).double().sum(1).to(self._matrix)
+        sums = towards.flatten(1).to(self._matrix).sum(1)
         self._right[-1] += sums[:-1]
         self._matrix[-1, -1] += sums[-1]
 

@@ -71,8 +71,7 @@ def test_all_positions_may_be_given(webui: Webui, small: Scene) -> None:
     answer = edited(webui, small, *chosen, *rest)
     assert small.is_edited(answer.picture)
     # A position that is given is a choice, also of what the preset would have otherwise.
-    defaults = {name: SETTINGS[name].default for name in ADVANCED}
-    named = edited(webui, small, {**QUICK, **defaults})
+    named = edited(webui, small, {**QUICK, **dict(zip(ADVANCED, rest, strict=True))})
     assert (answer.picture == named.picture).all()
 
 
