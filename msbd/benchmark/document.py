@@ -139,6 +139,9 @@ def _fitting(found: Results) -> list[str]:
         "so that the truth is known inside the mask, too, the mean difference there from the true "
         "picture near the edge, of 9x9 pixels' averages, in levels of 255.\n",
         _table(head, rows),
+        "Training ends at a lower loss where the picture is full of outlines, as bricks are: one "
+        "layer cannot redraw them, and what deeper layers would have to learn takes gradients, "
+        "with the time and the memory that they take.\n",
     ]
 
 
