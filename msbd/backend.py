@@ -104,7 +104,7 @@ class Backend(Protocol):
 
         Its forward maps latents as above to images [B,3,8h,8w], unclamped, differentiable; its
         parameters require gradients. Its `last` layer, a convolution with a bias, gives the image
-        but for a factor `gain` and a constant. The model's own decoder is never touched.
+        but for a factor and a constant. The model's own decoder is never touched.
         """
         ...
 

@@ -14,8 +14,7 @@ from .decoder import Segment
 from .regression import ConvolutionRegression
 
 KERNEL = 5
-"""Side of the layer's kernel once it is solved for. The 3 it usually has are too few to reach the
-loss of a hundred steps of training."""
+"""Side of the layer's kernel once it is solved for; with the 3 it usually has it matches less."""
 RIDGE = 1e-4
 """How strongly the layer is held to what it was, in units of its inputs' mean squares."""
 KEPT = 2**29
@@ -40,7 +39,7 @@ class Refit:
     least, which gives it more to match with. Away from the mask's edge, where the decoder as it
     was makes the first term 0, it is left as it was: the change fades out with `Segment.edge`.
 
-    decoder: see `Backend.decoder`, for `last` and `gain` too; it stays as it is.
+    decoder: see `Backend.decoder`, for `last` too; it stays as it is.
     change: kernel [3,C,k,k] and bias [3] of a convolution of the last layer's inputs, which is
     added to the picture; None if there is nothing to match. loss: before and after, where the
     change has any effect.
@@ -99,8 +98,8 @@ class Refit:
         count = sum(segment.background.numel() for segment in self._segments)
         before, after = equations.square / count, equations.error(change) / count
         if after < before:
-            kernel = (part.to(layer.weight) for part in equations.kernel(change))
-            self.change = next(kernel), next(kernel)
+            weight, bias = equations.kernel(change)
+            self.change = weight.to(layer.weight), bias.to(layer.weight)
         self.loss = before, min(after, before)
 
     def _passed(self, index: int) -> tuple[Tensor, Tensor]:

@@ -38,6 +38,8 @@ class ConvolutionRegression:
     depends on e - d alone, so that each sum is made once for each difference instead of for each
     pair; the pixels round which w changes are then made up for, pair by pair. Exact for any w, but
     quick where w is constant over most of the picture.
+
+    square: the weighted sum of squares of what is wanted, so far.
     """
 
     def __init__(self, channels: int, outputs: int, side: int, device: torch.device) -> None:
@@ -48,7 +50,7 @@ class ConvolutionRegression:
         self._channels, self._outputs, self._side = channels, outputs, side
         self._matrix = torch.zeros(size, size, device=place, dtype=torch.float64)
         self._right = torch.zeros(size, outputs, device=place, dtype=torch.float64)
-        self._square = 0.0
+        self.square = 0.0
 
     @torch.no_grad()
     def add(self, inputs: Tensor, wanted: Tensor, weights: Tensor) -> None:
@@ -66,12 +68,7 @@ class ConvolutionRegression:
             for place in range(self._side**2):
                 self._add_blocks(place, sums, inputs, weights, framed)
             self._add_right(inputs, wanted, weights)
-        self._square += float((weights * wanted.square()).to(self._matrix).sum())
-
-    @property
-    def square(self) -> float:
-        """The weighted sum of squares of what is wanted."""
-        return self._square
+        self.square += float((weights * wanted.square()).to(self._matrix).sum())
 
     def solution(self, ridge: float) -> Tensor:
         """[K,outputs], held to 0 by `ridge`, in units of each unknown's own mean square."""
@@ -87,7 +84,7 @@ class ConvolutionRegression:
     def error(self, change: Tensor) -> float:
         """The weighted sum of squares that is left after a change [K,outputs]."""
         explained = (change * (2 * self._right - self._symmetric() @ change)).sum()
-        return self._square - float(explained)
+        return self.square - float(explained)
 
     def kernel(self, change: Tensor) -> tuple[Tensor, Tensor]:
         """A change [K,outputs] as weights [outputs,C,side,side] and a bias [outputs]."""

@@ -81,7 +81,6 @@ class PointwiseDecoder(nn.Module):
     def __init__(self, tint: float, mode: str) -> None:
         super().__init__()
         self.mode = mode
-        self.gain = 1.0
         self.last = nn.utils.skip_init(nn.Conv2d, 4, 3, 1)
         with torch.no_grad():
             self.last.weight.copy_(torch.eye(3, 4)[:, :, None, None] / 2)

@@ -35,8 +35,6 @@ def refit(decoder: nn.Module, pieces: list[Segment], weight: float = LAMBDA) -> 
 class Curved(nn.Module):
     """A decoder with a hidden layer: the last one cannot undo everything."""
 
-    gain = 0.5
-
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
         self.first = nn.Conv2d(4, 12, 3, padding=1)
@@ -47,7 +45,7 @@ class Curved(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         hidden = torch.tanh(self.first(F.interpolate(z, scale_factor=8, mode="bilinear")))
-        return self.gain * self.last(hidden) + 0.5
+        return 0.5 * self.last(hidden) + 0.5
 
 
 def piece_of(z: Tensor, background: Tensor, painted: Tensor) -> Segment:

@@ -35,8 +35,8 @@ def peaks(
     """Bytes above the networks' own, by part and way, and the largest of each way; and an estimate
     of what our way takes on a GPU.
 
-    The estimate adds the weights in half precision to the largest part in single precision, which
-    the decoder's copy is in there too, in the largest tile there is.
+    The estimate adds the weights in half precision to the largest part in single precision, with
+    the largest tile there is and the decoder's copy.
     """
     first = {way: settings.first.candidates for way, settings in WAYS.items()}
     assert len(set(first.values())) == 1, "both ways denoise as many candidates together"

@@ -22,6 +22,8 @@ SHEETS: dict[str, Sequence[str]] = {
         *("multi_stage", "recommended", "one_pass", "segments", "first_bilinear"),
         *("first_esrgan", "only_masked"),
     ),
+    "presets": ("recommended", "fast", "draft"),
+    "joint": ("recommended", "joint"),
     "guidances": (
         *("multi_stage", "tile_guidance_0.5", "tile_guidance_0"),
         *("later_guidance_0.5", "later_guidance_0.25", "later_guidance_0"),

@@ -65,10 +65,8 @@ class TrainableDecoder(nn.Module):
     """A float32 copy of an autoencoder's decoder whose parameters require gradients.
 
     Maps scaled latents [B,4,h,w] to images [B,3,8h,8w], nominally in [0,1], unclamped. The image
-    is `gain` times the output of `last`, plus a constant.
+    is half the output of `last`, plus a constant.
     """
-
-    gain = 0.5
 
     def __init__(self, network: Any, scale_factor: float) -> None:
         super().__init__()
@@ -84,4 +82,4 @@ class TrainableDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         with torch.autocast(z.device.type, enabled=False):
-            return self.gain * self.decoder(self.entrance(z.float() / self.scale_factor)) + 0.5
+            return 0.5 * self.decoder(self.entrance(z.float() / self.scale_factor)) + 0.5

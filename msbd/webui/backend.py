@@ -133,12 +133,10 @@ class HostDecoder(nn.Module):
     """A trainable float32 copy of the loaded autoencoder's decoder.
 
     Maps latents [B,4,h,w] to images [B,3,8h,8w], nominally in [0,1], unclamped, on the latents'
-    device. The image is `gain` times the output of `last`, plus a constant. Other extensions that
+    device. The image is half the output of `last`, plus a constant. Other extensions that
     replace the decoder's `forward`, such as Tiled VAE, do not reach the copy: it has the class's
     own, through which gradients flow.
     """
-
-    gain = 0.5
 
     def __init__(self, model: Any, device: torch.device) -> None:
         super().__init__()
@@ -160,7 +158,7 @@ class HostDecoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         with _single_precision():
             moved = z.to(self.place, torch.float32) / self.scale_factor
-            return (self.gain * self.decoder(self.entrance(moved)) + 0.5).to(z.device)
+            return (0.5 * self.decoder(self.entrance(moved)) + 0.5).to(z.device)
 
 
 def make_room() -> None:
