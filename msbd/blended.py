@@ -7,7 +7,7 @@ Everything is in sigma space: a sample at noise level sigma is z = z0 + sigma * 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -85,31 +85,37 @@ def blended_diffusion(
     source: Tensor,
     mask: Tensor,
     noise: KeyedNoise,
-    repeats: int = 0,
+    repeats: Sequence[int] = (),
 ) -> Tensor:
-    """Denoise z from `sigmas[0]` to the last, blended with the source; RePaint if `repeats` > 0.
+    """Denoise z from `sigmas[0]` to the last, blended with the source, with RePaint.
 
     z: [B,4,h,w] at noise level sigmas[0]. sigmas: [n + 1], strictly descending; the last is 0, or
     another call goes on from there. source, mask: see `blended`. noise: names every random number
-    by (purpose, step, repeat, ...).
+    by (purpose, step, repeat, ...). repeats: RePaint's, of each step; none after the list's end.
     Returns [B,4,h,w], equal to the source where the mask is 0.
 
-    Without repeats the sampler gets the whole schedule in one call, so multistep samplers keep
-    their history. With them (Lugmayr et al. 2022, Algorithm 1, jump length 1) it gets one step
-    at a time; before each repetition the sample goes back up to the step's upper level.
+    Steps that are not repeated the sampler gets in one call, so multistep samplers keep their
+    history. Those that are (Lugmayr et al. 2022, Algorithm 1, jump length 1) it gets one at a
+    time; before each repetition the sample goes back up to the step's upper level.
     """
     sigmas = sigmas.to(z)
-    if repeats == 0:
-        z = _run(denoise, sampler, z, sigmas, source, mask, noise, (0, 0))
-    else:
-        for step, (upper, lower) in enumerate(itertools.pairwise(sigmas)):
-            for repeat in range(repeats + 1):
-                if repeat:
-                    back_up = (upper.square() - lower.square()).sqrt()
-                    z = z + back_up * noise("back up", step, repeat)
-                levels = torch.stack([upper, lower])
-                z = _run(denoise, sampler, z, levels, source, mask, noise, (step, repeat))
+    steps = range(len(sigmas) - 1)
+    again = dict(enumerate(repeats))
+    for part in _parts(steps, [step for step in steps if again.get(step)]):
+        levels, step = sigmas[part.start : part.stop + 1], part.start
+        z = _run(denoise, sampler, z, levels, source, mask, noise, (step, 0))
+        for repeat in range(1, 1 + again.get(step, 0)):
+            upper, lower = levels
+            back_up = (upper.square() - lower.square()).sqrt()
+            z = z + back_up * noise("back up", step, repeat)
+            z = _run(denoise, sampler, z, levels, source, mask, noise, (step, repeat))
     return mask * z + (1 - mask) * source
+
+
+def _parts(steps: range, alone: Sequence[int]) -> Iterator[range]:
+    """The steps, cut before and after each that is to be alone."""
+    cuts = {steps.start, steps.stop, *alone, *(step + 1 for step in alone)}
+    return (range(*pair) for pair in itertools.pairwise(sorted(cuts)))
 
 
 def _run(

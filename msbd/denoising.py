@@ -57,15 +57,15 @@ def _apart(stage: StagePlan, canvas: Tensor, view: View, job: Job) -> Tensor:
     noise = _noise(stage, cells, source, job, everyone)
     z = mean + float(sigmas[0]) * noise("start")
     sampler, now = backend.sampler, stage.choose_at
+    repeats = [stage.repeats_at(step) for step in range(stage.run_steps)]
     if now:
-        z = blended_diffusion(
-            denoise, sampler, z, sigmas[: now + 1], source, mask, noise, stage.repeats
-        )
+        until_now = sigmas[: now + 1]
+        z = blended_diffusion(denoise, sampler, z, until_now, source, mask, noise, repeats)
         chosen = _choose(stage, mask * predicted + (1 - mask) * source, view, job)
         z = z[chosen : chosen + 1]
         noise = _noise(stage, cells, source, job, everyone[chosen : chosen + 1])
         noise = onwards(noise, now)
-    z = blended_diffusion(denoise, sampler, z, sigmas[now:], source, mask, noise, stage.repeats)
+    z = blended_diffusion(denoise, sampler, z, sigmas[now:], source, mask, noise, repeats[now:])
     if stage.from_noise and len(stage.tiles) == 1 and not now:
         chosen = _choose(stage, z, view, job)
         z = z[chosen : chosen + 1]

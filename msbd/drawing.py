@@ -145,9 +145,7 @@ def stage_facts(stage: StagePlan) -> tuple[str, str]:
     tiles += f" of {stage.tiles[0].size}"
     if stage.candidates > 1:
         tiles += f", {stage.candidates} candidates"
-    repeats = f" x {stage.repeats + 1}" if stage.repeats else ""
-    steps = f"{stage.run_steps}{repeats} step{'s' * (stage.run_steps * (stage.repeats + 1) > 1)}"
-    return tiles, f"{steps}, strength {stage.strength:g}"
+    return tiles, f"{stage.steps_in_words}, strength {stage.strength:g}"
 
 
 def _on_picture(tile: Box, stage: StagePlan) -> Box:

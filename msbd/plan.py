@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from . import masks, tiling
+from .errors import EditError
 from .geometry import Box, Size, ceil_to, round_to
 from .settings import WHOLE_CROP, EditSettings
 
@@ -28,9 +29,10 @@ class StagePlan:
     at. canvas: `size` padded at the bottom and right to what the model takes. tiles: boxes on
     the canvas, only those that touch the mask. tile_grid: how many there would be if all of
     them did. strength: share of the noise schedule. steps: steps of the whole schedule; the stage
-    runs the last `run_steps` of them. guidance: in units of the bound guidance scale. choose_at:
-    after how many steps one candidate is chosen, to go on alone; 0 for after the last. batch: the
-    most samples that go through the network together, candidates or tiles.
+    runs the last `run_steps` of them. repeats: how often RePaint repeats some of these; repeated:
+    the first of them and the one after the last. guidance: in units of the bound guidance scale.
+    choose_at: after how many steps one candidate is chosen, to go on alone; 0 for after the last.
+    batch: the most samples that go through the network together, candidates or tiles.
     """
 
     index: int
@@ -44,6 +46,7 @@ class StagePlan:
     steps: int
     run_steps: int
     repeats: int
+    repeated: tuple[int, int]
     guidance: float
     candidates: int
     choose_at: int
@@ -63,12 +66,27 @@ class StagePlan:
 
         A sampler of two calls per step makes only one in the last step, to noise level 0.
         """
-        if not self.run_steps:
-            return 0
-        alone = self.run_steps - self.choose_at if self.choose_at else 0
-        steps = (self.run_steps - alone) * self.candidates + alone
-        last = (self.calls_per_step - 1) * (1 if alone else self.candidates)
-        return (steps * self.calls_per_step - last) * (self.repeats + 1) * len(self.tiles)
+        calls = 0
+        for step in range(self.run_steps):
+            samples = 1 if 0 < self.choose_at <= step else self.candidates
+            times = 1 + self.repeats_at(step)
+            calls += samples * times * (self.calls_per_step if step < self.run_steps - 1 else 1)
+        return calls * len(self.tiles)
+
+    def repeats_at(self, step: int) -> int:
+        """How often RePaint repeats a step."""
+        first, end = self.repeated
+        return self.repeats if first <= step < end else 0
+
+    @property
+    def steps_in_words(self) -> str:
+        """How many steps are run, and how often."""
+        steps = f"{self.run_steps} step{'s' * (self.run_steps != 1)}"
+        repeated = sum(self.repeats_at(step) > 0 for step in range(self.run_steps))
+        if not repeated:
+            return steps
+        times = f"x {self.repeats + 1}"
+        return f"{steps} {times}" if repeated == self.run_steps else f"{steps}, {repeated} {times}"
 
     @property
     def decoder_passes(self) -> int:
@@ -143,7 +161,7 @@ class EditPlan:
             tiles = f"{len(s.tiles)} of {s.tile_grid} tiles of {s.tiles[0].size}"
             lines.append(
                 f"stage {s.index + 1} ({s.name}): {s.size}, {tiles}, "
-                f"strength {s.strength:g}, {s.run_steps} steps x {s.repeats + 1}, "
+                f"strength {s.strength:g}, {s.steps_in_words}, "
                 f"{s.candidates} candidate{'s' * (s.candidates > 1)}, {s.model_calls} model calls, "
                 f"{'decoder refitted, ' * s.decoder_refit}{s.decoder_iterations} decoder iterations"
             )
@@ -160,9 +178,16 @@ def plan_edit(image: Size, mask: masks.Mask, settings: EditSettings, facts: Mode
     Guarantees: the crop lies inside the picture and contains the mask; every stage is larger
     than the one before and no enlargement exceeds the super-resolution model's; the last stage
     has the crop's own size, unless the crop is smaller than the training resolution, which is
-    then the only stage; the tiles cover the mask. Raises `EditError` for an unusable mask.
+    then the only stage; the tiles cover the mask. Raises `EditError` for an unusable mask, and for
+    settings that contradict each other.
     """
     masks.checked(mask, image)
+    begin, end = settings.first.repaint_from, settings.first.repaint_until
+    if settings.first.repaint_repeats and not begin < end:
+        raise EditError(
+            f"repaint_until must be more than repaint_from, which is {begin:g}, not {end:g}; for "
+            "no RePaint at all set repaint_repeats to 0"
+        )
     painted = masks.bounds(mask)
     crop = crop_box(image, painted, settings, facts)
     sizes = stage_sizes(crop.size, settings, facts)
@@ -301,6 +326,8 @@ def _stage(
     run_steps = max(1, round(strength * steps)) if strength > 0 else 0
     candidates = settings.first.candidates if first else 1
     chosen_at = max(1, round(settings.first.choose_after * run_steps))
+    shares = settings.first.repaint_from, settings.first.repaint_until
+    begin, end = (round(share * run_steps) for share in shares)
     touching = tuple(tile for tile in tiles if _painted(tile, canvas, size, crop, mask))
     return StagePlan(
         index=index,
@@ -314,6 +341,7 @@ def _stage(
         steps=steps,
         run_steps=run_steps,
         repeats=settings.first.repaint_repeats if first else 0,
+        repeated=(begin, end) if first else (0, 0),
         guidance=1.0 if first else guidance,
         candidates=candidates,
         choose_at=chosen_at if candidates > 1 and chosen_at < run_steps else 0,

@@ -109,6 +109,26 @@ class FirstStage:
         step=1,
         paper="3.1, Figure 6: little gain beyond 5",
     )
+    repaint_from: float = setting(
+        0.0,
+        "RePaint from",
+        "At which share of the first stage's steps RePaint begins: 0 for the first step, in pure "
+        "noise, where the edit's shape is decided.",
+        low=0.0,
+        high=0.95,
+        step=0.05,
+        paper="3.1: all steps",
+    )
+    repaint_until: float = setting(
+        1.0,
+        "RePaint until",
+        "At which share of the first stage's steps RePaint ends: 1 for the last step, where the "
+        "details are decided.",
+        low=0.05,
+        high=1.0,
+        step=0.05,
+        paper="3.1: all steps",
+    )
     keep_inside: bool = setting(
         False,
         "Stay inside the mask",

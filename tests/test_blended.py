@@ -50,7 +50,7 @@ def half():
 def test_outside_the_mask_the_result_is_the_source(sampler, repeats, source, half):
     z = 10 * noise("start")
     result = blended_diffusion(
-        posterior_mean(5, 1), sampler, z, sigmas(8), source, half, noise, repeats
+        posterior_mean(5, 1), sampler, z, sigmas(8), source, half, noise, [repeats] * 8
     )
     assert torch.equal(result[..., 3:], source.expand(2, -1, -1, -1)[..., 3:])
     assert (result[..., :3] - 5).abs().mean() < 2
@@ -82,8 +82,34 @@ def test_without_repeats_the_sampler_is_called_once(source, half):
     blended_diffusion(posterior_mean(1, 2), spy, noise("s"), sigmas(8), source, half, noise)
     assert calls == [9]
     calls.clear()
-    blended_diffusion(posterior_mean(1, 2), spy, noise("s"), sigmas(8), source, half, noise, 2)
+    blended_diffusion(
+        posterior_mean(1, 2), spy, noise("s"), sigmas(8), source, half, noise, [2] * 8
+    )
     assert calls == [2] * 8 * 3
+
+
+@pytest.mark.parametrize(
+    ("repeats", "spans"),
+    [
+        ([2] * 8, [2] * 24),
+        ([0, 0, 0, 2, 2], [4, *[2] * 6, 4]),
+        ([2], [*[2] * 3, 8]),
+        ([0, 1, 0, 1], [2, *[2] * 2, 2, *[2] * 2, 5]),
+        ([0] * 7 + [2] * 5, [8, *[2] * 3]),
+        ([0] * 8 + [2], [9]),
+    ],
+)
+def test_only_the_steps_named_are_repeated(repeats, spans, source, half):
+    calls = []
+
+    def spy(model, x, levels, **kwargs):
+        calls.append(len(levels))
+        return euler(model, x, levels, **kwargs)
+
+    blended_diffusion(
+        posterior_mean(1, 2), spy, noise("s"), sigmas(8), source, half, noise, repeats
+    )
+    assert calls == spans
 
 
 @pytest.mark.parametrize("repeats", [0, 4])
@@ -101,7 +127,7 @@ def test_the_background_is_at_the_samplers_level_at_every_call(repeats, source, 
         return posterior_mean(0, 1)(z, sigma)
 
     z = 10 * many("start")
-    blended_diffusion(spy, euler_ancestral, z, sigmas(6), source, half, many, repeats)
+    blended_diffusion(spy, euler_ancestral, z, sigmas(6), source, half, many, [repeats] * 6)
 
 
 def test_going_back_up_restores_the_noise_level(source):
@@ -118,7 +144,7 @@ def test_going_back_up_restores_the_noise_level(source):
 
     everything = torch.ones(1, 1, 6, 6)
     z = source + 10 * many("start")
-    blended_diffusion(spy, euler_ancestral, z, sigmas(5), source, everything, many, 2)
+    blended_diffusion(spy, euler_ancestral, z, sigmas(5), source, everything, many, [2] * 5)
     assert len(seen) == 15
     for level, measured in seen:
         assert measured == pytest.approx(level, rel=0.02)
@@ -161,7 +187,14 @@ def test_repainting_harmonises_the_edit_with_its_surroundings():
             return Noise(4)((2000, 1, 1, 2), *key)
 
         result = blended_diffusion(
-            denoise, euler_ancestral, 10 * many("start"), sigmas(12), source, mask, many, repeats
+            denoise,
+            euler_ancestral,
+            10 * many("start"),
+            sigmas(12),
+            source,
+            mask,
+            many,
+            [repeats] * 12,
         )
         return abs(float(result[..., 0].mean()) - rho * known)
 
@@ -170,11 +203,11 @@ def test_repainting_harmonises_the_edit_with_its_surroundings():
 
 def test_samples_of_a_batch_do_not_depend_on_each_other(source, half):
     whole = blended_diffusion(
-        posterior_mean(1, 2), euler_ancestral, noise("s"), sigmas(5), source, half, noise, 1
+        posterior_mean(1, 2), euler_ancestral, noise("s"), sigmas(5), source, half, noise, [1] * 5
     )
     alone = blended_diffusion(
         posterior_mean(1, 2), euler_ancestral, noise("s")[1:], sigmas(5), source, half,
-        lambda *key: noise(*key)[1:], 1,
+        lambda *key: noise(*key)[1:], [1] * 5,
     )  # fmt: skip
     assert torch.allclose(whole[1:], alone, atol=1e-6)
 

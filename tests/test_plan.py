@@ -185,3 +185,35 @@ def test_a_plan_prints_and_is_json():
 def test_unusable_masks_are_refused(mask, message):
     with pytest.raises(EditError, match=message):
         plan_edit(Size(20, 30), mask, EditSettings(), FACTS[0])
+
+
+@pytest.mark.parametrize("choose_after", [0.3, 0.5, 1.0])
+def test_repainting_parts_of_the_schedule_adds_up_to_repainting_all_of_it(choose_after):
+    def calls(**values):
+        plan, _ = planned(
+            Size(900, 900), Box(0, 0, 800, 800), FACTS[0], choose_after=choose_after, **values
+        )
+        return plan.stages[0].model_calls
+
+    none, everywhere = calls(repaint_repeats=0), calls()
+    early, late = calls(repaint_until=0.3), calls(repaint_from=0.3)
+    assert none < min(early, late) and max(early, late) < everywhere
+    assert (early - none) + (late - none) == everywhere - none
+
+
+def test_an_empty_interval_for_repaint_is_refused():
+    values = {"repaint_from": 0.5, "repaint_until": 0.5}
+    with pytest.raises(EditError, match="repaint_until must be more"):
+        planned(Size(600, 600), Box(0, 0, 300, 300), FACTS[0], **values)
+    plan, _ = planned(Size(600, 600), Box(0, 0, 300, 300), FACTS[0], repaint_repeats=0, **values)
+    assert plan.stages[0].steps_in_words == "50 steps"
+
+
+def test_steps_in_words():
+    def words(**values):
+        plan, _ = planned(Size(600, 600), Box(0, 0, 300, 300), FACTS[0], **values)
+        return plan.stages[0].steps_in_words
+
+    assert words() == "50 steps x 6"
+    assert words(repaint_from=0.5) == "50 steps, 25 x 6"
+    assert words(steps=1, repaint_repeats=0) == "1 step"

@@ -42,6 +42,8 @@ ADVANCED = (
     "tile_context",
     "soft_edge",
     "joint_tiles",
+    "repaint_from",
+    "repaint_until",
 )
 """Settings whose controls are folded away."""
 
