@@ -60,6 +60,29 @@ class ModelFacts:
     calls_per_step: int = 1
 
 
+class Decoder(nn.Module):
+    """Latents as above to images [B,3,8h,8w], unclamped, differentiable.
+
+    Its parameters require gradients.
+    """
+
+    @property
+    def last(self) -> nn.Conv2d:
+        """The last layer, with a bias: it gives the image but for a factor and a constant."""
+        raise NotImplementedError
+
+    def head(self, z: Tensor) -> Tensor:
+        """The first part, which sees its input as a whole: z to [B,C,h,w]."""
+        raise NotImplementedError
+
+    def tail(self, middle: Tensor) -> Tensor:
+        """The rest, to images: but for group normalisations only what is near has any effect."""
+        raise NotImplementedError
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.tail(self.head(z))
+
+
 class Backend(Protocol):
     """A diffusion model with its autoencoder, super-resolution network and picture judge."""
 
@@ -99,12 +122,10 @@ class Backend(Protocol):
         """Latents -> [B,3,8h,8w] in [0,1], clamped, finite."""
         ...
 
-    def decoder(self) -> nn.Module:
+    def decoder(self) -> Decoder:
         """A fresh float32 copy of the decoder that may be trained; it is the caller's.
 
-        Its forward maps latents as above to images [B,3,8h,8w], unclamped, differentiable; its
-        parameters require gradients. Its `last` layer, a convolution with a bias, gives the image
-        but for a factor and a constant. The model's own decoder is never touched.
+        The model's own decoder is never touched.
         """
         ...
 

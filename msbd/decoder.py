@@ -55,7 +55,7 @@ def optimise(
     """
     if not settings.decoder_iterations:
         return []
-    with torch.inference_mode(False), torch.enable_grad(), _without_autocast():
+    with torch.inference_mode(False), torch.enable_grad(), full_precision():
         # Clones, because tensors made in inference mode cannot take part in a gradient.
         usable = [
             Segment(s.z.clone(), s.background.clone(), s.painted.clone(), s.edge) for s in segments
@@ -64,7 +64,7 @@ def optimise(
 
 
 @contextmanager
-def _without_autocast() -> Iterator[None]:
+def full_precision() -> Iterator[None]:
     """Single precision for whatever runs: the way back follows its caller's autocast."""
     with torch.autocast("cpu", enabled=False):
         if not torch.cuda.is_available():
@@ -89,11 +89,9 @@ def _optimise(
         optimiser.zero_grad(set_to_none=True)
         loss = 0.0
         for segment, keep in zip(segments, painted_as_is, strict=True):
-            inside, weight = segment.painted, settings.decoder_background_weight
-            decoded = decoder(segment.z)
-            error = inside * (decoded - keep).square()
-            error = error + weight * (1 - inside) * (decoded - segment.background).square()
-            part = error.sum() / pixels
+            decoded, weight = decoder(segment.z), settings.decoder_background_weight
+            error = squared_error(decoded, keep, segment.background, segment.painted, weight)
+            part = error / pixels
             part.backward()
             loss += float(part.detach())
             advance()
@@ -103,6 +101,18 @@ def _optimise(
             break
     optimiser.zero_grad(set_to_none=True)
     return losses
+
+
+def squared_error(
+    image: Tensor, keep: Tensor, background: Tensor, painted: Tensor, weight: float
+) -> Tensor:
+    """The sum over all pixels of |M (D(z) - D*(z))|^2 + lambda |(1 - M) (D(z) - x)|^2.
+
+    image, keep: [B,3,H,W], decoded now and to begin with. background: x. painted: M, [B,1,H,W].
+    weight: lambda.
+    """
+    inside = painted * (image - keep).square()
+    return (inside + weight * (1 - painted) * (image - background).square()).sum()
 
 
 def _has_settled(losses: Sequence[float], patience: int) -> bool:

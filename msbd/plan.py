@@ -19,6 +19,8 @@ LONGEST_FIRST = 4
 """Longest side of a first stage, for panoramas, in units of the training resolution."""
 DECODER_STEP_WORK = 8
 """Time of a decoder step in model calls of the same area: 10 to 17 for the miniature on a CPU."""
+PATCHES = 4
+"""How many patches a decoder step looks at, if not at whole tiles."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class StagePlan:
     batch: int
     calls_per_step: int
     decoder_iterations: int
+    decoder_patch: int
     decoder_refit: bool
 
     @property
@@ -89,9 +92,16 @@ class StagePlan:
         return f"{steps} {times}" if repeated == self.run_steps else f"{steps}, {repeated} {times}"
 
     @property
-    def decoder_passes(self) -> int:
-        """How often every tile passes through the decoder to fit it."""
-        return self.decoder_iterations + self.decoder_refit
+    def decoder_area(self) -> int:
+        """Pixels that steps of fitting the decoder look at, all of them together. Solving for its
+        last layer is a step on all tiles, and so is what training on patches has to know of them.
+        """
+        tiles = len(self.tiles) * self.tile_area
+        if self.decoder_patch and self.decoder_iterations:
+            step, more = PATCHES * min(self.decoder_patch**2, self.tile_area), tiles
+        else:
+            step, more = tiles, 0
+        return self.decoder_iterations * step + more + self.decoder_refit * tiles
 
     @property
     def tile_area(self) -> int:
@@ -120,8 +130,8 @@ class EditPlan:
 
     @property
     def decoder_steps(self) -> int:
-        """Decoder optimisation steps, counted per tile; refitting is one."""
-        return sum(stage.decoder_passes * len(stage.tiles) for stage in self.stages)
+        """Decoder optimisation steps, in units of a step on one tile; refitting is one."""
+        return sum(math.ceil(stage.decoder_area / stage.tile_area) for stage in self.stages)
 
     def share(self, stage: StagePlan) -> float:
         """Area of one of the stage's tiles in units of the training resolution's."""
@@ -134,8 +144,11 @@ class EditPlan:
 
     def stage_work(self, stage: StagePlan) -> float:
         """The stage's part of `work`."""
-        steps = stage.decoder_passes * len(stage.tiles)
-        return (stage.model_calls + DECODER_STEP_WORK * steps) * self.share(stage)
+        return stage.model_calls * self.share(stage) + self.decoder_work(stage.decoder_area)
+
+    def decoder_work(self, area: int) -> float:
+        """The part of `work` that decoder steps on so many pixels are."""
+        return DECODER_STEP_WORK * area / self.resolution**2
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain JSON values."""
@@ -164,6 +177,7 @@ class EditPlan:
                 f"strength {s.strength:g}, {s.steps_in_words}, "
                 f"{s.candidates} candidate{'s' * (s.candidates > 1)}, {s.model_calls} model calls, "
                 f"{'decoder refitted, ' * s.decoder_refit}{s.decoder_iterations} decoder iterations"
+                f"{f' on patches of {s.decoder_patch}' if s.decoder_patch else ''}"
             )
         lines.append(
             f"in all {self.model_calls} model calls, as many as "
@@ -348,6 +362,7 @@ def _stage(
         batch=candidates if first else _batch(touching, settings, facts),
         calls_per_step=facts.calls_per_step,
         decoder_iterations=settings.decoder.decoder_iterations,
+        decoder_patch=settings.decoder.decoder_patch,
         decoder_refit=settings.decoder.decoder_refit,
     )
 

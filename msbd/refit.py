@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import regression
+from .backend import Decoder
 from .decoder import Segment
 from .regression import ConvolutionRegression
 
@@ -39,7 +40,6 @@ class Refit:
     least, which gives it more to match with. Away from the mask's edge, where the decoder as it
     was makes the first term 0, it is left as it was: the change fades out with `Segment.edge`.
 
-    decoder: see `Backend.decoder`, for `last` too; it stays as it is.
     change: kernel [3,C,k,k] and bias [3] of a convolution of the last layer's inputs, which is
     added to the picture; None if there is nothing to match. loss: before and after, where the
     change has any effect.
@@ -47,16 +47,19 @@ class Refit:
 
     def __init__(
         self,
-        decoder: nn.Module,
+        decoder: Decoder,
+        picture: Callable[[int], Tensor],
         segments: Sequence[Segment],
         background_weight: float,
         advance: Callable[[], None],
     ) -> None:
-        """Solve. background_weight: lambda. `advance()` is called after each segment and may raise
-        to interrupt."""
-        layer = decoder.last
-        assert isinstance(layer, nn.Conv2d) and layer.bias is not None, type(layer)
-        self._decoder, self._layer, self._segments = decoder, layer, segments
+        """Solve.
+
+        decoder: it stays as it is. picture: decodes a segment by it, see `Backend.decoder`, given
+        the segment's index. background_weight: lambda. `advance()` is called
+        after each segment and may raise to interrupt.
+        """
+        self._picture, self._layer, self._segments = picture, decoder.last, segments
         self._kept: dict[int, tuple[Tensor, Tensor]] = {}
         self.change: tuple[Tensor, Tensor] | None = None
         self.loss = (0.0, 0.0)
@@ -105,7 +108,7 @@ class Refit:
     def _passed(self, index: int) -> tuple[Tensor, Tensor]:
         """A segment's picture by the decoder as it was, and the last layer's inputs."""
         with _watching(self._layer) as seen:
-            image = self._decoder(self._segments[index].z)
+            image = self._picture(index)
         return image, seen[0].float()
 
     def _keep(self, index: int, image: Tensor, features: Tensor) -> None:

@@ -293,6 +293,16 @@ class DecoderOptimisation:
         step=1e-5,
         paper="3.3: 1e-4",
     )
+    decoder_patch: int = setting(
+        0,
+        "Decoder patch",
+        "Side in pixels of the patches that an iteration looks at instead of all tiles; 0 for the "
+        "tiles. Patches take a fraction of the time and of the memory.",
+        low=0,
+        high=256,
+        step=8,
+        paper="3.3: overlapping segments",
+    )
     decoder_background_weight: float = setting(
         100.0,
         "Decoder background weight",

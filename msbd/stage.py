@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .composite import merged
-from .decoder import Segment, nearness, optimise
 from .denoising import denoised
+from .fitting import Decode, fitted
 from .geometry import Box
 from .job import Job, View, cut
 from .memory import is_out_of_memory, release
-from .plan import DECODER_STEP_WORK, StagePlan, smaller_tiles
-from .refit import Refit
+from .plan import StagePlan, smaller_tiles
 from .report import StageReport, Stopwatch, psnr
 from .upscaling import padded
-
-Decode = Callable[[int], Tensor]
-"""From a tile's index to its picture [1,3,h,w] in [0,1]."""
 
 
 @torch.no_grad()
@@ -71,12 +65,12 @@ def _refined(stage: StagePlan, start: Tensor, view: View, job: Job) -> Tensor:
     canvas = padded(start, stage.canvas)
     latents = denoised(stage, canvas, view, job)
     decode = _as_it_is(latents, job)
-    if stage.decoder_passes:
+    if stage.decoder_area:
         if job.watch.looks("before"):
             before = _decoded(stage, view, decode)
             job.watch.show("before", before, stage, "before decoder optimisation")
         fitting = Stopwatch(job.backend.device)
-        decode = _optimised_decoder(stage, latents, view, job, record)
+        decode = fitted(stage, latents, decode, view, job, record)
         record.fitting_seconds = fitting.seconds()
     decoding = Stopwatch(job.backend.device)
     result = _decoded(stage, view, decode)
@@ -88,88 +82,8 @@ def _refined(stage: StagePlan, start: Tensor, view: View, job: Job) -> Tensor:
     return result
 
 
-def _optimised_decoder(
-    stage: StagePlan, latents: list[Tensor], view: View, job: Job, record: StageReport
-) -> Decode:
-    """Section 3.3, on a copy of the decoder that belongs to this stage; last, its refit.
-
-    If memory does not suffice, or training ends above the loss it started with, as with too high
-    a learning rate, what was reached before is used, and the user is told.
-    """
-    work = DECODER_STEP_WORK * job.plan.share(stage)
-    text = f"stage {stage.index + 1}: decoder optimisation"
-    settings, decode = job.settings.decoder, _as_it_is(latents, job)
-    segments = _segments(stage, latents, view, job)
-    trained: nn.Module | None = None
-    taken = 0
-
-    def advance() -> None:
-        nonlocal taken
-        taken += 1
-        job.watch.advance(work, text)
-
-    if stage.decoder_iterations:
-        with _as_memory_allows(text, job):
-            decoder = job.backend.decoder()
-            losses = optimise(decoder, segments, settings, advance)
-            record.decoder_iterations = len(losses)
-            record.decoder_loss = losses[0], losses[-1]
-            if losses[-1] <= losses[0]:
-                trained, decode = decoder, _trained(decoder, latents)
-            else:
-                advice = "lower decoder_rate, or raise decoder_iterations"
-                job.report.notes.append(f"{text} made it worse and was undone: {advice}")
-    if stage.decoder_refit:
-        with _as_memory_allows(text, job):
-            weight = settings.decoder_background_weight
-            solved = Refit(trained or job.backend.decoder(), segments, weight, advance)
-            before = record.decoder_loss or solved.loss
-            record.decoder_loss = before[0], solved.loss[1]
-            decode = _refitted(solved, decode)
-    job.watch.advance((stage.decoder_passes * len(segments) - taken) * work, text)
-    return decode
-
-
-@contextmanager
-def _as_memory_allows(text: str, job: Job) -> Iterator[None]:
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        job.report.notes.append(
-            f"{text} left out for lack of memory: lower tile_size, or let it run on the CPU"
-        )
-
-
-def _segments(stage: StagePlan, latents: list[Tensor], view: View, job: Job) -> list[Segment]:
-    """What the decoder is fitted to."""
-    edge = nearness(view.canvas_painted, job.backend.facts.latent_factor)
-    maps = view.canvas_target, view.canvas_painted, edge
-    return [
-        Segment(z, *(cut(one, box).to(z) for one in maps))
-        for box, z in zip(stage.tiles, latents, strict=True)
-    ]
-
-
 def _as_it_is(latents: list[Tensor], job: Job) -> Decode:
     return lambda index: job.backend.decode(latents[index])
-
-
-def _refitted(solved: Refit, otherwise: Decode) -> Decode:
-    def decode(index: int) -> Tensor:
-        return solved.decoded(index).clamp(0, 1) if solved.reaches(index) else otherwise(index)
-
-    return decode
-
-
-def _trained(decoder: nn.Module, latents: list[Tensor]) -> Decode:
-    def decode(index: int) -> Tensor:
-        with torch.no_grad():
-            image: Tensor = decoder(latents[index])
-        return image.clamp(0, 1)
-
-    return decode
 
 
 def _decoded(stage: StagePlan, view: View, decode: Decode) -> Tensor:

@@ -230,12 +230,16 @@ def test_a_decoder_that_got_worse_is_not_used(mask):
     assert torch.equal(wild.image, off.image)
 
 
-def test_work_and_calls_are_exactly_what_the_plan_says(image, mask):
+@pytest.mark.parametrize("patch", [0, 16])
+@pytest.mark.parametrize("refit", [False, True])
+def test_work_and_calls_are_exactly_what_the_plan_says(image, mask, patch, refit):
     backend, told = PointwiseBackend(sampler=euler), []
     watch = Watch(
         begin=lambda plan, total: told.append(-total), advance=lambda work, text: told.append(work)
     )
-    edit = run(image, mask, backend, watch=watch, decoder_iterations=20, decoder_patience=5)
+    values = {"decoder_patience": 5, "decoder_patch": patch, "decoder_refit": refit}
+    edit = run(image, mask, backend, watch=watch, decoder_iterations=20, **values)
+    assert min(told[1:]) >= -1e-9
     assert backend.samples == edit.report.plan.model_calls == edit.report.model_calls
     assert told[0] == -edit.report.plan.work
     assert math.isclose(sum(told), 0, abs_tol=1e-6)

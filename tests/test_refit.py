@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,8 +12,8 @@ from engine import box_mask, photograph, run
 from fakes import PointwiseBackend, PointwiseDecoder
 from torch import Tensor, nn
 
+from msbd import fitting as fitting_module
 from msbd import refit as module
-from msbd import stage as stage_module
 from msbd.decoder import Segment, nearness, optimise
 from msbd.geometry import Box, Size
 from msbd.noise import Noise
@@ -29,7 +30,11 @@ def nothing() -> None:
 
 
 def refit(decoder: nn.Module, pieces: list[Segment], weight: float = LAMBDA) -> Refit:
-    return Refit(decoder, pieces, weight, nothing)
+    return Refit(decoder, pictures(decoder, pieces), pieces, weight, nothing)
+
+
+def pictures(decoder: nn.Module, pieces: list[Segment]) -> Callable[[int], Tensor]:
+    return lambda index: decoder(pieces[index].z)
 
 
 class Curved(nn.Module):
@@ -195,7 +200,7 @@ def test_away_from_the_masks_edge_the_decoder_stays_as_it_was() -> None:
     painted = torch.zeros(1, 1, side, side)
     painted[..., 8:, 8:] = 1
     edge = nearness(painted, 8)
-    solved = Refit(Curved(), [Segment(piece.z, piece.background, painted, edge)], LAMBDA, nothing)
+    solved = refit(Curved(), [Segment(piece.z, piece.background, painted, edge)])
     with torch.no_grad():
         before, after = Curved()(piece.z), solved.decoded(0)
     far = (edge == 0).expand_as(before)
@@ -227,14 +232,15 @@ def test_the_onlooker_hears_of_every_segment_and_no_hook_stays() -> None:
     decoder, calls = Curved(), []
     whole = piece_of(segment().z, segment().background, torch.ones_like(segment().painted))
     pieces = [segment(), whole, segment(1)]
-    Refit(decoder, pieces, LAMBDA, lambda: calls.append(1))
+    picture = pictures(decoder, pieces)
+    Refit(decoder, picture, pieces, LAMBDA, lambda: calls.append(1))
     assert len(calls) == 3 and not decoder.last._forward_pre_hooks
 
     def interrupted() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Refit(decoder, pieces, LAMBDA, interrupted)
+        Refit(decoder, picture, pieces, LAMBDA, interrupted)
     assert not decoder.last._forward_pre_hooks
 
 
@@ -275,7 +281,7 @@ def test_training_that_made_it_worse_is_not_what_is_refitted(
             decoder.last.bias += 1
         return [1.0, 2.0]
 
-    monkeypatch.setattr(stage_module, "optimise", spoiling)
+    monkeypatch.setattr(fitting_module, "optimise", spoiling)
     spoilt = run(image, mask, PointwiseBackend(tint=0.1), decoder_iterations=2, decoder_refit=True)
     assert any("made it worse" in note for note in spoilt.report.notes)
     assert torch.equal(alone.image, spoilt.image)

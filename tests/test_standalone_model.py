@@ -107,6 +107,8 @@ def test_decode_is_clamped_and_the_decoder_is_not(model):
     assert image.min() >= 0 and image.max() <= 1
     assert free.min() < 0 or free.max() > 1
     assert torch.allclose(image, free.clamp(0, 1), atol=1e-4)
+    whole = decoder.decoder(decoder.entrance(z / decoder.scale_factor))
+    assert torch.allclose(free, whole / 2 + 0.5, atol=1e-5)
 
 
 def test_the_decoder_is_a_copy_that_trains(model):

@@ -171,6 +171,7 @@ class TestAutoencoder:
         z = torch.randn(1, 4, 3, 5) / 4
         decoder = backend.decoder()
         assert torch.allclose(decoder(z).clamp(0, 1), backend.decode(z), atol=1e-6)
+        assert torch.equal(decoder.tail(decoder.head(z)), decoder(z))
         parameters = list(decoder.parameters())
         assert len(parameters) == 4  # the decoder's and the convolution before it
         assert all(one.requires_grad and one.dtype == torch.float32 for one in parameters)

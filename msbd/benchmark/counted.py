@@ -45,8 +45,7 @@ def comparison() -> list[dict[str, Any]]:
 
 
 def _decoder_area(plan: EditPlan) -> float:
-    passes = (s.decoder_passes * len(s.tiles) * plan.share(s) for s in plan.stages)
-    return round(sum(passes), 1)
+    return round(sum(stage.decoder_area for stage in plan.stages) / plan.resolution**2, 1)
 
 
 def growth() -> dict[str, list[dict[str, Any]]]:

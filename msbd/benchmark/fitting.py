@@ -67,7 +67,8 @@ def fits(segments: list[Segment], backend: Backend, iterations: int) -> Fits:
     optimise(trained, segments, steps, lambda: None)
     published = clock.seconds()
     clock = Stopwatch(backend.device)
-    solved = Refit(fresh, segments, steps.decoder_background_weight, lambda: None)
+    weight = steps.decoder_background_weight
+    solved = Refit(fresh, lambda n: fresh(segments[n].z), segments, weight, lambda: None)
     seconds = {"published": published, "ours": clock.seconds()}
     with torch.no_grad():
         before, after = ([one(s.z) for s in segments] for one in (as_is, trained))

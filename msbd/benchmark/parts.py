@@ -94,8 +94,8 @@ def _train(tile: int) -> int | None:
 def _solve(tile: int) -> int | None:
     network, segment = autoencoder(CPU, torch.float32), _segment(tile)
     memory = PeakMemory()
-    weight = DecoderOptimisation().decoder_background_weight
-    solved = Refit(network.decoder(), [segment], weight, lambda: None)
+    decoder, weight = network.decoder(), DecoderOptimisation().decoder_background_weight
+    solved = Refit(decoder, lambda _: decoder(segment.z), [segment], weight, lambda: None)
     solved.decoded(0)
     return memory.grown()
 

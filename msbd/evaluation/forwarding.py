@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..backend import Backend, Condition
+from ..backend import Backend, Condition, Decoder
 from ..geometry import Size
 
 
@@ -34,7 +34,7 @@ class ForwardingBackend:
     def decode(self, z: Tensor) -> Tensor:
         return self._backend.decode(z)
 
-    def decoder(self) -> nn.Module:
+    def decoder(self) -> Decoder:
         return self._backend.decoder()
 
     def upscale(self, image: Tensor, size: Size) -> Tensor:

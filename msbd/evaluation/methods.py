@@ -193,6 +193,12 @@ SAVINGS = (
         steps=20,
         repaint_repeats=0,
     ),
+    _recommended_but(
+        "patched",
+        "with 45 steps on patches before the decoder is refitted",
+        decoder_iterations=45,
+        decoder_patch=32,
+    ),
     _recommended_but("guided", "with full guidance throughout", later_guidance=1, tile_guidance=1),
 )
 JOINT = (_recommended_but("joint", "with overlapping tiles denoised together", joint_tiles=True),)

@@ -10,6 +10,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from ..backend import Decoder
+
 logger = logging.getLogger(__name__)
 
 
@@ -61,12 +63,8 @@ class Autoencoder:
         return result.float()
 
 
-class TrainableDecoder(nn.Module):
-    """A float32 copy of an autoencoder's decoder whose parameters require gradients.
-
-    Maps scaled latents [B,4,h,w] to images [B,3,8h,8w], nominally in [0,1], unclamped. The image
-    is half the output of `last`, plus a constant.
-    """
+class TrainableDecoder(Decoder):
+    """A float32 copy of an autoencoder's decoder. `head` ends with the middle blocks."""
 
     def __init__(self, network: Any, scale_factor: float) -> None:
         super().__init__()
@@ -77,9 +75,16 @@ class TrainableDecoder(nn.Module):
 
     @property
     def last(self) -> nn.Conv2d:
-        """The last layer."""
         return cast(nn.Conv2d, self.decoder.conv_out)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def head(self, z: Tensor) -> Tensor:
         with torch.autocast(z.device.type, enabled=False):
-            return 0.5 * self.decoder(self.entrance(z.float() / self.scale_factor)) + 0.5
+            moved = self.entrance(z.float() / self.scale_factor)
+            return cast(Tensor, self.decoder.mid_block(self.decoder.conv_in(moved)))
+
+    def tail(self, middle: Tensor) -> Tensor:
+        parts = self.decoder
+        with torch.autocast(middle.device.type, enabled=False):
+            for block in parts.up_blocks:
+                middle = block(middle)
+            return 0.5 * self.last(parts.conv_act(parts.conv_norm_out(middle))) + 0.5

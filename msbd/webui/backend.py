@@ -11,7 +11,7 @@ import torch
 from modules import devices, lowvram, processing, prompt_parser, sd_samplers_common, shared
 from torch import Tensor, nn
 
-from ..backend import ModelFacts, Sampler
+from ..backend import Decoder, ModelFacts, Sampler
 from ..errors import EditError, Interrupted
 from ..geometry import Size
 from ..standalone.clip import ClipJudge
@@ -129,13 +129,12 @@ class HostBackend:
             return self._judge.score(images, self._judged_by)
 
 
-class HostDecoder(nn.Module):
+class HostDecoder(Decoder):
     """A trainable float32 copy of the loaded autoencoder's decoder.
 
-    Maps latents [B,4,h,w] to images [B,3,8h,8w], nominally in [0,1], unclamped, on the latents'
-    device. The image is half the output of `last`, plus a constant. Other extensions that
-    replace the decoder's `forward`, such as Tiled VAE, do not reach the copy: it has the class's
-    own, through which gradients flow.
+    It lies on `device`; its images lie on the latents'. `head` ends with the middle blocks. Other
+    extensions that replace the decoder's `forward`, such as Tiled VAE, do not reach the copy: it
+    has the class's own, through which gradients flow.
     """
 
     def __init__(self, model: Any, device: torch.device) -> None:
@@ -152,13 +151,45 @@ class HostDecoder(nn.Module):
 
     @property
     def last(self) -> nn.Conv2d:
-        """The last layer."""
         return cast(nn.Conv2d, self.decoder.conv_out)
 
     def forward(self, z: Tensor) -> Tensor:
         with _single_precision():
-            moved = z.to(self.place, torch.float32) / self.scale_factor
-            return (0.5 * self.decoder(self.entrance(moved)) + 0.5).to(z.device)
+            return (0.5 * self.decoder(self._entered(z)) + 0.5).to(z.device)
+
+    def head(self, z: Tensor) -> Tensor:
+        middle = self.decoder.mid
+        with _single_precision():
+            first = middle.block_1(self.decoder.conv_in(self._entered(z)), None)
+            return cast(Tensor, middle.block_2(middle.attn_1(first), None))
+
+    def tail(self, middle: Tensor) -> Tensor:
+        with _single_precision(), _passed_over(self.decoder):
+            return 0.5 * self.decoder(middle) + 0.5
+
+    def _entered(self, z: Tensor) -> Tensor:
+        return cast(Tensor, self.entrance(z.to(self.place, torch.float32) / self.scale_factor))
+
+
+class _Same(nn.Module):
+    """Hands on the first of whatever it is given."""
+
+    def forward(self, first: Tensor, *others: Any) -> Tensor:
+        return first
+
+
+@contextmanager
+def _passed_over(decoder: Any) -> Iterator[None]:
+    """The decoder begins after its middle blocks."""
+    left_out = [(decoder, "conv_in"), *((decoder.mid, n) for n in ("block_1", "attn_1", "block_2"))]
+    layers = [getattr(owner, name) for owner, name in left_out]
+    for owner, name in left_out:
+        setattr(owner, name, _Same())
+    try:
+        yield
+    finally:
+        for (owner, name), layer in zip(left_out, layers, strict=True):
+            setattr(owner, name, layer)
 
 
 def make_room() -> None:

@@ -12,7 +12,7 @@ import torch
 from modules import lowvram, shared
 
 from ..errors import EditError
-from ..plan import EditPlan
+from ..plan import PATCHES, EditPlan, StagePlan
 from ..settings import SETTINGS, EditSettings
 from . import measure, speed
 from .facts import LATENT_FACTOR
@@ -111,11 +111,9 @@ def memory(plan: EditPlan, settings: EditSettings) -> dict[str, int]:
     needed["denoising"] += part if apart else 0
     needed["decoding"] += found.autoencoder if apart else 0
     if measure.decoder_device().type == device.type:
-        fit = found.training.at if settings.decoder.decoder_iterations else found.refitting.at
-        if settings.decoder.decoder_iterations or settings.decoder.decoder_refit:
-            needed["decoder optimisation"] = max(
-                fit(n, stage.tile_area, len(stage.tiles)) for stage, n in cells.items()
-            )
+        fitting = max(_fitting(stage, found) for stage in plan.stages)
+        if fitting:
+            needed["decoder optimisation"] = fitting
     if settings.first.choose == "clip" and settings.first.candidates > 1:
         needed["choosing"] = _clip_bytes() if _clip_device() == device.type else 0
     if device.type == "cpu":
@@ -123,6 +121,21 @@ def memory(plan: EditPlan, settings: EditSettings) -> dict[str, int]:
         loaded += 3 * FLOAT * (_PICTURES * plan.image.area + _CROPS * plan.crop.size.area)
         loaded += needed.pop("choosing", 0)
     return {work: loaded + size for work, size in needed.items()}
+
+
+def _fitting(stage: StagePlan, found: measure.Footprint) -> int:
+    """Decoder optimisation where the host's networks are; 0 if there is none."""
+    cells, pixels, tiles = stage.tile_area // LATENT_FACTOR**2, stage.tile_area, len(stage.tiles)
+    refitting = found.refitting.at(cells, pixels, tiles) if stage.decoder_refit else 0
+    if not stage.decoder_iterations:
+        return refitting
+    if not stage.decoder_patch:
+        return max(refitting, found.training.at(cells, pixels, tiles))
+    patches, passing = (
+        PATCHES * (stage.decoder_patch // LATENT_FACTOR) ** 2,
+        found.refitting.passing,
+    )
+    return max(refitting, found.training.on_patches(patches, passing.at(cells), pixels, tiles))
 
 
 def _passes_at_once() -> int:

@@ -44,6 +44,7 @@ ADVANCED = (
     "joint_tiles",
     "repaint_from",
     "repaint_until",
+    "decoder_patch",
 )
 """Settings whose controls are folded away."""
 

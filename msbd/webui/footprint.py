@@ -74,6 +74,17 @@ class Training:
         activations = self.saved.at(cells) + 2 * self.largest.at(cells)
         return 4 * self.weights + round(OVERHEAD * activations) + pictures * FLOAT * pixels
 
+    def on_patches(self, patches: int, passing: int, pixels: int, segments: int) -> int:
+        """The same on patches, of so many cells together, of `segments` tiles.
+
+        passing: bytes of a pass through the decoder with a whole tile, which comes before and
+        after. The decoder as it was is there as well. Beside the pictures, what is kept of the
+        decoder's middle is as large as 8 channels.
+        """
+        activations = self.saved.at(patches) + 2 * self.largest.at(patches)
+        most = max(5 * self.weights + activations, 2 * self.weights + passing)
+        return round(OVERHEAD * most) + (2 * 3 + 1 + 8) * segments * FLOAT * pixels
+
 
 @dataclass(frozen=True)
 class Refitting:

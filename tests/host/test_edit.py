@@ -237,6 +237,18 @@ def test_the_decoder_is_refitted(webui: Webui, small: Scene) -> None:
     assert (answer.picture != edited(webui, small).picture).any()
 
 
+def test_the_decoder_is_fitted_on_patches(webui: Webui, small: Scene) -> None:
+    fields = {**QUICK, "decoder_iterations": 30, "decoder_patch": 32}
+    answer = edited(webui, small, fields)
+    assert small.is_edited(answer.picture) and not answer.report["notes"]
+    for stage in answer.report["stages"]:
+        before, after = stage["decoder_loss"]
+        assert stage["decoder_iterations"] == 30 and after < before
+    refitted = edited(webui, small, {**fields, "decoder_refit": True})
+    for ours, theirs in zip(refitted.report["stages"], answer.report["stages"], strict=True):
+        assert ours["decoder_loss"][1] < theirs["decoder_loss"][1]
+
+
 @pytest.mark.parametrize("upscaler", ["R-ESRGAN 4x+", "Bilinear", "Bicubic", "None", "Nearest"])
 def test_upscalers(webui: Webui, small: Scene, upscaler: str) -> None:
     answer = edited(webui, small, {**QUICK, "upscaler": upscaler})
