@@ -21,7 +21,7 @@ from .plan import EditPlan
 from .report import Report, Stopwatch, Watch, outside_difference, peak_memory, seam_ratio
 from .settings import EditSettings
 from .stage import refine
-from .upscaling import blend, filled, lowpassed, resized
+from .upscaling import blend, filled, lowpassed, resized, used_part
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def edit(
         patch = refine(first, view.target, view, job)
         for stage in rest:
             view = View(stage, job)
-            draft = backend.upscale(patch.to(backend.device), stage.size).cpu()
+            draft = _enlarged(patch, view, backend)
             context = view.target
             if settings.later.lowpass_background:
                 context = lowpassed(known, Size(*patch.shape[-2:]), stage.size)
@@ -86,6 +86,15 @@ def edit(
     report.peak_memory_bytes = peak_memory(backend.device)
     report.seconds = clock.seconds()
     return Edit(result, report)
+
+
+def _enlarged(patch: Tensor, view: View, backend: Backend) -> Tensor:
+    """The stage before at this one's size, by super-resolution where that will be used."""
+    small, large = used_part(view.painted, Size(*patch.shape[-2:]))
+    draft = resized(patch, Size(*view.painted.shape[-2:]))
+    part = backend.upscale(cut(patch, small).to(backend.device), large.size)
+    cut(draft, large).copy_(part)
+    return draft
 
 
 def _judge(result: Tensor, before: Tensor, alpha: Tensor, report: Report) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .geometry import Size
+from .geometry import Box, Size
+
+CONTEXT = 16
+"""Pixels that super-resolution is shown round what will be used of its result."""
 
 
 def resized(image: Tensor, size: Size) -> Tensor:
@@ -20,6 +25,33 @@ def resized(image: Tensor, size: Size) -> Tensor:
 def lowpassed(image: Tensor, through: Size, size: Size) -> Tensor:
     """The image as soft as one enlarged from `through`, at `size` (section 3.2, Figure 5 f)."""
     return resized(resized(image, through), size)
+
+
+def used_part(painted: Tensor, before: Size) -> tuple[Box, Box]:
+    """What of a picture of size `before` makes the painted part of its enlargement, and what of
+    the enlargement that makes.
+
+    painted: [1,1,H,W] of 0 and 1, not all 0, at the enlargement's size. The boxes lie exactly over
+    each other, and leave `CONTEXT` pixels round the painted part where there are so many.
+    """
+    small_rows, large_rows = _used_span(painted[0, 0].amax(1), before.height)
+    small_columns, large_columns = _used_span(painted[0, 0].amax(0), before.width)
+    return (
+        Box(small_rows[0], small_columns[0], small_rows[1], small_columns[1]),
+        Box(large_rows[0], large_columns[0], large_rows[1], large_columns[1]),
+    )
+
+
+def _used_span(painted: Tensor, before: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Of one side, cut where a pixel ends in both pictures."""
+    after = len(painted)
+    parts = math.gcd(before, after)
+    seen = painted.nonzero()
+    margin = -(-CONTEXT * parts // before)
+    first = max(0, int(seen[0]) * parts // after - margin)
+    end = min(parts, int(seen[-1]) * parts // after + 1 + margin)
+    small, large = ((first * n // parts, end * n // parts) for n in (before, after))
+    return small, large
 
 
 def any_touch(mask: Tensor, size: Size) -> Tensor:
