@@ -89,6 +89,11 @@ def _add_edit(commands: Any) -> None:
     edit.add_argument("--report", type=Path, metavar="FILE", help="what was done, as JSON")
     edit.add_argument("--plan-only", action="store_true", help="print what would be done, and end")
     _add_run(edit)
+    edit.add_argument(
+        "--offload",
+        action="store_true",
+        help="for small GPUs: keep only that network there which is at work",
+    )
 
 
 def _add_plan(commands: Any) -> None:

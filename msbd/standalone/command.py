@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ..errors import EditError, Interrupted
 from .arguments import build_parser
@@ -53,6 +54,7 @@ def _edit(arguments: argparse.Namespace) -> int:
         arguments.changes.append(f"upscaler={arguments.upscaler}")
     base = editing.starting_recipe(arguments.preset, arguments.like, arguments.changes)
     chosen = models.choose(base.settings, arguments.checkpoint, arguments.clip, arguments.device)
+    chosen = replace(chosen, offload=arguments.offload)
     recipe = editing.completed(
         base, arguments.prompt, arguments.negative, arguments.seed, chosen.checkpoint.name
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,11 +13,12 @@ from ..errors import EditError
 from ..geometry import Size
 from ..settings import Guidance
 from . import prompt as prompts
-from .autoencoder import TrainableDecoder
+from .autoencoder import Autoencoder, TrainableDecoder
 from .checkpoint import Checkpoint, load_checkpoint
 from .clip import OPENAI, ClipJudge
 from .discrete import denoised
 from .samplers import SAMPLERS
+from .turns import Turns
 from .upscaler import Upscaler, load_upscaler
 
 PAPER = Guidance()
@@ -33,12 +35,24 @@ class StandaloneModel:
     """Networks loaded once; `bind` makes backends of them, as many as there are prompts."""
 
     def __init__(
-        self, checkpoint: Checkpoint, upscaler: Upscaler, judge: ClipJudge, device: torch.device
+        self,
+        checkpoint: Checkpoint,
+        upscaler: Upscaler,
+        judge: ClipJudge,
+        device: torch.device,
+        offload: bool = False,
     ) -> None:
         self.checkpoint = checkpoint
         self.upscaler = upscaler
         self.judge = judge
         self.device = device
+        networks = checkpoint.unet, checkpoint.autoencoder.network, checkpoint.text_encoder
+        self._turns = Turns(device, networks) if offload else None
+
+    def bring(self, network: Any) -> None:
+        """Have one of the checkpoint's networks on the device."""
+        if self._turns is not None:
+            self._turns.bring(network)
 
     @classmethod
     def load(
@@ -47,16 +61,19 @@ class StandaloneModel:
         upscaler: str | Path = "none",
         clip: str | Path | None = OPENAI,
         device: torch.device | str | None = None,
+        offload: bool = False,
     ) -> StandaloneModel:
         """Load from files, in half precision on CUDA and single precision elsewhere.
 
         checkpoint: see `load_checkpoint`. upscaler: see `load_upscaler`. clip: see `ClipJudge`;
-        loaded when first used. device: the best there is unless given. Raises `EditError`.
+        loaded when first used. device: the best there is unless given. offload: keep only that of
+        the checkpoint's networks on it which is at work. Raises `EditError`.
         """
         place = best_device() if device is None else torch.device(device)
         dtype = torch.float16 if place.type == "cuda" else torch.float32
         enlarge, judge = load_upscaler(upscaler, place), ClipJudge(clip, place)
-        return cls(load_checkpoint(checkpoint, place, dtype), enlarge, judge, place)
+        loaded = load_checkpoint(checkpoint, "cpu" if offload else place, dtype)
+        return cls(loaded, enlarge, judge, place, offload)
 
     def bind(
         self,
@@ -73,9 +90,9 @@ class StandaloneModel:
         """
         if sampler not in SAMPLERS:
             raise EditError(f"unknown sampler {sampler!r}; known are {', '.join(SAMPLERS)}")
-        contexts = [
-            prompts.encode(self.checkpoint.text_encoder, text) for text in (negative, prompt)
-        ]
+        encoder = self.checkpoint.text_encoder
+        self.bring(encoder)
+        contexts = [prompts.encode(encoder, text) for text in (negative, prompt)]
         return BoundModel(self, prompt, torch.cat(contexts), guidance, sampler, spacing)
 
 
@@ -133,6 +150,7 @@ class BoundModel:
 
         def network(x: Tensor, timestep: Tensor) -> Tensor:
             unet = self._checkpoint.unet
+            self._model.bring(unet)
             with torch.autocast(self.device.type, enabled=False):
                 output = unet(x.to(unet.dtype), timestep, contexts).sample
             return output.float()
@@ -146,13 +164,18 @@ class BoundModel:
         return without + scale * (given - without)
 
     def encode(self, image: Tensor) -> Tensor:
-        return self._checkpoint.autoencoder.encode(image)
+        return self._autoencoder.encode(image)
 
     def decode(self, z: Tensor) -> Tensor:
-        return self._checkpoint.autoencoder.decode(z)
+        return self._autoencoder.decode(z)
 
     def decoder(self) -> TrainableDecoder:
-        return self._checkpoint.autoencoder.decoder()
+        return self._autoencoder.decoder()
+
+    @property
+    def _autoencoder(self) -> Autoencoder:
+        self._model.bring(self._checkpoint.autoencoder.network)
+        return self._checkpoint.autoencoder
 
     def upscale(self, image: Tensor, size: Size) -> Tensor:
         return self._model.upscaler(image, size)

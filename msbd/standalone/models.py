@@ -25,12 +25,14 @@ INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "none")
 
 @dataclass(frozen=True)
 class Models:
-    """What to load. upscaler: a file or one of INTERPOLATIONS. clip: see `ClipJudge`."""
+    """What to load. upscaler: a file or one of INTERPOLATIONS. clip: see `ClipJudge`. offload: see
+    `StandaloneModel.load`."""
 
     checkpoint: Path
     upscaler: str
     clip: str | None
     device: str | None
+    offload: bool = False
 
     def to_dict(self) -> dict[str, str | None]:
         """Names for the report, without the folders."""
@@ -115,7 +117,9 @@ def load(models: Models) -> StandaloneModel:
     except (RuntimeError, AssertionError):
         raise EditError(f"there is no device {models.device}: give cpu, cuda or mps") from None
     try:
-        return StandaloneModel.load(models.checkpoint, models.upscaler, models.clip, device)
+        return StandaloneModel.load(
+            models.checkpoint, models.upscaler, models.clip, device, models.offload
+        )
     except (torch.cuda.OutOfMemoryError, MemoryError) as error:
-        advice = "close other programs, or give --device cpu"
+        advice = "close other programs, or give --offload or --device cpu"
         raise EditError(f"not enough memory to load the model: {advice}") from error
