@@ -103,9 +103,10 @@ def _on_patches(segments: list[Segment], job: Job, advance: Callable[..., None])
     training = PatchTraining(decoder, segments)
     advance(sum(segment.painted.numel() for segment in segments))
     patch = PATCHES * min(settings.decoder_patch**2, segments[0].painted.numel())
-    training.train(settings, lambda: advance(patch))
-    loss = training.loss(settings.decoder_background_weight)
-    return Trained(decoder, training.picture, settings.decoder_iterations, loss)
+    steps = training.train(settings, lambda: advance(patch))
+    before, after = training.loss(settings.decoder_background_weight)
+    # The same by other arithmetic is no change.
+    return Trained(decoder, training.picture, steps, (before, after if steps else before))
 
 
 def _refitted(solved: Refit, otherwise: Decode) -> Decode:

@@ -55,8 +55,8 @@ class PatchTraining:
     gives is kept; what follows sees only what is near, but for the means and variances of its
     normalisations, which are held to those of the whole tile. So a patch of what was kept becomes
     what it would in the tile, but for what its edges cut off; how much that is the decoder as it
-    was tells, and it is made up for. Patches all over the tiles then have the gradient of the whole
-    loss, on average and nearly.
+    was tells, and it is made up for. Patches all over the tiles, at whose borders they lie less
+    often, then have the gradient of the whole loss, on average and nearly.
 
     decoder: it is trained in place, and of no use but through this any more.
     """
@@ -71,7 +71,6 @@ class PatchTraining:
             for segment in segments:
                 self._middles.append(decoder.head(segment.z.clone()))
                 self._kept.append(decoder.tail(self._middles[-1]))
-        self._before = copy.deepcopy(decoder).requires_grad_(False)
         self._cell = self._kept[0].shape[-1] // self._middles[0].shape[-1]
 
     def picture(self, index: int) -> Tensor:
@@ -80,26 +79,31 @@ class PatchTraining:
             image = _passed(self._decoder, [index], self._middles[index])
         return image.to(self._segments[index].z.device)
 
-    def train(self, settings: DecoderOptimisation, advance: Callable[[], None]) -> None:
+    def train(self, settings: DecoderOptimisation, advance: Callable[[], None]) -> int:
         """Adam on patches that lie evenly all over the tiles, with a learning rate that falls.
+
+        Returns how many steps were made.
 
         Where there is nothing to match, outside the mask or by weight, nothing is done. `advance()`
         is called after each iteration and may raise to interrupt.
         """
         steps, weight = settings.decoder_iterations, settings.decoder_background_weight
         if not weight or all(bool(segment.painted.all()) for segment in self._segments):
-            return
+            return 0
         patches = self._patches(settings.decoder_patch)
         with torch.inference_mode(False), torch.enable_grad(), full_precision():
+            as_it_was = copy.deepcopy(self._decoder).requires_grad_(False)
             optimiser = torch.optim.Adam(self._decoder.parameters(), lr=settings.decoder_rate)
             slower = torch.optim.lr_scheduler.LinearLR(optimiser, 1, LAST_RATE, steps)
             for _ in range(steps):
                 optimiser.zero_grad(set_to_none=True)
-                self._loss([next(patches) for _ in range(PATCHES)], weight).backward()
+                chosen = [next(patches) for _ in range(PATCHES)]
+                self._loss(chosen, as_it_was, weight).backward()
                 optimiser.step()
                 slower.step()
                 advance()
             optimiser.zero_grad(set_to_none=True)
+        return steps
 
     def loss(self, weight: float) -> tuple[float, float]:
         """The mean over all pixels of all tiles, before any training and now. weight: lambda."""
@@ -115,7 +119,9 @@ class PatchTraining:
         background, painted = segment.background.to(kept), segment.painted.to(kept)
         return squared_error(image.to(kept), kept, background, painted, weight)
 
-    def _loss(self, patches: Sequence[tuple[int, Box]], weight: float) -> Tensor:
+    def _loss(
+        self, patches: Sequence[tuple[int, Box]], as_it_was: Decoder, weight: float
+    ) -> Tensor:
         middles, truths = [], []
         for index, cells in patches:
             segment, kept = self._segments[index], self._kept[index]
@@ -126,7 +132,7 @@ class PatchTraining:
         tiles, middle = [index for index, _ in patches], torch.cat(middles)
         kept, background, painted = (torch.cat(maps) for maps in zip(*truths, strict=True))
         with torch.no_grad():
-            cut_off = _passed(self._before, tiles, middle) - kept
+            cut_off = _passed(as_it_was, tiles, middle) - kept
         image = _passed(self._decoder, tiles, middle) - cut_off
         return squared_error(image, kept, background, painted, weight) / image.numel()
 

@@ -341,7 +341,8 @@ def _stage(
     candidates = settings.first.candidates if first else 1
     chosen_at = max(1, round(settings.first.choose_after * run_steps))
     shares = settings.first.repaint_from, settings.first.repaint_until
-    begin, end = (round(share * run_steps) for share in shares)
+    begin = min(round(shares[0] * run_steps), max(run_steps - 1, 0))
+    end = max(round(shares[1] * run_steps), begin + 1)
     touching = tuple(tile for tile in tiles if _painted(tile, canvas, size, crop, mask))
     return StagePlan(
         index=index,

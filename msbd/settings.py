@@ -315,7 +315,8 @@ class DecoderOptimisation:
     decoder_patience: int = setting(
         0,
         "Decoder patience",
-        "Stop early after this many iterations without a 1 % lower loss; 0 runs all of them.",
+        "Stop early after this many iterations without a 1 % lower loss; 0 runs all of them, and "
+        "so do patches, whose losses scatter.",
         low=0,
         high=1000,
         step=5,

@@ -111,7 +111,7 @@ class PointwiseBackend:
     before: called with the number of samples denoised so far, before each evaluation; let it
     raise `Interrupted` or `torch.OutOfMemoryError` to see what happens then. Counters: `samples`
     (single samples denoised), `batches` (calls of denoise), `shapes` (of their inputs),
-    `encoded`, `decoded` and `conditions` (shapes), `upscaled` (sizes asked for).
+    `encoded`, `decoded` and `conditions` (shapes), `upscaled` (from which size to which).
     """
 
     facts: ModelFacts = field(default_factory=small_facts)
@@ -129,7 +129,7 @@ class PointwiseBackend:
     encoded: list[tuple[int, ...]] = field(default_factory=list)
     conditions: list[tuple[int, ...]] = field(default_factory=list)
     decoded: list[tuple[int, ...]] = field(default_factory=list)
-    upscaled: list[Size] = field(default_factory=list)
+    upscaled: list[tuple[Size, Size]] = field(default_factory=list)
 
     def sigmas(self, steps: int) -> Tensor:
         ramp = torch.linspace(0, 1, steps) if steps > 1 else torch.zeros(1)
@@ -174,7 +174,7 @@ class PointwiseBackend:
         return PointwiseDecoder(self.tint, self.mode)
 
     def upscale(self, image: Tensor, size: Size) -> Tensor:
-        self.upscaled.append(size)
+        self.upscaled.append((Size(*image.shape[-2:]), size))
         shape = (size.height, size.width)
         return F.interpolate(image, shape, mode="bilinear", antialias=True).clamp(0, 1)
 

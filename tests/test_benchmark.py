@@ -78,7 +78,7 @@ def test_the_clock_counts_each_network_and_changes_nothing() -> None:
 
 
 def test_the_losses_are_those_the_fit_reports() -> None:
-    """On a decoder whose error is a tint, which both ways can undo."""
+    """On a decoder whose error is a tint, which all ways can undo."""
     backend = PointwiseBackend(tint=0.1)
     settings = preset("paper")
     what = Setup(Size(150, 200), 60)
@@ -86,14 +86,14 @@ def test_the_losses_are_those_the_fit_reports() -> None:
     as_is = PointwiseDecoder(0.1, "nearest")
     with torch.no_grad():
         kept = [as_is(segment.z) for segment in segments]
-    solved = Refit(as_is, segments, 100.0, lambda: None)
+    solved = Refit(as_is, lambda n: as_is(segments[n].z), segments, 100.0, lambda: None)
     images = [solved.decoded(index) for index in range(len(segments))]
     assert fitting.loss(kept, segments, kept) == pytest.approx(solved.loss[0], rel=1e-3)
     # What is told is of the change at its full strength, which fades out inside the mask.
     assert 0.8 * solved.loss[1] < fitting.loss(images, segments, kept) <= solved.loss[1]
     row = fitting.compared(what, settings, backend, iterations=3)
     losses = row["loss"]
-    assert losses["ours"] < losses["before"] and losses["published"] < losses["before"]
+    assert max(losses[way] for way in ("ours", "published", "patches")) < losses["before"]
     tones = row["tone"]
     assert tones["ours"] < 0.3 * tones["before"] and tones["published"] < tones["before"]
     assert row["iterations"] == 3 and min(row["seconds"].values()) > 0

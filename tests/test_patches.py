@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import Any
 
@@ -99,8 +100,11 @@ def test_patches_have_the_loss_of_the_whole_on_average() -> None:
     """Of a decoder that only looks at single cells; all over, as evenly as can be."""
     training = PatchTraining(Normalised(), [segment(0), segment(1)])
     patches = training._patches(8)
+    as_it_was = copy.deepcopy(training._decoder)
     with torch.no_grad():
-        losses = [float(training._loss([next(patches)], LAMBDA)) for _ in range(2 * 12**2 * 4)]
+        losses = [
+            float(training._loss([next(patches)], as_it_was, LAMBDA)) for _ in range(2 * 12**2 * 4)
+        ]
     assert sum(losses) / len(losses) == pytest.approx(training.loss(LAMBDA)[0], rel=0.02)
 
 
@@ -164,7 +168,7 @@ def test_what_is_painted_all_over_is_kept_as_it_is() -> None:
 
     alone = PatchTraining(Normalised(), [inner])
     before = alone.picture(0)
-    alone.train(settings(), nothing)
+    assert alone.train(settings(), nothing) == 0
     assert torch.equal(alone.picture(0), before)
     assert changed(ring, inner) < 0.1
 
@@ -198,6 +202,25 @@ def test_a_stage_is_fitted_on_patches_and_they_count_as_work(refit: bool) -> Non
         assert ours.decoder_iterations == 30
         assert ours.decoder_loss[1] < ours.decoder_loss[0]
         assert ours.background_psnr > theirs.background_psnr
+
+
+@pytest.mark.parametrize(
+    ("mask", "weight"), [(Box(0, 0, 64, 64), 100.0), (Box(20, 20, 40, 40), 0.0)]
+)
+def test_where_there_is_nothing_to_match_nothing_is_trained_nor_told(
+    mask: Box, weight: float
+) -> None:
+    class Backend(PointwiseBackend):
+        def decoder(self) -> Any:
+            return Normalised()
+
+    size = Size(64, 64)
+    values = {"decoder_patch": 16, "decoder_background_weight": weight}
+    done = run(photograph(64, 64), box_mask(size, mask), Backend(), feather=0, **values)
+    assert not done.report.notes
+    for stage in done.report.stages:
+        assert stage.decoder_iterations == 0
+        assert stage.decoder_loss[0] == stage.decoder_loss[1]
 
 
 def test_steps_on_patches_are_work_that_does_not_grow_with_the_tiles() -> None:

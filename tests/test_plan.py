@@ -209,6 +209,15 @@ def test_an_empty_interval_for_repaint_is_refused():
     assert plan.stages[0].steps_in_words == "50 steps"
 
 
+@pytest.mark.parametrize("steps", [1, 2, 4, 10])
+@pytest.mark.parametrize(("begin", "end"), [(0.5, 0.55), (0.55, 0.6), (0.95, 1.0), (0.0, 0.05)])
+def test_an_interval_for_repaint_repeats_at_least_one_step(steps, begin, end):
+    values = {"steps": steps, "repaint_from": begin, "repaint_until": end}
+    plan, _ = planned(Size(600, 600), Box(0, 0, 300, 300), FACTS[0], **values)
+    first = plan.stages[0]
+    assert sum(first.repeats_at(step) > 0 for step in range(first.run_steps)) == 1
+
+
 def test_steps_in_words():
     def words(**values):
         plan, _ = planned(Size(600, 600), Box(0, 0, 300, 300), FACTS[0], **values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from pathlib import Path
@@ -190,9 +191,10 @@ def test_the_judge_is_asked_once_and_the_upscaler_once_per_stage():
     image, mask = photograph(150, 150), box_mask(Size(150, 150), Box(30, 30, 120, 120))
     edit = run(image, mask, backend, candidates=4, tile_size=1.0)
     assert asked == [4]
-    sizes = [stage.size for stage in edit.report.plan.stages[1:]]
-    for part, size in zip(backend.upscaled, sizes, strict=True):
-        assert part.height <= size.height and part.width <= size.width
+    sizes = itertools.pairwise(stage.size for stage in edit.report.plan.stages)
+    for (old, new), (before, after) in zip(backend.upscaled, sizes, strict=True):
+        assert new.height * before.height == old.height * after.height
+        assert new.width * before.width == old.width * after.width
 
 
 def test_an_empty_mask_is_an_error_in_words():

@@ -19,7 +19,8 @@ from msbd.decoder import Segment, optimise
 from msbd.errors import EditError
 from msbd.geometry import Size
 from msbd.miniature.files import WEIGHTS
-from msbd.plan import EditPlan, plan_edit
+from msbd.patches import PatchTraining
+from msbd.plan import PATCHES, EditPlan, plan_edit
 from msbd.settings import SETTINGS, DecoderOptimisation, EditSettings
 from msbd.standalone.checkpoint import load_checkpoint
 from msbd.webui.footprint import Growth, LiveBytes, inference, training, weight_bytes
@@ -51,6 +52,25 @@ class TestFootprint:
         with LiveBytes() as live:
             optimise(decoder, [segment] * count, settings, lambda: None)
         assert estimated == pytest.approx(live.peak + weight_bytes(decoder), rel=0.25)
+
+    @pytest.mark.parametrize(("side", "patch", "count"), [(24, 4, 1), (32, 4, 2), (32, 8, 1)])
+    def test_training_on_patches_takes_what_was_estimated(self, miniature, side, patch, count):
+        """Within a half, and less than whole tiles take."""
+        decoder, pixels = miniature.autoencoder.decoder(), 8 * side
+        known = training(decoder, (8, 16), latent)
+        passing = inference(lambda n: decoder(latent(n)), (8, 16)).at(side**2)
+        estimated = known.on_patches(PATCHES * patch**2, passing, pixels**2, count)
+        colours, painted = (torch.zeros(1, n, pixels, pixels) for n in (3, 1))
+        segment = Segment(latent(side), colours, painted, painted)
+        settings = DecoderOptimisation(decoder_iterations=2, decoder_patch=8 * patch)
+        with LiveBytes() as live:
+            on_patches = PatchTraining(decoder, [segment] * count)
+            on_patches.train(settings, lambda: None)
+            on_patches.loss(100.0)
+        assert estimated == pytest.approx(live.peak + weight_bytes(decoder), rel=0.5)
+        with LiveBytes() as whole:
+            optimise(miniature.autoencoder.decoder(), [segment] * count, settings, lambda: None)
+        assert live.peak < 0.7 * whole.peak
 
     @pytest.mark.parametrize("side", [16, 32, 48])
     def test_denoising_and_decoding_take_what_was_estimated(self, miniature, side):
@@ -140,6 +160,17 @@ def test_refitting_grows_less_with_the_tile_than_training_does(host):
         return large["decoder optimisation"] - small["decoder optimisation"]
 
     assert 0 < growth(decoder_iterations=0, decoder_refit=True) < growth()
+
+
+def test_patches_need_less_than_tiles_and_a_refit_after_them_counts(host):
+    def fitting(**values: Any) -> int:
+        return parts(tile_size=4.0, **values)["decoder optimisation"]
+
+    on_patches = fitting(decoder_patch=32)
+    refit_alone = fitting(decoder_iterations=0, decoder_refit=True)
+    both = fitting(decoder_patch=32, decoder_refit=True)
+    assert on_patches < fitting()
+    assert both > refit_alone and both >= on_patches
 
 
 def test_the_host_may_predict_with_and_without_the_prompt_one_by_one(host):

@@ -24,9 +24,14 @@ SIDE_BY_SIDE = (Size(1024, 1024), "small")
 """The edit made whole both ways on a CPU, where the published way takes minutes for this one."""
 SIDE_BY_SIDE_GPU = (Size(2000, 3000), "medium")
 LARGEST_GPU = (Size(4000, 6000), "large")
-FITTED = (("grass", 150), ("bricks", 400), ("sand", 400))
-"""Grounds of pictures of 1024x1024, and sides of their masks, for which the decoder is fitted both
-ways."""
+FITTED = (
+    ("grass", 150, False),
+    ("bricks", 400, False),
+    ("sand", 400, False),
+    ("bricks", 400, True),
+)
+"""Grounds of pictures of 1024x1024, and sides of their masks, for which the decoder is fitted in
+all ways; to the second stage's tiles, or to those of the last."""
 GROWING = 160
 """Side of the mask in the pictures of 2 to 24 megapixels that are edited to see what they cost."""
 MASKS = (160, 320)
@@ -141,29 +146,31 @@ def _fitting(bench: Bench, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """In a process of its own, which gives back what it took."""
     rows = []
     iterations = QUICK_ITERATIONS if bench.quick else fitting.ADAM.decoder_iterations
-    for ground, side in FITTED[:1] if bench.quick else FITTED:
-        say(f"fitting the decoder both ways to a mask of {side} pixels on {ground}")
+    for ground, side, last in FITTED[::3] if bench.quick else FITTED:
+        stage = "the last" if last else "the second"
+        say(f"fitting the decoder to a mask of {side} pixels on {ground}, in {stage} stage")
         what = Setup(Size(1024, 1024), side, ground)
-        rows.append(alone(_fitted, bench.threads, what, bench.gpu, iterations))
+        rows.append(alone(_fitted, bench.threads, what, bench.gpu, iterations, last))
     return rows
 
 
-def _fitted(what: Setup, gpu: bool, iterations: int) -> dict[str, Any]:
+def _fitted(what: Setup, gpu: bool, iterations: int, last: bool) -> dict[str, Any]:
     settings = WAYS["published"]
     backend = bound(load(gpu), settings)
     fitting.compared(what, settings, backend, 1)  # libraries are loaded when first used
-    return fitting.compared(what, settings, backend, iterations)
+    return fitting.compared(what, settings, backend, iterations, last)
 
 
 def _ratios(found: dict[str, Any]) -> dict[str, float | None]:
     """Ours over the published way; the evaluations are those of Stable Diffusion 1 at 3000x2000
     with a medium mask, the decoder's seconds and losses are measured, the memory too: of the edit
-    on a GPU, of its parts on a CPU."""
+    on a GPU, of its parts on a CPU. Patches: in the last stage fitted, which has many tiles."""
     (evaluations,) = (
         row["ratio"]
         for row in found["counted"]
         if (row["model"], row["image"], row["mask"]) == (next(iter(MODELS)), "3000x2000", "medium")
     )
+    many = found["fitting"][-1:]
     largest = found["memory"]["largest"] if "memory" in found else None
     memory = [
         largest[way] if largest else found["edits"][way]["memory"] for way in ("ours", "published")
@@ -172,6 +179,8 @@ def _ratios(found: dict[str, Any]) -> dict[str, float | None]:
         "network_evaluations": evaluations,
         "decoder_optimisation": _summed(found["fitting"], "seconds"),
         "decoder_loss": _summed(found["fitting"], "loss"),
+        "patches_seconds": _summed(many, "seconds", "patches"),
+        "patches_loss": _summed(many, "loss", "patches"),
         "peak_memory": round(memory[0] / memory[1], 4) if all(memory) else None,
     }
 
@@ -188,6 +197,6 @@ def _shares(found: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _summed(rows: list[dict[str, Any]], quantity: str) -> float:
-    ours, published = (sum(row[quantity][way] for row in rows) for way in ("ours", "published"))
+def _summed(rows: list[dict[str, Any]], quantity: str, way: str = "ours") -> float:
+    ours, published = (sum(row[quantity][one] for row in rows) for one in (way, "published"))
     return round(ours / published, 4)

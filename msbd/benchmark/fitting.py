@@ -1,9 +1,9 @@
-"""The decoder fitted both ways to the very same tiles: seconds, and the loss of section 3.3."""
+"""The decoder fitted in three ways to the very same tiles: seconds, and section 3.3's loss."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from ..backend import Backend
 from ..decoder import Segment, nearness, optimise
 from ..job import cut
 from ..miniature.world import draw_object
+from ..patches import PatchTraining
 from ..plan import plan_edit
 from ..refit import Refit
 from ..report import Stopwatch
@@ -24,19 +25,21 @@ from .setups import Setup
 
 ADAM = DecoderOptimisation()
 """The published optimisation: 100 steps of Adam on the whole decoder."""
+PATCHED = DecoderOptimisation(decoder_iterations=300, decoder_patch=32, decoder_rate=3e-4)
+"""Ours with training before it: on patches, whose number does not grow with the tiles."""
 
 
 def tiles(
-    what: Setup, settings: EditSettings, backend: Backend, star: bool = True
+    what: Setup, settings: EditSettings, backend: Backend, last: bool = False, star: bool = True
 ) -> list[Segment]:
-    """The second stage's tiles, or the only one's, of a picture into whose mask a star has been
-    drawn, or of the picture as it is."""
+    """The second stage's tiles, or the last's, of a picture into whose mask a star has been drawn,
+    or of the picture as it is."""
     pixels = what.picture()
     centre = (what.image.height / 2, what.image.width / 2)
     edited = draw_object(pixels, "star", "red", centre, 0.7 * what.side, 1) if star else pixels
     mask = what.mask()
     plan = plan_edit(what.image, mask, settings, backend.facts)
-    stage = plan.stages[min(1, len(plan.stages) - 1)]
+    stage = plan.stages[-1 if last else min(1, len(plan.stages) - 1)]
     size = stage.size
     before, after = (
         resized(cut(Picture(image).tensor(), plan.crop), size).to(backend.device)
@@ -52,7 +55,7 @@ def tiles(
 
 @dataclass(frozen=True)
 class Fits:
-    """Tiles as the decoder makes them as it is, trained, and refitted; and the seconds it took."""
+    """Tiles as the decoder makes them as it is, and in each way; and the seconds it took."""
 
     segments: list[Segment]
     images: dict[str, list[Tensor]]
@@ -60,9 +63,10 @@ class Fits:
 
 
 def fits(segments: list[Segment], backend: Backend, iterations: int) -> Fits:
-    """Both ways on the same tiles. iterations: of Adam."""
+    """All ways on the same tiles. iterations: of Adam on the whole decoder; on patches there are
+    more, by as much as `PATCHED` has more."""
     as_is, trained, fresh = backend.decoder(), backend.decoder(), backend.decoder()
-    steps = DecoderOptimisation(decoder_iterations=iterations)
+    steps = replace(ADAM, decoder_iterations=iterations)
     clock = Stopwatch(backend.device)
     optimise(trained, segments, steps, lambda: None)
     published = clock.seconds()
@@ -70,21 +74,40 @@ def fits(segments: list[Segment], backend: Backend, iterations: int) -> Fits:
     weight = steps.decoder_background_weight
     solved = Refit(fresh, lambda n: fresh(segments[n].z), segments, weight, lambda: None)
     seconds = {"published": published, "ours": clock.seconds()}
+    clock = Stopwatch(backend.device)
+    patched = backend.decoder()
+    training = PatchTraining(patched, segments)
+    fewer = PATCHED.decoder_iterations * iterations // ADAM.decoder_iterations
+    training.train(replace(PATCHED, decoder_iterations=fewer), lambda: None)
+    both = Refit(patched, training.picture, segments, weight, lambda: None)
+    seconds["patches"] = clock.seconds()
     with torch.no_grad():
         before, after = ([one(s.z) for s in segments] for one in (as_is, trained))
-    ours = [
+    images = {
+        "before": before,
+        "published": after,
+        "ours": _refitted(solved, before),
+        "patches": _refitted(both, [training.picture(n) for n in range(len(segments))]),
+    }
+    return Fits(segments, images, seconds)
+
+
+def _refitted(solved: Refit, otherwise: Sequence[Tensor]) -> list[Tensor]:
+    return [
         solved.decoded(index) if solved.reaches(index) else image
-        for index, image in enumerate(before)
+        for index, image in enumerate(otherwise)
     ]
-    return Fits(segments, {"before": before, "published": after, "ours": ours}, seconds)
 
 
 def compared(
-    what: Setup, settings: EditSettings, backend: Backend, iterations: int
+    what: Setup, settings: EditSettings, backend: Backend, iterations: int, last: bool = False
 ) -> dict[str, Any]:
-    """Both ways on the same tiles. settings: for the plan. iterations: of Adam."""
-    made = fits(tiles(what, settings, backend), backend, iterations)
-    unseen = fits(tiles(what, settings, backend, star=False), backend, iterations)
+    """All ways on the same tiles. settings: for the plan. iterations: of Adam. last: the last
+    stage's, whose tone is left out, since it takes another fit of many tiles."""
+    made = fits(tiles(what, settings, backend, last), backend, iterations)
+    unseen = None
+    if not last:
+        unseen = fits(tiles(what, settings, backend, star=False), backend, iterations)
     segments, kept = made.segments, made.images["before"]
     return {
         "ground": what.ground,
@@ -95,7 +118,7 @@ def compared(
         "iterations": iterations,
         "seconds": made.seconds,
         "loss": {way: loss(images, segments, kept) for way, images in made.images.items()},
-        "tone": {way: tone(images, unseen.segments) for way, images in unseen.images.items()},
+        "tone": {way: unseen and tone(unseen.images[way], unseen.segments) for way in made.images},
     }
 
 

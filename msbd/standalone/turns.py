@@ -29,7 +29,11 @@ class Turns:
         if self._there is not None:
             self._there.to("cpu")
             release()
-        # Until it is there altogether, none is.
         self._there = None
-        network.to(self._device)
+        try:
+            network.to(self._device)
+        except BaseException:
+            # A part of it may be there already.
+            network.to("cpu")
+            raise
         self._there = network

@@ -16,7 +16,7 @@ from ..plan import PATCHES, EditPlan, StagePlan
 from ..settings import SETTINGS, EditSettings
 from . import measure, speed
 from .facts import LATENT_FACTOR
-from .footprint import FLOAT, OVERHEAD
+from .footprint import FLOAT, OVERHEAD, PATCHED
 from .options import option
 
 GIB = 2**30
@@ -131,11 +131,11 @@ def _fitting(stage: StagePlan, found: measure.Footprint) -> int:
         return refitting
     if not stage.decoder_patch:
         return max(refitting, found.training.at(cells, pixels, tiles))
-    patches, passing = (
-        PATCHES * (stage.decoder_patch // LATENT_FACTOR) ** 2,
-        found.refitting.passing,
-    )
-    return max(refitting, found.training.on_patches(patches, passing.at(cells), pixels, tiles))
+    patches = PATCHES * (stage.decoder_patch // LATENT_FACTOR) ** 2
+    passing = found.refitting.passing.at(cells)
+    training = found.training.on_patches(patches, passing, pixels, tiles)
+    kept = PATCHED * tiles * FLOAT * pixels if refitting else 0
+    return max(training, refitting + kept)
 
 
 def _passes_at_once() -> int:

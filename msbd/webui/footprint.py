@@ -17,6 +17,9 @@ Point = tuple[int, int]
 """A measurement: cells (or pixels), and bytes."""
 FLOAT = 4
 """Bytes of a single-precision number."""
+PATCHED = 2 * 3 + 1 + 1 + 8
+"""Channels of a tile that training on patches keeps: the picture as it is and as it was decoded,
+mask and edge, and what is kept of the decoder's middle, which is as large as 8 channels."""
 OVERHEAD = 1.1
 """What allocators and libraries take for an activation, in units of its own size."""
 
@@ -78,12 +81,11 @@ class Training:
         """The same on patches, of so many cells together, of `segments` tiles.
 
         passing: bytes of a pass through the decoder with a whole tile, which comes before and
-        after. The decoder as it was is there as well. Beside the pictures, what is kept of the
-        decoder's middle is as large as 8 channels.
+        after. While it is trained, the decoder as it was is there as well.
         """
         activations = self.saved.at(patches) + 2 * self.largest.at(patches)
-        most = max(5 * self.weights + activations, 2 * self.weights + passing)
-        return round(OVERHEAD * most) + (2 * 3 + 1 + 8) * segments * FLOAT * pixels
+        most = max(5 * self.weights + activations, self.weights + passing)
+        return round(OVERHEAD * most) + PATCHED * segments * FLOAT * pixels
 
 
 @dataclass(frozen=True)

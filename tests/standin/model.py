@@ -87,17 +87,33 @@ class Encoder(nn.Module):
 
 
 class Middle(nn.Module):
-    """What every one of a decoder's middle blocks does here: nothing."""
+    """A decoder's middle blocks, which together undo what comes before them."""
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("block_1", "attn_1", "block_2"):
-            setattr(self, name, Nothing())
+        self.block_1 = Block(2.0, 0.3)
+        self.attn_1 = Attention()
+        self.block_2 = Block(0.5, -0.5)
 
 
-class Nothing(nn.Module):
-    def forward(self, x, embedding=None):
-        return x
+class Block(nn.Module):
+    def __init__(self, scale: float, shift: float) -> None:
+        super().__init__()
+        self.scale, self.shift = scale, shift
+
+    def forward(self, x, embedding):
+        assert embedding is None
+        return self.scale * x + self.shift
+
+
+class Attention(nn.Module):
+    def forward(self, x):
+        return 2 * x
+
+
+class Entry(nn.Module):
+    def forward(self, x):
+        return x / 2 + 0.1
 
 
 class Decoder(nn.Module):
@@ -105,7 +121,7 @@ class Decoder(nn.Module):
 
     def __init__(self, tint: float) -> None:
         super().__init__()
-        self.conv_in = nn.Identity()
+        self.conv_in = Entry()
         self.mid = Middle()
         self.conv_out = nn.Conv2d(4, 3, 1)
         with torch.no_grad():
