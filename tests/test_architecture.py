@@ -27,6 +27,8 @@ ORDER = [
         "report",
         "job",
         "denoising",
+        "patches",
+        "fitting",
         "stage",
     ),
     "pipeline",
