@@ -14,7 +14,7 @@ from .decoder import Segment, nearness, optimise
 from .job import Job, View, cut
 from .memory import is_out_of_memory
 from .patches import PatchTraining
-from .plan import PATCHES, StagePlan
+from .plan import StagePlan
 from .refit import Refit
 from .report import StageReport
 
@@ -60,7 +60,7 @@ def fitted(
     if stage.decoder_iterations:
         with _as_memory_allows(text, job):
             train = _on_patches if stage.decoder_patch else _on_tiles
-            trained = train(segments, job, advance)
+            trained = train(stage, segments, job, advance)
             record.decoder_iterations, record.decoder_loss = trained.steps, trained.loss
             before, after = trained.loss
             if after <= before:
@@ -92,18 +92,21 @@ def _untrained(segments: list[Segment], job: Job) -> Trained:
     return Trained(decoder, picture)
 
 
-def _on_tiles(segments: list[Segment], job: Job, advance: Callable[..., None]) -> Trained:
+def _on_tiles(
+    stage: StagePlan, segments: list[Segment], job: Job, advance: Callable[..., None]
+) -> Trained:
     copied = _untrained(segments, job)
     losses = optimise(copied.decoder, segments, job.settings.decoder, advance)
     return replace(copied, steps=len(losses), loss=(losses[0], losses[-1]))
 
 
-def _on_patches(segments: list[Segment], job: Job, advance: Callable[..., None]) -> Trained:
+def _on_patches(
+    stage: StagePlan, segments: list[Segment], job: Job, advance: Callable[..., None]
+) -> Trained:
     decoder, settings = job.backend.decoder(), job.settings.decoder
     training = PatchTraining(decoder, segments)
-    advance(sum(segment.painted.numel() for segment in segments))
-    patch = PATCHES * min(settings.decoder_patch**2, segments[0].painted.numel())
-    steps = training.train(settings, lambda: advance(patch))
+    advance(len(segments) * stage.tile_area)
+    steps = training.train(settings, lambda: advance(stage.decoder_step))
     before, after = training.loss(settings.decoder_background_weight)
     # The same by other arithmetic is no change.
     return Trained(decoder, training.picture, steps, (before, after if steps else before))

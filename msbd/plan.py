@@ -96,12 +96,17 @@ class StagePlan:
         """Pixels that steps of fitting the decoder look at, all of them together. Solving for its
         last layer is a step on all tiles, and so is what training on patches has to know of them.
         """
-        tiles = len(self.tiles) * self.tile_area
-        if self.decoder_patch and self.decoder_iterations:
-            step, more = PATCHES * min(self.decoder_patch**2, self.tile_area), tiles
-        else:
-            step, more = tiles, 0
-        return self.decoder_iterations * step + more + self.decoder_refit * tiles
+        on_patches = bool(self.decoder_patch and self.decoder_iterations)
+        whole = (on_patches + self.decoder_refit) * len(self.tiles) * self.tile_area
+        return self.decoder_iterations * self.decoder_step + whole
+
+    @property
+    def decoder_step(self) -> int:
+        """Pixels that a step of training the decoder looks at; patches are looked at twice, by the
+        decoder as it was, too."""
+        if self.decoder_patch:
+            return 2 * PATCHES * min(self.decoder_patch**2, self.tile_area)
+        return len(self.tiles) * self.tile_area
 
     @property
     def tile_area(self) -> int:

@@ -56,8 +56,8 @@ class Refit:
         """Solve.
 
         decoder: it stays as it is. picture: decodes a segment by it, see `Backend.decoder`, given
-        the segment's index. background_weight: lambda. `advance()` is called
-        after each segment and may raise to interrupt.
+        the segment's index. background_weight: lambda. `advance()` is called after each segment
+        and may raise to interrupt.
         """
         self._picture, self._layer, self._segments = picture, decoder.last, segments
         self._kept: dict[int, tuple[Tensor, Tensor]] = {}

@@ -297,7 +297,7 @@ class DecoderOptimisation:
         0,
         "Decoder patch",
         "Side in pixels of the patches that an iteration looks at instead of all tiles; 0 for the "
-        "tiles. Patches take a fraction of the time and of the memory.",
+        "tiles. Patches take little memory, and no more steps for more tiles.",
         low=0,
         high=256,
         step=8,

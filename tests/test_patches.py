@@ -234,7 +234,7 @@ def test_steps_on_patches_are_work_that_does_not_grow_with_the_tiles() -> None:
         return plan.stages[-1].decoder_area
 
     for side in (100, 600):
-        assert area(side, 101) - area(side, 1) == 100 * PATCHES * 32**2
+        assert area(side, 101) - area(side, 1) == 100 * 2 * PATCHES * 32**2
     assert area(600, 1) > area(100, 1) and area(600, 0) == 0
     assert area(600, 100, 0) > 100 * area(100, 1)
 

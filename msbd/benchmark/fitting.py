@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..backend import Backend
-from ..decoder import Segment, nearness, optimise
+from ..decoder import Segment, nearness, optimise, squared_error
 from ..job import cut
 from ..miniature.world import draw_object
 from ..patches import PatchTraining
@@ -145,9 +145,8 @@ def loss(images: Sequence[Tensor], segments: Sequence[Segment], kept: Sequence[T
     """
     total, count = 0.0, 0
     for decoded, segment, keep in zip(images, segments, kept, strict=True):
-        inside = segment.painted
-        error = inside * (decoded - keep).square()
-        outside = (1 - inside) * (decoded - segment.background).square()
-        total += float((error + ADAM.decoder_background_weight * outside).sum())
+        weight = ADAM.decoder_background_weight
+        background, painted = segment.background, segment.painted
+        total += float(squared_error(decoded, keep, background, painted, weight))
         count += decoded.numel()
     return round(total / count, 7)
