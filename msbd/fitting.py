@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from .backend import Decoder
+from .checkpointing import checkpointed
 from .decoder import Segment, nearness, optimise
 from .job import Job, View, cut
-from .memory import is_out_of_memory
+from .memory import is_out_of_memory, release
 from .patches import PatchTraining
 from .plan import StagePlan
 from .refit import Refit
@@ -54,6 +55,8 @@ def fitted(
 
     def advance(area: int = stage.tile_area) -> None:
         nonlocal taken
+        # Steps that are made once more are no progress.
+        area = min(area, stage.decoder_area - taken)
         taken += area
         job.watch.advance(job.plan.decoder_work(area), text)
 
@@ -95,9 +98,26 @@ def _untrained(segments: list[Segment], job: Job) -> Trained:
 def _on_tiles(
     stage: StagePlan, segments: list[Segment], job: Job, advance: Callable[..., None]
 ) -> Trained:
-    copied = _untrained(segments, job)
-    losses = optimise(copied.decoder, segments, job.settings.decoder, advance)
-    return replace(copied, steps=len(losses), loss=(losses[0], losses[-1]))
+    each = stage.decoder_step // len(stage.tiles)
+    checkpointing = stage.decoder_checkpointing
+    while True:
+        copied = _untrained(segments, job)
+        try:
+            with checkpointed(copied.decoder) if checkpointing else nullcontext():
+                losses = optimise(
+                    copied.decoder, segments, job.settings.decoder, lambda: advance(each)
+                )
+            return replace(copied, steps=len(losses), loss=(losses[0], losses[-1]))
+        except (MemoryError, RuntimeError) as error:
+            if checkpointing or not is_out_of_memory(error):
+                raise
+        del copied
+        release()
+        checkpointing = True
+        job.report.notes.append(
+            f"stage {stage.index + 1}: out of memory in decoder optimisation, done again with "
+            "gradient checkpointing; set decoder_checkpointing to have it so at once"
+        )
 
 
 def _on_patches(

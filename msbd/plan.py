@@ -56,6 +56,7 @@ class StagePlan:
     calls_per_step: int
     decoder_iterations: int
     decoder_patch: int
+    decoder_checkpointing: bool
     decoder_refit: bool
 
     @property
@@ -103,10 +104,11 @@ class StagePlan:
     @property
     def decoder_step(self) -> int:
         """Pixels that a step of training the decoder looks at; patches are looked at twice, by the
-        decoder as it was, too."""
+        decoder as it was, too. With checkpointing a third of the step is made once more."""
         if self.decoder_patch:
             return 2 * PATCHES * min(self.decoder_patch**2, self.tile_area)
-        return len(self.tiles) * self.tile_area
+        area = len(self.tiles) * self.tile_area
+        return area + area // 3 if self.decoder_checkpointing else area
 
     @property
     def tile_area(self) -> int:
@@ -369,6 +371,7 @@ def _stage(
         calls_per_step=facts.calls_per_step,
         decoder_iterations=settings.decoder.decoder_iterations,
         decoder_patch=settings.decoder.decoder_patch,
+        decoder_checkpointing=settings.decoder.decoder_checkpointing,
         decoder_refit=settings.decoder.decoder_refit,
     )
 

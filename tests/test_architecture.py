@@ -19,6 +19,7 @@ ORDER = [
         "blended",
         "upscaling",
         "composite",
+        "checkpointing",
         "decoder",
         "memory",
         "regression",

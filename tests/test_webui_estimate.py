@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from standin.model import LatentDiffusion
 from torch import nn
 
 from msbd.backend import ModelFacts
+from msbd.checkpointing import checkpointed
 from msbd.decoder import Segment, optimise
 from msbd.errors import EditError
 from msbd.geometry import Size
@@ -41,15 +44,19 @@ class TestFootprint:
         path = WEIGHTS / "miniature.safetensors"
         return load_checkpoint(path, torch.device("cpu"), torch.float32)
 
+    @pytest.mark.parametrize("checkpointing", [False, True])
     @pytest.mark.parametrize(("side", "count"), [(16, 1), (16, 4), (24, 1), (32, 1)])
-    def test_training_the_miniatures_decoder_takes_what_was_estimated(self, miniature, side, count):
+    def test_training_the_miniatures_decoder_takes_what_was_estimated(
+        self, miniature, side, count, checkpointing
+    ):
         """Within a quarter, from measurements on 64 and 128 pixels, up to four times the area."""
         decoder, pixels = miniature.autoencoder.decoder(), 8 * side
-        estimated = training(decoder, (8, 16), latent).at(side**2, pixels**2, count)
+        known = training(decoder, (8, 16), latent)
+        estimated = known.at(side**2, pixels**2, count, checkpointing)
         colours, painted = (torch.zeros(1, n, pixels, pixels) for n in (3, 1))
         segment = Segment(latent(side), colours, painted, painted)
         settings = DecoderOptimisation(decoder_iterations=2)
-        with LiveBytes() as live:
+        with checkpointed(decoder) if checkpointing else nullcontext(), LiveBytes() as live:
             optimise(decoder, [segment] * count, settings, lambda: None)
         assert estimated == pytest.approx(live.peak + weight_bytes(decoder), rel=0.25)
 
@@ -287,9 +294,14 @@ class TestLimit:
 
         host.shared.opts.msbd_memory_limit = gib
         settings = planned(**values)[1]
-        return settings, limited(
-            settings, lambda some: planned(**values | {"tile_size": some.later.tile_size})[0]
-        )
+
+        def plan(some: EditSettings) -> EditPlan:
+            changed = (some.later, "tile_size"), (some.decoder, "decoder_checkpointing")
+            return planned(**values | {name: getattr(section, name) for section, name in changed})[
+                0
+            ]
+
+        return settings, limited(settings, plan)
 
     def test_without_a_limit_nothing_is_run_or_changed(self, host):
         before, (settings, plan, notes) = self.limited(host, 0.0, tile_size=4.0)
@@ -305,6 +317,29 @@ class TestLimit:
         assert settings.later.tile_size == fits and plan == planned(tile_size=fits)[0]
         change = f"{SETTINGS['tile_size'].label} lowered from 4 to {fits:g}"
         assert notes == [f"{change} to keep within the memory limit of {limit:g} GiB"]
+
+    def test_the_decoder_is_checkpointed_before_tiles_shrink(self, host, monkeypatch):
+        """The stand-in's decoder has no blocks: let it have some."""
+        from msbd.webui import measure
+        from msbd.webui.footprint import Training
+
+        found = measure.footprint(32)
+        trained = Training(10, Growth(9e5), Growth(2e5), Growth(100.0))
+        monkeypatch.setattr(measure, "footprint", lambda _: replace(found, training=trained))
+        plain, with_it = (
+            parts(tile_size=4.0, decoder_checkpointing=on)["decoder optimisation"]
+            for on in (False, True)
+        )
+        assert with_it < 0.5 * plain
+        limit = (plain - 1) / 2**30
+        _, (settings, plan, notes) = self.limited(host, limit, tile_size=4.0)
+        assert settings.decoder.decoder_checkpointing and settings.later.tile_size == 4.0
+        assert plan.stages[-1].decoder_checkpointing
+        change = f"{SETTINGS['decoder_checkpointing'].label} turned on"
+        assert notes == [f"{change} to keep within the memory limit of {limit:g} GiB"]
+        _, (settings, _, notes) = self.limited(host, (with_it - 1) / 2**30, tile_size=4.0)
+        assert settings.decoder.decoder_checkpointing and settings.later.tile_size < 4.0
+        assert len(notes) == 2 and "lowered" in notes[1]
 
     def test_a_size_between_two_steps_goes_to_the_next_lower_step(self, host):
         from msbd.webui.estimate import _smaller

@@ -174,6 +174,10 @@ def _parts(found: Results) -> list[str]:
         f"{memory['tile']}x{memory['tile']} pixels decoded, and the decoder fitted to it. The "
         "published way's tiles are up to 768x768, and its memory grows with their area.\n",
         _table(head, rows),
+        "With gradient checkpointing (`decoder_checkpointing`, which is turned on where memory "
+        f"does not suffice), the published fitting adds {_memory(memory['checkpointed']['bytes'])} "
+        f"MiB and takes {memory['checkpointed']['seconds']:.2f} times as long, for the same "
+        "decoder bit by bit.\n",
         _estimate(memory["estimate"]),
     ]
 

@@ -6,14 +6,17 @@ its largest part, as no two are at work at once.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 
+from ..checkpointing import checkpointed
 from ..decoder import Segment, nearness, optimise
 from ..evaluation.memory import PeakMemory
 from ..noise import Noise
 from ..refit import Refit
+from ..report import Stopwatch
 from ..settings import DecoderOptimisation
 from .random_model import WIDTH, autoencoder, random_stable_diffusion, unet
 from .runs import alone
@@ -36,16 +39,16 @@ def peaks(
     of what our way takes on a GPU.
 
     The estimate adds the weights in half precision to the largest part in single precision, with
-    the largest tile there is and the decoder's copy.
+    the largest tile there is and the decoder's copy. checkpointed: bytes of the published way's
+    fitting with gradient checkpointing, and its seconds over those without.
     """
     first = {way: settings.first.candidates for way, settings in WAYS.items()}
     assert len(set(first.values())) == 1, "both ways denoise as many candidates together"
     denoising = alone(_denoise, threads, next(iter(first.values())), cells)
     decoding = alone(_decode, threads, tile)
-    fitting = {
-        "published": alone(_train, threads, tile),
-        "ours": alone(_solve, threads, tile),
-    }
+    trained, seconds = alone(_train, threads, tile, False)
+    sparing, longer = alone(_train, threads, tile, True)
+    fitting = {"published": trained, "ours": alone(_solve, threads, tile)}
     ways: dict[str, Any] = {
         way: {"denoising": denoising, "decoding": decoding, "fitting": fitting[way]} for way in WAYS
     }
@@ -56,6 +59,7 @@ def peaks(
         estimate["part"] = max(fitting_most, denoising)
     return {
         **{"tile": tile, "cells": cells, "parts": ways, "largest": largest},
+        "checkpointed": {"bytes": sparing, "seconds": round(longer / seconds, 2)},
         "estimate": estimate,
     }
 
@@ -84,11 +88,14 @@ def _decode(tile: int) -> int | None:
     return memory.grown()
 
 
-def _train(tile: int) -> int | None:
+def _train(tile: int, checkpointing: bool) -> tuple[int | None, float]:
+    """Bytes, and seconds."""
     network, segment = autoencoder(CPU, torch.float32), _segment(tile)
-    memory = PeakMemory()
-    optimise(network.decoder(), [segment], DecoderOptimisation(decoder_iterations=2), lambda: None)
-    return memory.grown()
+    memory, clock = PeakMemory(), Stopwatch(CPU)
+    decoder, settings = network.decoder(), DecoderOptimisation(decoder_iterations=2)
+    with checkpointed(decoder) if checkpointing else nullcontext():
+        optimise(decoder, [segment], settings, lambda: None)
+    return memory.grown(), clock.seconds()
 
 
 def _solve(tile: int) -> int | None:

@@ -24,11 +24,12 @@ CLIP_BYTES = 1_710_000_000
 """CLIP ViT-L/14 in single precision, as it is used."""
 _PICTURES, _CROPS = 6, 8
 """Copies of the picture and of the crop, in single precision, that are there at one time."""
+_DECODER = "decoder optimisation"
 _REMEDIES = {
     "denoising": "choose fewer candidates",
     "decoding": "start the WebUI with --medvram",
     "enlarging": "choose another upscaler, or smaller tiles in the settings for upscalers",
-    "decoder optimisation": "let it run on the CPU (see the settings), or set 0 iterations",
+    _DECODER: "let it run on the CPU (see the settings), or set 0 iterations",
     "choosing": "let CLIP run on the CPU (see the settings), or choose by first",
 }
 
@@ -74,24 +75,29 @@ def remember_pace(plan: EditPlan, seconds: float) -> None:
 def limited(
     settings: EditSettings, plan: Callable[[EditSettings], EditPlan]
 ) -> tuple[EditSettings, EditPlan, list[str]]:
-    """Settings whose tiles are small enough for the memory limit; their plan; and what was done.
+    """Settings whose work fits the memory limit; their plan; and what was done.
 
-    plan: makes the plan for settings. Raises `EditError` if even the smallest tiles are too large.
+    The decoder keeps less of a tile, by checkpointing, before tiles are made smaller. plan: makes
+    the plan for settings. Raises `EditError` if even the smallest tiles are too large.
     """
-    limit, wanted = option("memory_limit"), settings.later.tile_size
+    limit, wanted = option("memory_limit"), settings
     planned = plan(settings)
     if not limit:
         return settings, planned, []
-    while max(memory(planned, settings).values()) > limit * GIB:
-        smaller = _smaller(settings)
-        if smaller is None:
-            raise _too_large(memory(planned, settings), limit)
-        settings, planned = smaller, plan(smaller)
-    size = settings.later.tile_size
-    if size == wanted:
-        return settings, planned, []
-    change = f"{SETTINGS['tile_size'].label} lowered from {wanted:g} to {size:g}"
-    return settings, planned, [f"{change} to keep within the memory limit of {limit:g} GiB"]
+    while max((needed := memory(planned, settings)).values()) > limit * GIB:
+        less = _checkpointing(settings, needed, plan) or _smaller(settings)
+        if less is None:
+            raise _too_large(needed, limit)
+        settings, planned = less, plan(less)
+    changes, size = [], settings.later.tile_size
+    if settings.decoder != wanted.decoder:
+        changes.append(f"{SETTINGS['decoder_checkpointing'].label} turned on")
+    if settings.later != wanted.later:
+        changes.append(
+            f"{SETTINGS['tile_size'].label} lowered from {wanted.later.tile_size:g} to {size:g}"
+        )
+    keep = f"to keep within the memory limit of {limit:g} GiB"
+    return settings, planned, [f"{change} {keep}" for change in changes]
 
 
 def memory(plan: EditPlan, settings: EditSettings) -> dict[str, int]:
@@ -113,7 +119,7 @@ def memory(plan: EditPlan, settings: EditSettings) -> dict[str, int]:
     if measure.decoder_device().type == device.type:
         fitting = max(_fitting(stage, found) for stage in plan.stages)
         if fitting:
-            needed["decoder optimisation"] = fitting
+            needed[_DECODER] = fitting
     if settings.first.choose == "clip" and settings.first.candidates > 1:
         needed["choosing"] = _clip_bytes() if _clip_device() == device.type else 0
     if device.type == "cpu":
@@ -130,7 +136,8 @@ def _fitting(stage: StagePlan, found: measure.Footprint) -> int:
     if not stage.decoder_iterations:
         return refitting
     if not stage.decoder_patch:
-        return max(refitting, found.training.at(cells, pixels, tiles))
+        training = found.training.at(cells, pixels, tiles, stage.decoder_checkpointing)
+        return max(refitting, training)
     patches = PATCHES * (stage.decoder_patch // LATENT_FACTOR) ** 2
     passing = found.refitting.passing.at(cells)
     training = found.training.on_patches(patches, passing, pixels, tiles)
@@ -163,6 +170,17 @@ def _clip_bytes() -> int:
     if not path.is_file():
         return CLIP_BYTES
     return path.stat().st_size * (1 if path.suffix == ".safetensors" else 2)
+
+
+def _checkpointing(
+    settings: EditSettings, needed: dict[str, int], plan: Callable[[EditSettings], EditPlan]
+) -> EditSettings | None:
+    """With it, if the decoder is what takes the most, and then takes less; else None."""
+    most = max(needed.values())
+    if needed.get(_DECODER) != most:
+        return None
+    sparing = settings.with_values({"decoder_checkpointing": True})
+    return sparing if memory(plan(sparing), sparing)[_DECODER] < most else None
 
 
 def _smaller(settings: EditSettings) -> EditSettings | None:

@@ -48,7 +48,7 @@ ADVANCED = (
 )
 """Settings whose controls are folded away."""
 
-PANEL = ("tile_size", "tile_overlap")
+PANEL = ("tile_size", "tile_overlap", "decoder_checkpointing")
 """Settings that depend on the machine more than on the edit: in the WebUI's settings panel."""
 
 CONTROLS = ("preset", *FIRST_SIGHT, *ADVANCED)
@@ -97,7 +97,7 @@ def chosen(args: Sequence[Any], defaults: Mapping[str, Any]) -> Choice:
     args: a dictionary of named fields as the first one (what follows it is not looked at: the
     WebUI lets other scripts' values slide in there), or values in the order of `CONTROLS`,
     of which the last may be missing. None is the default, as is what is missing.
-    defaults: what is taken for a missing preset, tile_size and tile_overlap; all other defaults
+    defaults: what is taken for a missing preset and for what `PANEL` has; all other defaults
     are the preset's. Raises `EditError` for unknown names and values that are not allowed.
     """
     given = {name: value for name, value in _named(args).items() if value is not None}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
+
+from ..checkpointing import checkpointed, is_block
 
 Point = tuple[int, int]
 """A measurement: cells (or pixels), and bytes."""
@@ -58,15 +60,17 @@ class Growth:
 class Training:
     """What training a decoder takes.
 
-    weights: bytes of its parameters. saved: what one forward pass keeps for the gradient.
-    largest: its largest single tensor.
+    weights: bytes of its parameters. saved: what one forward pass keeps for the gradient;
+    recomputed: the most that is there of it at one time with checkpointing, when a block has been
+    computed again. largest: its largest single tensor.
     """
 
     weights: int
     saved: Growth
+    recomputed: Growth
     largest: Growth
 
-    def at(self, cells: int, pixels: int, segments: int) -> int:
+    def at(self, cells: int, pixels: int, segments: int, checkpointing: bool = False) -> int:
         """Bytes of training with Adam on `segments` tiles, each of so many cells and pixels.
 
         Parameters, their gradients and Adam's two moments; what the pass keeps and, on the way
@@ -74,7 +78,8 @@ class Training:
         decoding, with the copies that training makes of the former two; and the loss of one.
         """
         pictures = (2 * (3 + 1) + 1 + 3) * segments + 5 * 3
-        activations = self.saved.at(cells) + 2 * self.largest.at(cells)
+        kept = self.recomputed if checkpointing else self.saved
+        activations = kept.at(cells) + 2 * self.largest.at(cells)
         return 4 * self.weights + round(OVERHEAD * activations) + pictures * FLOAT * pixels
 
     def on_patches(self, patches: int, passing: int, pixels: int, segments: int) -> int:
@@ -124,14 +129,22 @@ def training(
     cells: sides of the square latents, ascending. latent: side -> input. The decoder keeps its
     weights and gets no gradients.
     """
-    saved, largest = [], []
+    saved, recomputed, largest = [], [], []
     for side in cells:
-        kept, watch = _Kept(decoder), LiveBytes()
-        with torch.inference_mode(False), torch.enable_grad(), kept.hooks(), watch:
-            decoder(latent(side))
+        kept, sparing, watch = _Kept(decoder), _Kept(decoder), LiveBytes()
+        with torch.inference_mode(False), torch.enable_grad():
+            with kept.hooks(), kept.by_block() as inside, watch:
+                decoder(latent(side))
+            with checkpointed(decoder), sparing.hooks(), sparing.by_block() as before:
+                decoder(latent(side))
+        blocks = [
+            first + end - begin for (begin, end), (first, _) in zip(inside, before, strict=True)
+        ]
         saved.append((side**2, kept.bytes))
+        recomputed.append((side**2, max([sparing.bytes, *blocks])))
         largest.append((side**2, watch.largest))
-    return Training(weight_bytes(decoder), Growth.through(*saved), Growth.through(*largest))
+    growths = (Growth.through(*points) for points in (saved, recomputed, largest))
+    return Training(weight_bytes(decoder), *growths)
 
 
 def inference(
@@ -185,11 +198,34 @@ class _Kept:
     """The bytes autograd keeps of a pass through a module, its parameters left out."""
 
     def __init__(self, module: nn.Module) -> None:
+        self._module = module
         self._own = {p.untyped_storage().data_ptr() for p in module.parameters()}
         self._storages: dict[int, int] = {}
 
     def hooks(self) -> AbstractContextManager[Any]:
         return torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
+
+    @contextmanager
+    def by_block(self) -> Iterator[list[tuple[int, int]]]:
+        """What is kept before and after each block; its inputs count as kept before."""
+        passed: list[tuple[int, int]] = []
+
+        def begin(_: nn.Module, inputs: Any) -> None:
+            for tensor in _tensors(inputs):
+                self._pack(tensor)
+            passed.append((self.bytes, 0))
+
+        def end(*_: Any) -> None:
+            passed[-1] = passed[-1][0], self.bytes
+
+        blocks = [module for module in self._module.modules() if is_block(module)]
+        hooks = [block.register_forward_pre_hook(begin) for block in blocks]
+        hooks += [block.register_forward_hook(end) for block in blocks]
+        try:
+            yield passed
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     @property
     def bytes(self) -> int:

@@ -31,7 +31,7 @@ def key(name: str) -> str:
 def parameters(choice: Choice) -> dict[str, str]:
     """What the infotext says: version, preset, and every field that differs from the preset.
 
-    Tile size and overlap are compared with their defaults, not with the settings panel: the
+    What `PANEL` has is compared with its defaults, not with the settings panel: the
     infotext is read where the panel may say something else.
     """
     base = chosen((), {"preset": choice.preset}).values()

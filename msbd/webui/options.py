@@ -50,7 +50,7 @@ def option(name: str) -> Any:
 
 
 def defaults() -> dict[str, Any]:
-    """What requests and controls take for preset, tile_size and tile_overlap unless given."""
+    """What requests and controls take for the preset and `PANEL` unless given."""
     chosen = option("preset")
     values = {name: option(name) for name in PANEL}
     return {"preset": chosen if chosen in PRESETS else DEFAULT_PRESET} | values
@@ -90,7 +90,8 @@ def known() -> dict[str, Option]:
         "memory_limit": Option(
             0.0,
             "Memory limit, GiB",
-            "0 = none. An edit that is estimated to need more gets smaller tiles",
+            "0 = none. An edit that is estimated to need more gets gradient checkpointing, or "
+            "smaller tiles",
             gr.Slider,
             {"minimum": 0.0, "maximum": 96.0, "step": 0.5},
         ),
@@ -107,9 +108,12 @@ def known() -> dict[str, Option]:
 
 def _mirrored(name: str) -> Option:
     setting = SETTINGS[name]
-    bounds = {"minimum": setting.low, "maximum": setting.high, "step": setting.step}
     help = setting.help.rstrip(".") + (f"; paper {setting.paper}" if setting.paper else "")
-    return Option(setting.default, setting.label, help, gr.Slider, bounds, infotext.key(name))
+    kind: Any = gr.Slider
+    arguments = {"minimum": setting.low, "maximum": setting.high, "step": setting.step}
+    if setting.type is bool:
+        kind, arguments = gr.Checkbox, {}
+    return Option(setting.default, setting.label, help, kind, arguments, infotext.key(name))
 
 
 def _device(label: str, help: str) -> Option:

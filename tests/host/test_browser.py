@@ -156,8 +156,9 @@ def test_dry_run_says_what_is_missing(play: Play, small: Scene) -> None:
 
 def test_settings_and_reload(webui: Webui, play: Play, small: Scene) -> None:
     """The section is there; a changed default shows after Reload UI, and the edit is the same."""
-    options = ("preset", "tile_size", "tile_overlap", "clip_model", "clip_weights", "sheet",
-               "clip_device", "decoder_device", "candidates", "stages", "memory_limit")  # fmt: skip
+    options = ("preset", "tile_size", "tile_overlap", "decoder_checkpointing", "clip_model",
+               "clip_weights", "clip_device", "decoder_device", "candidates", "stages", "sheet",
+               "memory_limit")  # fmt: skip
     before = edited(webui, small).picture
     try:
         found = play("settings", options=options)

@@ -249,6 +249,16 @@ def test_the_decoder_is_fitted_on_patches(webui: Webui, small: Scene) -> None:
     assert first > trained + 0.5
 
 
+def test_the_decoder_is_trained_with_checkpointing(webui: Webui, small: Scene) -> None:
+    """The same picture, byte by byte: only memory and time differ."""
+    fields = {**QUICK, "decoder_iterations": 3}
+    plain, sparing = (
+        edited(webui, small, {**fields, "decoder_checkpointing": on}) for on in (False, True)
+    )
+    assert sparing.report["settings"]["decoder_checkpointing"]
+    assert (plain.picture == sparing.picture).all() and not sparing.report["notes"]
+
+
 @pytest.mark.parametrize("upscaler", ["R-ESRGAN 4x+", "Bilinear", "Bicubic", "None", "Nearest"])
 def test_upscalers(webui: Webui, small: Scene, upscaler: str) -> None:
     answer = edited(webui, small, {**QUICK, "upscaler": upscaler})
