@@ -14,9 +14,10 @@ from torch.utils.checkpoint import checkpoint
 def checkpointed(network: nn.Module) -> Iterator[None]:
     """What a block computes on the way is not kept for the gradient, but computed again for it.
 
-    Blocks are the residual and attention blocks of an autoencoder. Results and gradients stay the
-    same, bit by bit where the device computes alike twice (Chen et al. 2016, section 3). The
-    blocks must be free of randomness, as they are in evaluation mode.
+    Blocks are an autoencoder's residual blocks. Results and gradients stay the same, bit by bit
+    where the device computes alike twice (Chen et al. 2016, section 3). The blocks must be free of
+    randomness, as they are in evaluation mode. Attention is left as it is: hosts may cut it into
+    portions by the memory that is free just then.
     """
     exchanged = [
         (owner, name, block)
@@ -34,12 +35,15 @@ def checkpointed(network: nn.Module) -> Iterator[None]:
 
 
 def is_block(module: nn.Module) -> bool:
-    """Whether a module normalises, by a layer of its own, and nothing within it does."""
-    return [part for part in module.modules() if _normalises(part)] == [module]
+    """Whether a module has layers of its own that normalise and that look at neighbours, and no
+    module in it has."""
+    return [part for part in module.modules() if _is_residual(part)] == [module]
 
 
-def _normalises(module: nn.Module) -> bool:
-    return any(isinstance(layer, nn.GroupNorm) for layer in module.children())
+def _is_residual(module: nn.Module) -> bool:
+    layers = list(module.children())
+    neighbours = (isinstance(one, nn.Conv2d) and max(one.kernel_size) > 1 for one in layers)
+    return any(isinstance(layer, nn.GroupNorm) for layer in layers) and any(neighbours)
 
 
 class _Checkpointed(nn.Module):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .checkpointing import checkpointed
 from .composite import feathered
 from .settings import DecoderOptimisation
 
@@ -55,7 +56,8 @@ def optimise(
     """
     if not settings.decoder_iterations:
         return []
-    with torch.inference_mode(False), torch.enable_grad(), full_precision():
+    sparing = checkpointed(decoder) if settings.decoder_checkpointing else nullcontext()
+    with torch.inference_mode(False), torch.enable_grad(), full_precision(), sparing:
         # Clones, because tensors made in inference mode cannot take part in a gradient.
         usable = [
             Segment(s.z.clone(), s.background.clone(), s.painted.clone(), s.edge) for s in segments

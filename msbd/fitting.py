@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from .backend import Decoder
-from .checkpointing import checkpointed
 from .decoder import Segment, nearness, optimise
 from .job import Job, View, cut
 from .memory import is_out_of_memory, release
@@ -55,8 +54,6 @@ def fitted(
 
     def advance(area: int = stage.tile_area) -> None:
         nonlocal taken
-        # Steps that are made once more are no progress.
-        area = min(area, stage.decoder_area - taken)
         taken += area
         job.watch.advance(job.plan.decoder_work(area), text)
 
@@ -98,26 +95,42 @@ def _untrained(segments: list[Segment], job: Job) -> Trained:
 def _on_tiles(
     stage: StagePlan, segments: list[Segment], job: Job, advance: Callable[..., None]
 ) -> Trained:
-    each = stage.decoder_step // len(stage.tiles)
-    checkpointing = stage.decoder_checkpointing
+    """If memory runs out, with gradient checkpointing from then on, in later stages too."""
+    spent = 0
     while True:
+        sparing = job.report.plan.stages[stage.index].decoder_checkpointing
+        settings = replace(job.settings.decoder, decoder_checkpointing=sparing)
+        # What was spent in vain counts: the progress of what is left fills what remains.
+        left = stage.decoder_iterations * stage.decoder_step - spent
+
+        def step(area: int = left // (stage.decoder_iterations * len(segments))) -> None:
+            nonlocal spent
+            spent += area
+            advance(area)
+
         copied = _untrained(segments, job)
         try:
-            with checkpointed(copied.decoder) if checkpointing else nullcontext():
-                losses = optimise(
-                    copied.decoder, segments, job.settings.decoder, lambda: advance(each)
-                )
+            losses = optimise(copied.decoder, segments, settings, step)
             return replace(copied, steps=len(losses), loss=(losses[0], losses[-1]))
         except (MemoryError, RuntimeError) as error:
-            if checkpointing or not is_out_of_memory(error):
+            if sparing or not is_out_of_memory(error):
                 raise
         del copied
         release()
-        checkpointing = True
-        job.report.notes.append(
-            f"stage {stage.index + 1}: out of memory in decoder optimisation, done again with "
-            "gradient checkpointing; set decoder_checkpointing to have it so at once"
-        )
+        _use_checkpointing(stage, job)
+
+
+def _use_checkpointing(first: StagePlan, job: Job) -> None:
+    """From a stage on."""
+    stages = tuple(
+        replace(stage, decoder_checkpointing=True) if stage.index >= first.index else stage
+        for stage in job.report.plan.stages
+    )
+    job.report.plan = replace(job.report.plan, stages=stages)
+    job.report.notes.append(
+        f"stage {first.index + 1}: out of memory in decoder optimisation, which goes on with "
+        "gradient checkpointing; set decoder_checkpointing to have it so at once"
+    )
 
 
 def _on_patches(

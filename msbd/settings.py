@@ -306,9 +306,9 @@ class DecoderOptimisation:
     decoder_checkpointing: bool = setting(
         False,
         "Decoder gradient checkpointing",
-        "Iterations of the decoder compute again what they would else keep of a tile: about a "
-        "third of the memory and half as much time again, for the same picture. Turned on by "
-        "itself where memory does not suffice.",
+        "Decoder iterations on whole tiles keep less for the gradient and compute it twice: less "
+        "memory, more time, the same picture. Turned on by itself when memory runs out. No effect "
+        "on patches and on refitting alone.",
     )
     decoder_background_weight: float = setting(
         100.0,

@@ -12,13 +12,15 @@ import torch
 from conftest import Desk
 from fakes import PointwiseBackend, PointwiseDecoder
 
-from msbd.benchmark import bench, counted, document, fitting
+from msbd.benchmark import bench, counted, document, fitting, random_model, runs
 from msbd.benchmark.bench import Bench
 from msbd.benchmark.setups import MASKS, SIZES, Setup, setup
 from msbd.benchmark.timed import TimedBackend
 from msbd.geometry import Size
 from msbd.refit import Refit
 from msbd.settings import preset
+from msbd.standalone.model import StandaloneModel
+from msbd.standalone.models import MINIATURE
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -116,12 +118,43 @@ def test_the_quick_benchmark_writes_figures_and_their_document(tmp_path: Path) -
     bench.perform(Bench(file, quick=True), said.append)
     found = json.loads(file.read_text())
     assert set(found["ratios"]) == {
-        *("network_evaluations", "decoder_optimisation", "decoder_loss", "peak_memory")
+        *("network_evaluations", "decoder_optimisation", "decoder_loss", "peak_memory"),
+        *("patches_seconds", "patches_loss"),
     }
     for way in ("published", "ours"):
         seconds = dict(found["edits"][way]["seconds"])
         assert seconds.pop("all") == pytest.approx(sum(seconds.values()), rel=0.02)
     assert file.with_suffix(".md").read_text() == document.markdown(found)
+
+
+@pytest.mark.slow
+def test_on_a_gpu_the_document_says_what_only_a_gpu_can_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The very same path without the device, on the miniature and in one process."""
+    gib = 2**30
+    for name, value in {
+        "get_device_name": "A card",
+        "memory_allocated": 2 * gib,
+        "max_memory_allocated": 7 * gib,
+        "reset_peak_memory_stats": None,
+    }.items():
+        monkeypatch.setattr(bench.torch.cuda, name, lambda value=value: value)
+    for module in (bench, runs):
+        monkeypatch.setattr(module, "alone", lambda work, threads, *given: work(*given))
+    model = StandaloneModel.load(MINIATURE, clip=None, device="cpu")
+    monkeypatch.setattr(random_model, "random_stable_diffusion", lambda device, dtype: model)
+    monkeypatch.setattr(bench, "SIDE_BY_SIDE_GPU", (Size(300, 400), "small"))
+    monkeypatch.setattr(bench, "LARGEST_GPU", (Size(400, 600), "small"))
+    found = bench.results(Bench(tmp_path / "x.json", gpu=True, quick=True), lambda _: None)
+    assert found["made"]["device"] == "A card" and "--gpu" in found["made"]["command"]
+    assert found["ratios"]["decoder_loss"] is None and found["ratios"]["peak_memory"] == 1
+    text = document.markdown(json.loads(json.dumps(found)))
+    assert "picture of 600x400" in text and "A card" in text
+    assert "7.0 GiB were in use at its peak, 2.0 GiB of them" in text
+    assert "The aim is 8 GiB: reached" in text and "losses tell nothing" in text
+    found["largest"]["memory"] = 6.5 * gib
+    assert "The aim is 8 GiB: not reached" in document.markdown(found)
 
 
 class TestTheCommittedFigures:

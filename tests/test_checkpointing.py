@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -39,19 +40,18 @@ def segment(side: int = 96) -> Segment:
     return Segment(z, photograph(side, side), painted, nearness(painted, 8))
 
 
-def trained(decoder: Decoder) -> tuple[list[float], Decoder, int]:
-    """Losses, the decoder after them, and bytes at the peak."""
-    settings = DecoderOptimisation(decoder_iterations=3)
+def trained(decoder: Decoder, checkpointing: bool) -> tuple[list[float], int]:
+    """Losses, and bytes at the peak."""
+    settings = DecoderOptimisation(decoder_iterations=3, decoder_checkpointing=checkpointing)
     with LiveBytes() as live:
         losses = optimise(decoder, [segment()] * 2, settings, lambda: None)
-    return losses, decoder, live.peak
+    return losses, live.peak
 
 
 def test_it_is_the_same_training_bit_by_bit_in_less_memory(decoder: Decoder) -> None:
-    losses, plain, peak = trained(copy.deepcopy(decoder))
-    sparing = copy.deepcopy(decoder)
-    with checkpointed(sparing):
-        same, _, less = trained(sparing)
+    plain, sparing = copy.deepcopy(decoder), copy.deepcopy(decoder)
+    losses, peak = trained(plain, False)
+    same, less = trained(sparing, True)
     assert losses == same and losses[-1] != losses[0]
     weights = plain.state_dict()
     assert list(weights) == list(sparing.state_dict())
@@ -72,17 +72,17 @@ def test_afterwards_the_network_is_as_it_was_even_after_an_error(decoder: Decode
     assert dict(decoder.named_modules()) == before
 
 
-def test_blocks_are_the_innermost_that_normalise() -> None:
-    def block() -> nn.Module:
-        return nn.Sequential(nn.GroupNorm(1, 4), nn.Tanh())
+def test_blocks_are_the_residual_ones() -> None:
+    """Neither attention nor the whole, which normalises at its end."""
 
-    network = nn.Sequential(nn.Conv2d(4, 4, 1), nn.ModuleList([block(), block()]), block())
+    def block(side: int) -> nn.Module:
+        return nn.Sequential(nn.GroupNorm(1, 4), nn.Tanh(), nn.Conv2d(4, 4, side))
+
+    network = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ModuleList([block(3), block(1)]), block(3))
     network.append(nn.GroupNorm(1, 4))
     with checkpointed(network):
-        around = [
-            name for name, part in network.named_modules() if name.endswith(".block") and part
-        ]
-    assert around == ["1.0.block", "1.1.block", "2.block"]
+        around = [name for name, _ in network.named_modules() if name.endswith(".block")]
+    assert around == ["1.0.block", "2.block"]
 
 
 class WithABlock(PointwiseBackend):
@@ -98,11 +98,12 @@ class WithABlock(PointwiseBackend):
 class _Block(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(1, 3)
-        nn.init.zeros_(self.norm.weight)
+        self.norm, self.conv = nn.GroupNorm(1, 3), nn.Conv2d(3, 3, 3, padding=1)
+        nn.init.zeros_(self.conv.weight)
+        nn.init.zeros_(self.conv.bias)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return image + self.norm(image)
+        return image + self.conv(self.norm(image))
 
 
 @pytest.mark.parametrize("steps", [0, 2])
@@ -110,12 +111,15 @@ class _Block(nn.Module):
 def test_without_memory_for_whole_tiles_it_is_done_again_with_it(
     monkeypatch: pytest.MonkeyPatch, steps: int, refit: bool
 ) -> None:
-    """After some steps, as when another program takes the memory."""
+    """After some steps, as when another program takes the memory; and in later stages at once."""
+    first: list[weakref.ref[nn.Module]] = []
 
     def crowded(decoder: nn.Module, segments: Any, settings: Any, advance: Any) -> list[float]:
-        if isinstance(decoder.block, _Block):
+        if not settings.decoder_checkpointing:
+            first.append(weakref.ref(decoder))
             optimise(decoder, segments, replace(settings, decoder_iterations=steps), advance)
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        assert first[0]() is None, "the copy that did not fit is still there"
         return optimise(decoder, segments, settings, advance)
 
     image, mask = photograph(150, 203), box_mask(Size(150, 203), Box(40, 60, 90, 130))
@@ -128,8 +132,10 @@ def test_without_memory_for_whole_tiles_it_is_done_again_with_it(
     monkeypatch.setattr(fitting, "optimise", crowded)
     done = run(image, mask, WithABlock(), watch=watch, **values)
     assert torch.equal(done.image, plain.image) and not plain.report.notes
-    again = [note for note in done.report.notes if "done again with gradient" in note]
-    assert len(again) == len(done.report.notes) == len(done.report.stages) > 1
+    (note,) = done.report.notes
+    assert "stage 1: out of memory" in note and "set decoder_checkpointing" in note
+    assert len(first) == 1 < len(done.report.stages)
+    assert all(stage.decoder_checkpointing for stage in done.report.plan.stages)
     for one, other in zip(done.report.stages, plain.report.stages, strict=True):
         assert one.decoder_loss == other.decoder_loss
     assert min(told[1:]) >= 0 and math.isclose(sum(told), 0, abs_tol=1e-6)
@@ -146,7 +152,10 @@ def test_where_even_that_does_not_fit_the_edit_goes_on_without(
     image, mask = photograph(64, 64), box_mask(Size(64, 64), Box(20, 20, 40, 40))
     monkeypatch.setattr(fitting, "optimise", full)
     done = run(image, mask, WithABlock())
-    assert "left out for lack of memory" in done.report.notes[1] and not done.report.interrupted
+    assert "goes on with gradient checkpointing" in done.report.notes[0]
+    left_out = [note for note in done.report.notes[1:] if "left out for lack of memory" in note]
+    assert len(left_out) == len(done.report.notes) - 1 == len(done.report.stages)
+    assert not done.report.interrupted
     assert all(stage.decoder_iterations == 0 for stage in done.report.stages)
 
 

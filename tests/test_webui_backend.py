@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +15,10 @@ from standin import Host, installed
 from standin.desk import mask_of, photograph, request
 from standin.model import COLOURS, SPREAD, LatentDiffusion
 
+from msbd.decoder import Segment, optimise
 from msbd.errors import EditError, Interrupted
 from msbd.geometry import Size
+from msbd.settings import DecoderOptimisation
 
 ZEROS = torch.zeros(1, 5, 1, 1)
 BOX = (slice(10, 20), slice(15, 35))
@@ -194,6 +197,29 @@ class TestAutoencoder:
         assert decoder(torch.randn(1, 4, 3, 5)).requires_grad
         assert "forward" in vars(network)
 
+    def test_the_copy_has_no_part_in_casts_that_the_host_makes_itself(self, host, monkeypatch):
+        """Neither on the way there nor, where checkpointing computes again, on the way back."""
+        host.model.first_stage_model.decoder = Normalising()
+        background, painted = torch.rand(1, 3, 32, 32), torch.zeros(1, 1, 32, 32)
+        segment = Segment(torch.randn(1, 4, 4, 4), background, painted, painted)
+
+        def trained(checkpointing: bool) -> tuple[list[float], dict[str, torch.Tensor]]:
+            decoder = backend_of(host, ready(host)).decoder()
+            settings = DecoderOptimisation(
+                decoder_iterations=3, decoder_checkpointing=checkpointing
+            )
+            return optimise(decoder, [segment], settings, lambda: None), decoder.state_dict()
+
+        losses, weights = trained(False)
+        casting_in_half_precision(monkeypatch, host.devices, torch.nn.Conv2d, torch.nn.GroupNorm)
+        # A copy, because casting rounds the weights as well.
+        half = copy.deepcopy(host.model.first_stage_model.decoder)(torch.randn(1, 4, 4, 4))
+        assert torch.equal(half, half.half().float()), "the host casts"
+        for checkpointing in (False, True):
+            same, others = trained(checkpointing)
+            assert same == losses
+            assert all(torch.equal(weights[name], one) for name, one in others.items())
+
     def test_what_is_not_a_number_is_told_with_the_hosts_advice(self, host):
         backend = backend_of(host, ready(host))
         with pytest.raises(EditError, match="NaN"):
@@ -207,6 +233,38 @@ class TestAutoencoder:
         host.model.lowvram = True
         backend_of(host, ready(host)).decoder()
         assert sent
+
+
+class Normalising(torch.nn.Module):
+    """A decoder with a residual block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = torch.nn.Sequential(
+            torch.nn.GroupNorm(2, 4), torch.nn.SiLU(), torch.nn.Conv2d(4, 4, 3, padding=1)
+        )
+        self.conv_out = torch.nn.Conv2d(4, 3, 1)
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return self.conv_out(torch.nn.functional.interpolate(self.block(z), scale_factor=8))
+
+
+def casting_in_half_precision(monkeypatch: Any, devices: Any, *kinds: Any) -> None:
+    """Layers as the host has them while it generates on a card without autocast."""
+
+    def cast(own: Any) -> Any:
+        def forward(layer: Any, x: torch.Tensor) -> torch.Tensor:
+            layer.half()
+            result = own(layer, x.half())
+            layer.float()
+            return result.float()
+
+        return forward
+
+    monkeypatch.setattr(devices, "patch_module_list", list(kinds), raising=False)
+    for kind in kinds:
+        monkeypatch.setattr(kind, "org_forward", kind.forward, raising=False)
+        monkeypatch.setattr(kind, "forward", cast(kind.forward))
 
 
 class TestConditioning:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +16,6 @@ from standin.model import LatentDiffusion
 from torch import nn
 
 from msbd.backend import ModelFacts
-from msbd.checkpointing import checkpointed
 from msbd.decoder import Segment, optimise
 from msbd.errors import EditError
 from msbd.geometry import Size
@@ -55,8 +53,8 @@ class TestFootprint:
         estimated = known.at(side**2, pixels**2, count, checkpointing)
         colours, painted = (torch.zeros(1, n, pixels, pixels) for n in (3, 1))
         segment = Segment(latent(side), colours, painted, painted)
-        settings = DecoderOptimisation(decoder_iterations=2)
-        with checkpointed(decoder) if checkpointing else nullcontext(), LiveBytes() as live:
+        settings = DecoderOptimisation(decoder_iterations=2, decoder_checkpointing=checkpointing)
+        with LiveBytes() as live:
             optimise(decoder, [segment] * count, settings, lambda: None)
         assert estimated == pytest.approx(live.peak + weight_bytes(decoder), rel=0.25)
 

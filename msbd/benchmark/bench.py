@@ -31,7 +31,8 @@ FITTED = (
     ("bricks", 400, True),
 )
 """Grounds of pictures of 1024x1024, and sides of their masks, for which the decoder is fitted in
-all ways; to the second stage's tiles, or to those of the last."""
+all ways; to the second stage's tiles, or to those of the last. On a GPU only for the last, as
+random weights have no losses worth a comparison."""
 GROWING = 160
 """Side of the mask in the pictures of 2 to 24 megapixels that are edited to see what they cost."""
 MASKS = (160, 320)
@@ -65,6 +66,20 @@ class Bench:
             )
             for name, way in WAYS.items()
         }
+
+    @property
+    def fitted(self) -> tuple[tuple[str, int, bool], ...]:
+        """Of `FITTED`."""
+        if self.gpu:
+            return FITTED[-1:]
+        return FITTED[::3] if self.quick else FITTED
+
+    @property
+    def pictures(self) -> tuple[Size, ...]:
+        """Sizes of the pictures in which one mask is edited; on a GPU only the first and last."""
+        if self.quick:
+            return counted.MEGAPIXELS[:2]
+        return counted.MEGAPIXELS[:: len(counted.MEGAPIXELS) - 1 if self.gpu else 1]
 
     def edit(self, what: Setup, way: str, repeats: int = 1) -> dict[str, Any]:
         settings = self.ways[way]
@@ -138,15 +153,14 @@ def _edited(bench: Bench, what: Setup, say: Callable[[str], None]) -> dict[str, 
 
 def _pictures(bench: Bench, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """One mask in ever larger pictures."""
-    sizes = counted.MEGAPIXELS[:2] if bench.quick else counted.MEGAPIXELS
-    return [_edited(bench, Setup(size, GROWING), say) for size in sizes]
+    return [_edited(bench, Setup(size, GROWING), say) for size in bench.pictures]
 
 
 def _fitting(bench: Bench, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """In a process of its own, which gives back what it took."""
     rows = []
     iterations = QUICK_ITERATIONS if bench.quick else fitting.ADAM.decoder_iterations
-    for ground, side, last in FITTED[::3] if bench.quick else FITTED:
+    for ground, side, last in bench.fitted:
         stage = "the last" if last else "the second"
         say(f"fitting the decoder to a mask of {side} pixels on {ground}, in {stage} stage")
         what = Setup(Size(1024, 1024), side, ground)
@@ -164,23 +178,25 @@ def _fitted(what: Setup, gpu: bool, iterations: int, last: bool) -> dict[str, An
 def _ratios(found: dict[str, Any]) -> dict[str, float | None]:
     """Ours over the published way; the evaluations are those of Stable Diffusion 1 at 3000x2000
     with a medium mask, the decoder's seconds and losses are measured, the memory too: of the edit
-    on a GPU, of its parts on a CPU. Patches: in the last stage fitted, which has many tiles."""
+    on a GPU, of its parts on a CPU. Patches: in the last stage fitted, which has many tiles. Losses
+    of random weights, on a GPU, are none."""
     (evaluations,) = (
         row["ratio"]
         for row in found["counted"]
         if (row["model"], row["image"], row["mask"]) == (next(iter(MODELS)), "3000x2000", "medium")
     )
     many = found["fitting"][-1:]
-    largest = found["memory"]["largest"] if "memory" in found else None
+    trained = "memory" in found
+    largest = found["memory"]["largest"] if trained else None
     memory = [
         largest[way] if largest else found["edits"][way]["memory"] for way in ("ours", "published")
     ]
     return {
         "network_evaluations": evaluations,
         "decoder_optimisation": _summed(found["fitting"], "seconds"),
-        "decoder_loss": _summed(found["fitting"], "loss"),
+        "decoder_loss": _summed(found["fitting"], "loss") if trained else None,
         "patches_seconds": _summed(many, "seconds", "patches"),
-        "patches_loss": _summed(many, "loss", "patches"),
+        "patches_loss": _summed(many, "loss", "patches") if trained else None,
         "peak_memory": round(memory[0] / memory[1], 4) if all(memory) else None,
     }
 

@@ -26,6 +26,8 @@ AIMS = {
     "patches_loss": ("loss after that", 1.0),
     "peak_memory": ("peak memory with networks of Stable Diffusion 1's size", 1 / 3),
 }
+GPU_GIB = 8.0
+"""How much memory an edit of the largest picture may take on a GPU."""
 
 
 def markdown(found: Results) -> str:
@@ -42,6 +44,7 @@ def markdown(found: Results) -> str:
         *_edits(found),
         *_fitting(found),
         *_parts(found),
+        *_on_the_gpu(found),
         *_growth(found),
     ]
     return "\n".join(parts)
@@ -145,11 +148,19 @@ def _fitting(found: Results) -> list[str]:
         "so that the truth is known inside the mask, too, the mean difference there from the true "
         "picture near the edge, of 9x9 pixels' averages, in levels of 255.\n",
         _table(head, rows),
+        _on_losses(found),
+    ]
+
+
+def _on_losses(found: Results) -> str:
+    if found["ratios"]["decoder_loss"] is None:
+        return "With random weights these losses tell nothing; the seconds do.\n"
+    return (
         "Training ends at a lower loss where the picture is full of outlines, as bricks are: one "
         "layer cannot redraw them. Deeper layers learn to on patches, too, in steps that do not "
         "grow with the tiles, nor do their gradients; in a stage of one tile of the miniature's "
-        "that is no saving.\n",
-    ]
+        "that is no saving.\n"
+    )
 
 
 def _faster(seconds: dict[str, float], way: str) -> str:
@@ -176,8 +187,8 @@ def _parts(found: Results) -> list[str]:
         _table(head, rows),
         "With gradient checkpointing (`decoder_checkpointing`, which is turned on where memory "
         f"does not suffice), the published fitting adds {_memory(memory['checkpointed']['bytes'])} "
-        f"MiB and takes {memory['checkpointed']['seconds']:.2f} times as long, for the same "
-        "decoder bit by bit.\n",
+        f"MiB. Two steps then took {memory['checkpointed']['times_as_long']:.2f} times as long, "
+        "to the same decoder bit by bit (a test compares).\n",
         _estimate(memory["estimate"]),
     ]
 
@@ -192,6 +203,19 @@ def _estimate(estimate: dict[str, Any]) -> str:
         f"makes about {(weights + part) / 2**30:.1f} GiB on a GPU, for a picture of any size. This "
         "has not been measured on one.\n"
     )
+
+
+def _on_the_gpu(found: Results) -> list[str]:
+    one = found.get("largest")
+    if one is None:
+        return []
+    gib = (one["loaded"] + one["memory"]) / 2**30
+    return [
+        f"## Memory on the GPU\n\nIn our edit of a picture of {one['image']} with a mask of "
+        f"{one['side']} pixels {gib:.1f} GiB were in use at its peak, {one['loaded'] / 2**30:.1f} "
+        f"GiB of them for the networks in half precision. The aim is {GPU_GIB:.0f} GiB: "
+        f"{_verdict(gib, GPU_GIB)}. What PyTorch and the driver hold besides is not part of it.\n"
+    ]
 
 
 def _growth(found: Results) -> list[str]:

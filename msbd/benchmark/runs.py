@@ -89,6 +89,7 @@ def _once(run: Run, model: StandaloneModel) -> dict[str, Any]:
         "evaluations": round(done.report.plan.network_evaluations, 1),
         "seconds": seconds,
         "outside": round(seconds["other"] / seconds["all"], 4),
+        "loaded": loaded,
         "memory": peak,
         "ring_psnr": [stage.background_psnr for stage in done.report.stages],
         "notes": done.report.notes,

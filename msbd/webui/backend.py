@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import MethodType
 from typing import Any, cast
 
 import torch
@@ -134,7 +135,8 @@ class HostDecoder(Decoder):
 
     It lies on `device`; its images lie on the latents'. `head` ends with the middle blocks. Other
     extensions that replace the decoder's `forward`, such as Tiled VAE, do not reach the copy: it
-    has the class's own, through which gradients flow.
+    has the class's own, through which gradients flow. Nor do the casts that the host makes itself
+    on cards without autocast, on the way back either, where checkpointing computes again.
     """
 
     def __init__(self, model: Any, device: torch.device) -> None:
@@ -146,6 +148,10 @@ class HostDecoder(Decoder):
         for module in self.modules():
             for name in ("forward", "original_forward"):
                 module.__dict__.pop(name, None)
+            for kind in getattr(devices, "patch_module_list", ()):
+                if type(module).forward is kind.forward:
+                    own = getattr(kind, "org_forward", kind.forward)
+                    module.forward = MethodType(own, module)
         self.place = device
         self.to(device, torch.float32).eval().requires_grad_(True)
 
@@ -154,17 +160,17 @@ class HostDecoder(Decoder):
         return cast(nn.Conv2d, self.decoder.conv_out)
 
     def forward(self, z: Tensor) -> Tensor:
-        with _single_precision():
+        with devices.without_autocast():
             return (0.5 * self.decoder(self._entered(z)) + 0.5).to(z.device)
 
     def head(self, z: Tensor) -> Tensor:
         middle = self.decoder.mid
-        with _single_precision():
+        with devices.without_autocast():
             first = middle.block_1(self.decoder.conv_in(self._entered(z)), None)
             return cast(Tensor, middle.block_2(middle.attn_1(first), None))
 
     def tail(self, middle: Tensor) -> Tensor:
-        with _single_precision(), _passed_over(self.decoder):
+        with devices.without_autocast(), _passed_over(self.decoder):
             return 0.5 * self.decoder(middle) + 0.5
 
     def _entered(self, z: Tensor) -> Tensor:
@@ -218,8 +224,7 @@ def _own_precision() -> Iterator[None]:
 def _single_precision() -> Iterator[None]:
     """Neither autocast, nor the casts that the host does itself on cards without it.
 
-    For those it exchanges the `forward` of PyTorch's layers while it generates; what is copied
-    and trained must have the layers' own.
+    For those it exchanges the `forward` of PyTorch's layers while it generates.
     """
     exchanged = [
         (kind, kind.forward)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from msbd.webui.fields import ADVANCED
 
 from . import models
 from .client import QUICK, Scene, decoded, disc, edited, encoded, scene
-from .server import Webui
+from .server import Installation, Webui
 
 
 def test_an_edit_changes_the_mask_and_nothing_else(webui: Webui, small: Scene) -> None:
@@ -257,6 +260,31 @@ def test_the_decoder_is_trained_with_checkpointing(webui: Webui, small: Scene) -
     )
     assert sparing.report["settings"]["decoder_checkpointing"]
     assert (plain.picture == sparing.picture).all() and not sparing.report["notes"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "package"),
+    [("stable-diffusion-stability-ai", "ldm"), ("generative-models", "sgm")],
+)
+def test_what_is_checkpointed_of_the_hosts_decoders(
+    installation: Installation, folder: str, package: str
+) -> None:
+    """All residual blocks, and nothing else."""
+    code = (
+        f"from {package}.modules.diffusionmodules.model import Decoder\n"
+        "from msbd.checkpointing import is_block\n"
+        "sizes = dict(in_channels=3, resolution=16, z_channels=4, out_ch=3, ch=32)\n"
+        "made = Decoder(**sizes, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=[])\n"
+        "print(*(name for name, part in made.named_modules() if is_block(part)))\n"
+    )
+    root, repository = Path(__file__).parents[2], installation.folder / "repositories" / folder
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (root, repository)))}
+    found = subprocess.run(
+        [installation.python, "-c", code], check=True, capture_output=True, text=True,
+        env=environment,
+    )  # fmt: skip
+    up = {f"up.{level}.block.{index}" for level in (0, 1) for index in (0, 1)}
+    assert set(found.stdout.splitlines()[-1].split()) == {"mid.block_1", "mid.block_2", *up}
 
 
 @pytest.mark.parametrize("upscaler", ["R-ESRGAN 4x+", "Bilinear", "Bicubic", "None", "Nearest"])
