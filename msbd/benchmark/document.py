@@ -187,7 +187,7 @@ def _parts(found: Results) -> list[str]:
         _table(head, rows),
         "With gradient checkpointing (`decoder_checkpointing`, which is turned on where memory "
         f"does not suffice), the published fitting adds {_memory(memory['checkpointed']['bytes'])} "
-        f"MiB. Two steps then took {memory['checkpointed']['times_as_long']:.2f} times as long, "
+        f"MiB. Two steps on this CPU took {memory['checkpointed']['times_as_long']:.2f} times as long, "
         "to the same decoder bit by bit (a test compares).\n",
         _estimate(memory["estimate"]),
     ]
