@@ -178,6 +178,7 @@ def _parts(found: Results) -> list[str]:
     ]
     names = next(iter(memory["parts"].values()))
     head = ("way", *(f"{name}, MiB" for name in names), "largest")
+    sparing = memory["checkpointed"]
     return [
         "## Memory\n\nWhat a part of an edit adds to its network at its peak, with networks of "
         "Stable Diffusion 1's size, random weights, in single precision: all candidates denoised "
@@ -186,9 +187,9 @@ def _parts(found: Results) -> list[str]:
         "published way's tiles are up to 768x768, and its memory grows with their area.\n",
         _table(head, rows),
         "With gradient checkpointing (`decoder_checkpointing`, which is turned on where memory "
-        f"does not suffice), the published fitting adds {_memory(memory['checkpointed']['bytes'])} "
-        f"MiB. Two steps on this CPU took {memory['checkpointed']['times_as_long']:.2f} times as long, "
-        "to the same decoder bit by bit (a test compares).\n",
+        f"does not suffice), the published fitting adds {_memory(sparing['bytes'])} MiB. Two steps "
+        f"on this CPU took {sparing['times_as_long']:.2f} times as long, to the same decoder bit by "
+        "bit (a test compares).\n",
         _estimate(memory["estimate"]),
     ]
 
