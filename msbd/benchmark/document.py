@@ -188,8 +188,8 @@ def _parts(found: Results) -> list[str]:
         _table(head, rows),
         "With gradient checkpointing (`decoder_checkpointing`, which is turned on where memory "
         f"does not suffice), the published fitting adds {_memory(sparing['bytes'])} MiB. Two steps "
-        f"on this CPU took {sparing['times_as_long']:.2f} times as long, to the same decoder bit by "
-        "bit (a test compares).\n",
+        f"on this CPU took {sparing['times_as_long']:.2f} times as long, to the same decoder bit "
+        "by bit (a test compares).\n",
         _estimate(memory["estimate"]),
     ]
 
