@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .geometry import Box, Size
+from .geometry import Box, Size, bands
 
 
 def merged(base: Tensor, tiles: Iterable[tuple[Box, Tensor]]) -> Tensor:
@@ -25,7 +24,7 @@ def merged(base: Tensor, tiles: Iterable[tuple[Box, Tensor]]) -> Tensor:
         weight = tile_weight(box.size).to(base)
         below = laid[..., box.rows, box.columns]
         region = result[..., box.rows, box.columns]
-        region += weight / (below + weight) * (pixels - region)
+        region.lerp_(pixels, weight / (below + weight))
         below += weight
     return result
 
@@ -46,9 +45,25 @@ def feathered(mask: Tensor, width: int) -> Tensor:
     Falls by 1 / (width + 1) per pixel (chessboard distance) outside; 0 from `width` + 1 pixels
     on. A soft mask keeps its own slope where that is gentler.
     """
-    for _ in range(width):
-        grown = F.max_pool2d(mask, 3, stride=1, padding=1) - 1 / (width + 1)
-        mask = torch.maximum(mask, grown)
+    result = torch.empty_like(mask)
+    height = mask.shape[-2]
+    for rows in bands(height):
+        # A pixel is reached from so many rows above and below.
+        top, bottom = max(rows.start - width, 0), min(rows.stop + width, height)
+        part = mask[..., top:bottom, :]
+        for _ in range(width):
+            part = torch.maximum(part, _grown(part) - 1 / (width + 1))
+        result[..., rows, :] = part[..., rows.start - top : rows.stop - top, :]
+    return result
+
+
+def _grown(mask: Tensor) -> Tensor:
+    """The largest of every pixel and its eight neighbours."""
+    for axis in (-1, -2):
+        pairs, given = mask.shape[axis] - 1, mask
+        mask = given.clone()
+        mask.narrow(axis, 0, pairs).clamp_(min=given.narrow(axis, 1, pairs))
+        mask.narrow(axis, 1, pairs).clamp_(min=given.narrow(axis, 0, pairs))
     return mask
 
 
@@ -60,6 +75,7 @@ def pasted(image: Tensor, patch: Tensor, box: Box, alpha: Tensor) -> Tensor:
     """
     result = image.clone()
     below = image[..., box.rows, box.columns]
-    blended = below + alpha * (patch - below)
-    result[..., box.rows, box.columns] = torch.where(alpha > 0, blended, below)
+    result[..., box.rows, box.columns] = torch.where(
+        alpha > 0, torch.lerp(below, patch, alpha), below
+    )
     return result

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+BAND = 128
+"""Rows of a picture that are looked at together."""
 
 
 @dataclass(frozen=True, order=True)
@@ -111,6 +115,13 @@ class Box:
         sides = (self.top, self.left, self.bottom, self.right)
         assert all(side % factor == 0 for side in sides), (self, factor)
         return Box(*(side // factor for side in sides))
+
+
+def bands(height: int) -> Iterator[slice]:
+    """All rows of a picture, some at a time: what is computed of so few stays in the processor's
+    cache."""
+    for top in range(0, height, BAND):
+        yield slice(top, min(top + BAND, height))
 
 
 def ceil_to(value: int, multiple: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from . import __version__
+from .geometry import bands
 from .plan import EditPlan, StagePlan
 from .settings import EditSettings
 
@@ -139,11 +141,14 @@ def peak_memory(device: torch.device) -> int:
 
 def psnr(image: Tensor, reference: Tensor, weight: Tensor) -> float | None:
     """Peak signal-to-noise ratio in dB where `weight` [1,1,H,W] is 1; None where nothing is."""
-    count = weight.sum() * image.shape[1]
-    if count == 0:
+    count = float(weight.sum()) * image.shape[1]
+    if not count:
         return None
-    error = ((image - reference).square() * weight).sum() / count
-    return round(float(-10 * torch.log10(error.clamp_min(1e-10))), 2)
+    error = 0.0
+    for rows in bands(image.shape[-2]):
+        one, other, part = (tensor[..., rows, :] for tensor in (image, reference, weight))
+        error += float(((one - other).square_() * part).sum())
+    return round(-10 * math.log10(max(error / count, 1e-10)), 2)
 
 
 def seam_ratio(image: Tensor, alpha: Tensor) -> float | None:
@@ -153,21 +158,31 @@ def seam_ratio(image: Tensor, alpha: Tensor) -> float | None:
     edge is wherever alpha changes. 1 means the edge cannot be told from the untouched picture by
     this measure; None if there is no edge, or nothing is outside.
     """
-    across, outside = [], []
-    for axis in (2, 3):
-        length = image.shape[axis]
-        one, other = (image.narrow(axis, start, length - 1) for start in (0, 1))
-        a, b = (alpha.narrow(axis, start, length - 1) for start in (0, 1))
-        difference = (one - other).abs().mean(1, keepdim=True)
-        across.append(difference[a != b])
-        outside.append(difference[(a == 0) & (b == 0)])
-    edge, rest = torch.cat(across), torch.cat(outside)
-    if not len(edge) or not len(rest):
+    edge, edges, rest, rests = 0.0, 0, 0.0, 0
+    height = image.shape[-2]
+    for rows in bands(height):
+        for axis in (2, 3):
+            below = slice(rows.start, min(rows.stop + (axis == 2), height))
+            part, opacity = image[..., below, :], alpha[..., below, :]
+            pairs = part.shape[axis] - 1
+            one, other = (part.narrow(axis, start, pairs) for start in (0, 1))
+            a, b = (opacity.narrow(axis, start, pairs) for start in (0, 1))
+            difference = (one - other).abs_().mean(1, keepdim=True)
+            across, outside = a != b, (a == 0) & (b == 0)
+            edge, edges = edge + float((difference * across).sum()), edges + int(across.sum())
+            rest, rests = rest + float((difference * outside).sum()), rests + int(outside.sum())
+    if not edges or not rests:
         return None
-    return round(float(edge.mean() / rest.mean().clamp_min(1e-4)), 3)
+    return round(edge / edges / max(rest / rests, 1e-4), 3)
 
 
 def outside_difference(result: Tensor, image: Tensor, changed: Tensor) -> int:
     """Largest difference in 8-bit levels where `changed` [1,1,H,W] is 0; images in [0,1]."""
-    levels = ((result * 255).round() - (image * 255).round()).abs()
-    return int((levels * (changed == 0)).max())
+    most = 0
+    for rows in bands(image.shape[-2]):
+        one, other, part = (tensor[..., rows, :] for tensor in (result, image, changed))
+        different = (one != other) & (part == 0)
+        if different.any():
+            levels = ((one * 255).round() - (other * 255).round()).abs()
+            most = max(most, int((levels * different).max()))
+    return most

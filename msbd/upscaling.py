@@ -56,13 +56,19 @@ def _used_span(painted: Tensor, before: int) -> tuple[tuple[int, int], tuple[int
 
 def any_touch(mask: Tensor, size: Size) -> Tensor:
     """[1,1,H,W] -> [1,1,size] of 0 and 1: 1 where any non-zero pixel falls, even partly."""
-    return (F.adaptive_max_pool2d(mask, (size.height, size.width)) > 0).float()
+    target = (size.height, size.width)
+    if tuple(mask.shape[-2:]) != target:
+        mask = F.adaptive_max_pool2d(mask, target)
+    return (mask > 0).float()
 
 
 def padded(image: Tensor, canvas: Size, repeat_edge: bool = True) -> Tensor:
-    """Grown at the bottom and right to `canvas`, by the edge pixels or by zeros."""
+    """Grown at the bottom and right to `canvas`, by the edge pixels or by zeros; the image itself
+    if nothing changes."""
     height, width = image.shape[-2:]
     margins = (0, canvas.width - width, 0, canvas.height - height)
+    if not any(margins):
+        return image
     return F.pad(image, margins, mode="replicate" if repeat_edge else "constant")
 
 
@@ -76,8 +82,9 @@ def filled(image: Tensor, painted: Tensor) -> Tensor:
     if not known.any() or known.all():
         return image
     height, width = image.shape[-2:]
-    known_at = F.pad(known, (0, width % 2, 0, height % 2))
-    weighed = F.pad(torch.where(known > 0, image, 0), (0, width % 2, 0, height % 2))
+    even = Size(height + height % 2, width + width % 2)
+    known_at = padded(known, even, repeat_edge=False)
+    weighed = padded(torch.where(known > 0, image, 0), even, repeat_edge=False)
     weight = F.avg_pool2d(known_at, 2)
     coarse = F.avg_pool2d(weighed, 2) / weight.clamp(min=1e-6)
     below = filled(coarse, (weight == 0).float())
@@ -87,4 +94,4 @@ def filled(image: Tensor, painted: Tensor) -> Tensor:
 
 def blend(inside: Tensor, outside: Tensor, painted: Tensor) -> Tensor:
     """`inside` where painted is 1, `outside` where it is 0, exactly."""
-    return outside + painted * (inside - outside)
+    return torch.lerp(outside, inside, painted)

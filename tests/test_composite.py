@@ -87,6 +87,20 @@ def test_the_feather_is_a_ramp_of_the_given_width(width):
     assert (row[20 + width :] == 0).all()
 
 
+@pytest.mark.parametrize("height", [1, 127, 128, 129, 300])
+@pytest.mark.parametrize("width", [1, 4, 140])
+def test_the_feather_falls_by_the_distance_whatever_rows_are_looked_at_together(height, width):
+    mask = (
+        torch.rand(1, 1, height, 17, generator=torch.Generator().manual_seed(1)) > 0.995
+    ).float()
+    mask[0, 0, height // 2, 3] = 0.75
+    expected = mask.clone()
+    for reach in range(1, width + 1):
+        near = torch.nn.functional.max_pool2d(mask, 2 * reach + 1, 1, reach)
+        expected = torch.maximum(expected, near - reach / (width + 1))
+    assert torch.allclose(feathered(mask, width), expected, atol=1e-5)
+
+
 def test_a_gentle_soft_mask_is_left_alone():
     slope = torch.linspace(0, 1, 64)[None, None, None, :].expand(1, 1, 8, 64).contiguous()
     assert torch.allclose(feathered(slope, 3), slope, atol=1e-6)

@@ -16,7 +16,7 @@ from .. import __version__
 from ..errors import EditError
 from ..evaluation.running import machine
 from ..geometry import Size
-from . import counted, document, fitting, parts
+from . import counted, document, fitting, idle, parts
 from .runs import Run, alone, bound, load, measured
 from .setups import MODELS, WAYS, Setup, setup
 
@@ -33,6 +33,8 @@ FITTED = (
 """Grounds of pictures of 1024x1024, and sides of their masks, for which the decoder is fitted in
 all ways; to the second stage's tiles, or to those of the last. On a GPU only for the last, as
 random weights have no losses worth a comparison."""
+IDLE = (SIDE_BY_SIDE_GPU, LARGEST_GPU)
+"""The edits made without networks, to see what they take besides."""
 GROWING = 160
 """Side of the mask in the pictures of 2 to 24 megapixels that are edited to see what they cost."""
 MASKS = (160, 320)
@@ -135,6 +137,9 @@ def results(bench: Bench, say: Callable[[str], None]) -> dict[str, Any]:
         "pictures": _pictures(bench, say),
         "masks": [_edited(bench, Setup(Size(1600, 1200), side), say) for side in MASKS],
     }
+    say("editing without networks")
+    repeats = 1 if bench.quick else REPEATS
+    found["idle"] = [alone(idle.outside, bench.threads, setup(*one), repeats) for one in IDLE]
     if not bench.gpu:
         say("measuring the memory of networks of Stable Diffusion 1's size")
         small = {"tile": 64, "cells": 8, "largest_tile": 64} if bench.quick else {}

@@ -26,6 +26,7 @@ AIMS = {
     "patches_loss": ("loss after that", 1.0),
     "peak_memory": ("peak memory with networks of Stable Diffusion 1's size", 1 / 3),
 }
+ENOUGH = 19
 GPU_GIB = 8.0
 """How much memory an edit of the largest picture may take on a GPU."""
 
@@ -45,6 +46,7 @@ def markdown(found: Results) -> str:
         *_fitting(found),
         *_parts(found),
         *_on_the_gpu(found),
+        *_idle(found),
         *_growth(found),
     ]
     return "\n".join(parts)
@@ -216,6 +218,31 @@ def _on_the_gpu(found: Results) -> list[str]:
         f"{one['side']} pixels {gib:.1f} GiB were in use at its peak, {one['loaded'] / 2**30:.1f} "
         f"GiB of them for the networks in half precision. The aim is {GPU_GIB:.0f} GiB: "
         f"{_verdict(gib, GPU_GIB)}. What PyTorch and the driver hold besides is not part of it.\n"
+    ]
+
+
+def _idle(found: Results) -> list[str]:
+    """`ENOUGH` times what an evaluation takes besides the networks is what it takes in them, where
+    the former is a twentieth of both."""
+    rows = [
+        (
+            *(row["image"], f"{row['side']} px", row["crop"], f"{row['evaluations']:.0f}"),
+            f"{row['seconds']:.2f}",
+            *(f"{1000 * n * row['seconds'] / row['evaluations']:.1f}" for n in (1, ENOUGH)),
+        )
+        for row in found["idle"]
+    ]
+    head = (
+        *("picture", "mask", "crop", "evaluations", "outside, s", "for an evaluation, ms"),
+        "5 % from, ms",
+    )
+    return [
+        "## Outside the networks\n\nOur edits for Stable Diffusion 1 with networks that take no "
+        f"time, on the {found['made']['threads']} threads of this CPU, where all pixels "
+        "are handled whatever the networks run on. On a GPU, too, that is at most 5 % of an edit "
+        "if an evaluation, with its share in enlarging, encoding and decoding, takes as long there "
+        "as the last column says, or longer.\n",
+        _table(head, rows),
     ]
 
 

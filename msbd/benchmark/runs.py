@@ -6,10 +6,11 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 
+from ..backend import Backend
 from ..evaluation.memory import PeakMemory
 from ..noise import Noise
 from ..pipeline import Edit, edit
@@ -57,18 +58,25 @@ def load(gpu: bool) -> StandaloneModel:
     return models.load(models.choose(EditSettings(), device="cpu"))
 
 
-def bound(model: StandaloneModel, settings: EditSettings) -> TimedBackend:
+class Model(Protocol):
+    """What can be bound to a prompt."""
+
+    def bind(self, prompt: str, negative: str, guidance: float, sampler: str) -> Backend: ...
+
+
+def bound(model: Model, settings: EditSettings) -> TimedBackend:
     guidance = settings.guidance
     return TimedBackend(model.bind(PROMPT, "", guidance.guidance, guidance.sampler))
 
 
 def _measured(run: Run) -> dict[str, Any]:
     model = load(run.gpu)
-    runs = [_once(run, model) for _ in range(run.repeats)]
+    runs = [once(run, model) for _ in range(run.repeats)]
     return min(runs, key=lambda one: float(one["seconds"]["all"]))
 
 
-def _once(run: Run, model: StandaloneModel) -> dict[str, Any]:
+def once(run: Run, model: Model) -> dict[str, Any]:
+    """Seconds by part, evaluations and memory of one edit, in this process."""
     image, mask = Picture(run.what.picture()).tensor(), run.what.mask()
     backend = bound(model, run.settings)
     loaded = 0

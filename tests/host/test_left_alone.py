@@ -102,9 +102,21 @@ def test_out_of_memory_in_the_first_stage(webui: Webui, small: Scene, where: str
     assert small.is_edited(edited(webui, small).picture)
 
 
-def test_without_memory_for_it_the_decoder_is_left_as_it_is(webui: Webui, small: Scene) -> None:
+def test_without_memory_for_it_the_decoder_is_trained_with_checkpointing(
+    webui: Webui, small: Scene
+) -> None:
+    plain = edited(webui, small, SWIFT)
     with unchanged(webui):
         with failing(webui, "optimise", "oom", 1):
+            answer = edited(webui, small, SWIFT)
+        assert (answer.picture == plain.picture).all()
+    (note,) = set(answer.report["notes"]) - set(plain.report["notes"])
+    assert "out of memory" in note and "goes on with gradient checkpointing" in note
+
+
+def test_without_memory_even_then_the_decoder_is_left_as_it_is(webui: Webui, small: Scene) -> None:
+    with unchanged(webui):
+        with failing(webui, "optimise", "oom", 1), failing(webui, "optimise", "oom", 1):
             answer = edited(webui, small, SWIFT)
         assert small.is_edited(answer.picture)
     assert any("left out for lack of memory" in note for note in answer.report["notes"])

@@ -1,0 +1,85 @@
+"""What a report measures of pictures, some rows at a time: the same as all at once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from msbd.geometry import BAND, bands
+from msbd.report import outside_difference, psnr, seam_ratio
+
+HEIGHTS = [1, 2, BAND - 1, BAND, BAND + 1, 2 * BAND + 40]
+
+
+def pictures(height: int, width: int = 31) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(height)
+    one, other = torch.rand(2, 1, 3, height, width, generator=generator)
+    return one, other
+
+
+def pasted_with(height: int, width: int = 31) -> Tensor:
+    """Opacity: a disc with a soft edge, which crosses bands."""
+    rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
+    distance = ((rows - height / 2) / (height / 3)) ** 2 + ((columns - width / 2) / 9.0) ** 2
+    return (4 * (1 - distance)).clamp(0, 1)[None, None]
+
+
+@pytest.mark.parametrize("height", [0, *HEIGHTS])
+def test_bands_are_all_rows_once(height: int) -> None:
+    rows = [row for band in bands(height) for row in range(height)[band]]
+    assert rows == list(range(height))
+    assert all(band.stop - band.start <= BAND for band in bands(height))
+
+
+@pytest.mark.parametrize("height", HEIGHTS)
+def test_noise_is_measured_where_the_weight_is(height: int) -> None:
+    one, other = pictures(height)
+    weight = (pasted_with(height) == 0).float()
+    there = weight.expand_as(one) > 0
+    mean = (one - other)[there].double().square().mean()
+    assert psnr(one, other, weight) == pytest.approx(float(-10 * mean.log10()), abs=0.006)
+    assert psnr(one, one, weight) == 100
+    assert psnr(one, other, torch.zeros_like(weight)) is None
+
+
+@pytest.mark.parametrize("height", HEIGHTS[2:])
+def test_a_seam_is_steps_across_the_edge_over_those_outside(height: int) -> None:
+    image, _ = pictures(height)
+    alpha = pasted_with(height)
+    across, outside = [], []
+    for axis in (2, 3):
+        step = image.diff(dim=axis).abs().mean(1, keepdim=True)
+        same = alpha.diff(dim=axis) == 0
+        before = alpha.narrow(axis, 0, alpha.shape[axis] - 1)
+        across.append(step[~same])
+        outside.append(step[same & (before == 0)])
+    expected = torch.cat(across).mean() / torch.cat(outside).mean()
+    assert seam_ratio(image, alpha) == pytest.approx(float(expected), abs=0.002)
+
+
+def test_without_an_edge_or_an_outside_there_is_no_seam() -> None:
+    image, _ = pictures(BAND + 5)
+    for opacity in (0.0, 1.0):
+        assert seam_ratio(image, torch.full_like(image[:, :1], opacity)) is None
+
+
+def test_a_seam_counts_once_where_it_lies_between_two_bands() -> None:
+    alpha = torch.zeros(1, 1, 2 * BAND, 8)
+    alpha[..., BAND:, :] = 1
+    image = torch.arange(2 * BAND).float()[:, None].expand(1, 3, -1, 8) / 1000
+    image = image + 0.1 * alpha
+    # Downwards 127 rows of 8 steps are outside, across 128 rows of 7, which are none.
+    outside = 0.001 * 127 * 8 / (127 * 8 + 128 * 7)
+    assert seam_ratio(image, alpha) == pytest.approx(0.101 / outside, rel=1e-3)
+
+
+@pytest.mark.parametrize("row", [0, BAND - 1, BAND, 2 * BAND + 39])
+def test_one_changed_level_is_found_wherever_it_is(row: int) -> None:
+    image = (pictures(2 * BAND + 40)[0] * 255).round() / 255
+    changed = torch.zeros_like(image[:, :1])
+    result = image.clone()
+    result[0, 1, row, 7] += (3 if result[0, 1, row, 7] < 0.5 else -3) / 255
+    assert outside_difference(result, image, changed) == 3
+    changed[0, 0, row, 7] = 0.01
+    assert outside_difference(result, image, changed) == 0
