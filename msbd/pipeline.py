@@ -21,7 +21,7 @@ from .plan import EditPlan
 from .report import Report, Stopwatch, Watch, outside_difference, peak_memory, seam_ratio
 from .settings import EditSettings
 from .stage import refine
-from .upscaling import blend, filled, lowpassed, resized, used_part
+from .upscaling import blend, filled, resized, used_part
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,12 @@ def edit(
         watch.show("crop", view.target, first, f"crop {plan.crop.size}")
         patch = refine(first, view.target, view, job)
         for stage in rest:
-            view = View(stage, job)
+            before, view = view, View(stage, job)
             draft = _enlarged(patch, view, backend)
             context = view.target
             if settings.later.lowpass_background:
-                context = lowpassed(known, Size(*patch.shape[-2:]), stage.size)
+                # As soft as the draft: what the stage before saw (section 3.2, Figure 5 f).
+                context = resized(before.target, stage.size)
             start = blend(draft, context, view.painted)
             for name, shown in (("draft", draft), ("context", context), ("start", start)):
                 watch.show(name, shown, stage, name)

@@ -22,11 +22,6 @@ def resized(image: Tensor, size: Size) -> Tensor:
     return F.interpolate(image, target, mode="bilinear", align_corners=False, antialias=True)
 
 
-def lowpassed(image: Tensor, through: Size, size: Size) -> Tensor:
-    """The image as soft as one enlarged from `through`, at `size` (section 3.2, Figure 5 f)."""
-    return resized(resized(image, through), size)
-
-
 def used_part(painted: Tensor, before: Size) -> tuple[Box, Box]:
     """What of a picture of size `before` makes the painted part of its enlargement, and what of
     the enlargement that makes.
