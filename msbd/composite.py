@@ -58,7 +58,7 @@ def feathered(mask: Tensor, width: int) -> Tensor:
 
 
 def _grown(mask: Tensor) -> Tensor:
-    """The largest of every pixel and its eight neighbours."""
+    """The largest of every pixel and its eight neighbours; of one channel quicker than pooling."""
     for axis in (-1, -2):
         pairs, given = mask.shape[axis] - 1, mask
         mask = given.clone()

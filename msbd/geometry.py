@@ -118,8 +118,11 @@ class Box:
 
 
 def bands(height: int) -> Iterator[slice]:
-    """All rows of a picture, some at a time: what is computed of so few stays in the processor's
-    cache."""
+    """All rows of a picture, some at a time.
+
+    What is computed of a large picture waits for memory more than for the processor; what is
+    computed of a few rows of it is small enough not to.
+    """
     for top in range(0, height, BAND):
         yield slice(top, min(top + BAND, height))
 

@@ -74,6 +74,7 @@ def edit(
             context = view.target
             if settings.later.lowpass_background:
                 # As soft as the draft: what the stage before saw (section 3.2, Figure 5 f).
+                assert before.target.shape == patch.shape
                 context = resized(before.target, stage.size)
             start = blend(draft, context, view.painted)
             for name, shown in (("draft", draft), ("context", context), ("start", start)):

@@ -147,7 +147,7 @@ def psnr(image: Tensor, reference: Tensor, weight: Tensor) -> float | None:
     error = 0.0
     for rows in bands(image.shape[-2]):
         one, other, part = (tensor[..., rows, :] for tensor in (image, reference, weight))
-        error += float(((one - other).square_() * part).sum())
+        error += float(torch.where(part > 0, (one - other).square_(), 0).sum())
     return round(-10 * math.log10(max(error / count, 1e-10)), 2)
 
 
@@ -158,22 +158,24 @@ def seam_ratio(image: Tensor, alpha: Tensor) -> float | None:
     edge is wherever alpha changes. 1 means the edge cannot be told from the untouched picture by
     this measure; None if there is no edge, or nothing is outside.
     """
-    edge, edges, rest, rests = 0.0, 0, 0.0, 0
+    steps, pairs = [0.0, 0.0], [0, 0]
     height = image.shape[-2]
     for rows in bands(height):
         for axis in (2, 3):
-            below = slice(rows.start, min(rows.stop + (axis == 2), height))
-            part, opacity = image[..., below, :], alpha[..., below, :]
-            pairs = part.shape[axis] - 1
-            one, other = (part.narrow(axis, start, pairs) for start in (0, 1))
-            a, b = (opacity.narrow(axis, start, pairs) for start in (0, 1))
+            # Downwards the band's last row is compared with the next band's first.
+            rows_and_next = slice(rows.start, min(rows.stop + (axis == 2), height))
+            part, opacity = image[..., rows_and_next, :], alpha[..., rows_and_next, :]
+            count = part.shape[axis] - 1
+            one, other = (part.narrow(axis, start, count) for start in (0, 1))
+            a, b = (opacity.narrow(axis, start, count) for start in (0, 1))
             difference = (one - other).abs_().mean(1, keepdim=True)
-            across, outside = a != b, (a == 0) & (b == 0)
-            edge, edges = edge + float((difference * across).sum()), edges + int(across.sum())
-            rest, rests = rest + float((difference * outside).sum()), rests + int(outside.sum())
-    if not edges or not rests:
+            for which, chosen in enumerate((a != b, (a == 0) & (b == 0))):
+                steps[which] += float(torch.where(chosen, difference, 0).sum())
+                pairs[which] += int(chosen.sum())
+    if not all(pairs):
         return None
-    return round(edge / edges / max(rest / rests, 1e-4), 3)
+    edge, outside = (total / count for total, count in zip(steps, pairs, strict=True))
+    return round(edge / max(outside, 1e-4), 3)
 
 
 def outside_difference(result: Tensor, image: Tensor, changed: Tensor) -> int:
@@ -181,8 +183,8 @@ def outside_difference(result: Tensor, image: Tensor, changed: Tensor) -> int:
     most = 0
     for rows in bands(image.shape[-2]):
         one, other, part = (tensor[..., rows, :] for tensor in (result, image, changed))
-        different = (one != other) & (part == 0)
+        different = (one != other) & (part == 0).expand_as(one)
         if different.any():
             levels = ((one * 255).round() - (other * 255).round()).abs()
-            most = max(most, int((levels * different).max()))
+            most = max(most, int(levels[different].max()))
     return most

@@ -45,13 +45,15 @@ def refine(stage: StagePlan, start: Tensor, view: View, job: Job) -> Tensor:
             smaller = smaller_tiles(stage, job.plan, mask, job.settings, facts)
             if smaller is None or not is_out_of_memory(error):
                 raise
+        stages = job.report.plan.stages
+        sparing = stages[stage.index].decoder_checkpointing
+        smaller = replace(smaller, decoder_checkpointing=sparing)
         release()
         budget = max(0.0, budget - spent)
         job.report.notes.append(
             f"stage {stage.index + 1}: out of memory in tiles of {stage.tiles[0].size}, done again "
             f"in tiles of {smaller.tiles[0].size}; lower tile_size to have it so at once"
         )
-        stages = job.report.plan.stages
         changed = (*stages[: stage.index], smaller, *stages[stage.index + 1 :])
         job.report.plan = replace(job.report.plan, stages=changed)
         stage, view = smaller, View(smaller, job)

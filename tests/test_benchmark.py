@@ -125,6 +125,16 @@ def test_the_quick_benchmark_writes_figures_and_their_document(tmp_path: Path) -
         seconds = dict(found["edits"][way]["seconds"])
         assert seconds.pop("all") == pytest.approx(sum(seconds.values()), rel=0.02)
     assert file.with_suffix(".md").read_text() == document.markdown(found)
+    (row,) = found["without_networks"]
+    assert row["image"] == "800x600" and row["evaluations"] > 100 and 0 < row["seconds"] < 5
+
+
+def test_the_share_outside_the_networks_is_told_by_the_time_of_an_evaluation() -> None:
+    """Half a second beside 100 evaluations of 95 ms, which take 9.5 s, is 5 % of all."""
+    found = json.loads((DOCS / "performance.json").read_text())
+    row = {"image": "8x6", "side": 3, "crop": "4x4", "evaluations": 100.0, "seconds": 0.5}
+    text = document.markdown(found | {"without_networks": [row]})
+    assert "| 8x6 | 3 px | 4x4 | 100 | 0.50 | 5.0 | 95 |" in text
 
 
 @pytest.mark.slow

@@ -143,6 +143,33 @@ def test_without_memory_for_whole_tiles_it_is_done_again_with_it(
     assert torch.equal(at_once.image, plain.image) and not at_once.report.notes
 
 
+def test_a_stage_done_again_in_smaller_tiles_keeps_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Small(WithABlock):
+        """Memory for tiles of so many cells."""
+
+        def denoise(self, z: Any, *others: Any) -> Any:
+            if z.shape[-1] * z.shape[-2] > 40:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            return super().denoise(z, *others)
+
+    plain: list[int] = []
+
+    def crowded(decoder: Any, segments: Any, settings: Any, advance: Any) -> list[float]:
+        if not settings.decoder_checkpointing:
+            plain.append(len(segments))
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return optimise(decoder, segments, settings, advance)
+
+    image, mask = photograph(150, 203), box_mask(Size(150, 203), Box(40, 60, 90, 130))
+    monkeypatch.setattr(fitting, "optimise", crowded)
+    done = run(image, mask, Small(), candidates=1, tile_size=3.0, growth=4.0)
+    assert len(plain) == 1
+    first, *others = done.report.notes
+    assert "goes on with gradient checkpointing" in first
+    assert others and all("done again in tiles" in note for note in others)
+    assert all(stage.decoder_checkpointing for stage in done.report.plan.stages)
+
+
 def test_where_even_that_does_not_fit_the_edit_goes_on_without(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

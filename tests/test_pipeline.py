@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
@@ -19,7 +20,7 @@ from msbd.errors import EditError, Interrupted
 from msbd.geometry import Box, Size
 from msbd.job import cut
 from msbd.report import Watch
-from msbd.upscaling import any_touch
+from msbd.upscaling import any_touch, resized
 
 SIZE = Size(150, 203)
 PAINTED = Box(40, 60, 90, 130)
@@ -217,6 +218,23 @@ def test_decoder_optimisation_lifts_the_surroundings_before_the_paste(image, mas
     on = run(image, mask, **tinted, decoder_iterations=60).report
     for with_it, without in zip(on.stages, off.stages, strict=True):
         assert with_it.background_psnr > without.background_psnr
+
+
+def test_the_context_is_as_soft_as_the_stage_before_saw_it(image, mask):
+    shown = {}
+    watch = Watch(
+        picture=lambda name, picture, stage, _: shown.update({(name, stage.index): picture.clone()})
+    )
+    values = {"growth": 1.5, "keep_inside": False, "soft_edge": False}
+    stages = run(image, mask, watch=watch, **values).report.plan.stages
+    assert len(stages) > 2
+    for before, stage in itertools.pairwise(stages):
+        small = resized(cut(image, stage.box), before.size)
+        assert torch.equal(shown["context", stage.index], resized(small, stage.size))
+        draft, start = (shown[name, stage.index] for name in ("draft", "start"))
+        painted = any_touch(cut(torch.from_numpy(mask)[None, None], stage.box), stage.size) > 0
+        expected = torch.where(painted, draft, shown["context", stage.index])
+        assert torch.equal(start, expected)
 
 
 def test_a_decoder_that_got_worse_is_not_used(mask):

@@ -58,6 +58,21 @@ def test_a_seam_is_steps_across_the_edge_over_those_outside(height: int) -> None
     assert seam_ratio(image, alpha) == pytest.approx(float(expected), abs=0.002)
 
 
+def test_what_is_no_number_inside_the_mask_does_not_matter() -> None:
+    height = 2 * BAND + 40
+    image, other = pictures(height)
+    alpha = pasted_with(height)
+    middle = (..., slice(height // 2 - 4, height // 2 + 4), slice(13, 18))
+    assert (alpha[middle] == 1).all()
+    spoilt = image.clone()
+    spoilt[middle] = torch.nan
+    outside = (alpha == 0).float()
+    assert seam_ratio(spoilt, alpha) == seam_ratio(image, alpha)
+    assert psnr(spoilt, other, outside) == psnr(image, other, outside)
+    spoilt[0, 0, height // 2, 0] += 0.1
+    assert outside_difference(spoilt, image, alpha) in (25, 26)
+
+
 def test_without_an_edge_or_an_outside_there_is_no_seam() -> None:
     image, _ = pictures(BAND + 5)
     for opacity in (0.0, 1.0):
@@ -75,7 +90,7 @@ def test_a_seam_counts_once_where_it_lies_between_two_bands() -> None:
 
 
 @pytest.mark.parametrize("row", [0, BAND - 1, BAND, 2 * BAND + 39])
-def test_one_changed_level_is_found_wherever_it_is(row: int) -> None:
+def test_one_changed_value_is_found_wherever_it_is(row: int) -> None:
     image = (pictures(2 * BAND + 40)[0] * 255).round() / 255
     changed = torch.zeros_like(image[:, :1])
     result = image.clone()

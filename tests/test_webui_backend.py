@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -219,6 +221,24 @@ class TestAutoencoder:
             same, others = trained(checkpointing)
             assert same == losses
             assert all(torch.equal(weights[name], one) for name, one in others.items())
+
+    @pytest.mark.parametrize("casting", [False, True])
+    def test_the_copy_is_gone_as_soon_as_it_is_dropped(self, host, monkeypatch, casting):
+        """Its weights must not wait for Python's collector."""
+        host.model.first_stage_model.decoder = Normalising()
+        kinds = (torch.nn.Conv2d, torch.nn.GroupNorm)
+        monkeypatch.setattr(host.devices, "patch_module_list", list(kinds), raising=False)
+        if casting:
+            casting_in_half_precision(monkeypatch, host.devices, *kinds)
+        decoder = backend_of(host, ready(host)).decoder()
+        assert torch.equal(copy.deepcopy(decoder)(ZEROS[:, :4]), decoder(ZEROS[:, :4]))
+        weights = [weakref.ref(one) for one in decoder.parameters()]
+        gc.disable()
+        try:
+            del decoder
+            assert len(weights) > 4 and not any(one() is not None for one in weights)
+        finally:
+            gc.enable()
 
     def test_what_is_not_a_number_is_told_with_the_hosts_advice(self, host):
         backend = backend_of(host, ready(host))

@@ -33,8 +33,6 @@ FITTED = (
 """Grounds of pictures of 1024x1024, and sides of their masks, for which the decoder is fitted in
 all ways; to the second stage's tiles, or to those of the last. On a GPU only for the last, as
 random weights have no losses worth a comparison."""
-IDLE = (SIDE_BY_SIDE_GPU, LARGEST_GPU)
-"""The edits made without networks, to see what they take besides."""
 GROWING = 160
 """Side of the mask in the pictures of 2 to 24 megapixels that are edited to see what they cost."""
 MASKS = (160, 320)
@@ -82,6 +80,13 @@ class Bench:
         if self.quick:
             return counted.MEGAPIXELS[:2]
         return counted.MEGAPIXELS[:: len(counted.MEGAPIXELS) - 1 if self.gpu else 1]
+
+    @property
+    def without_networks(self) -> tuple[Setup, ...]:
+        """The edits made without networks, to see what they take besides."""
+        if self.quick:
+            return (Setup(Size(600, 800), 200),)
+        return setup(*SIDE_BY_SIDE_GPU), setup(*LARGEST_GPU)
 
     def edit(self, what: Setup, way: str, repeats: int = 1) -> dict[str, Any]:
         settings = self.ways[way]
@@ -139,7 +144,9 @@ def results(bench: Bench, say: Callable[[str], None]) -> dict[str, Any]:
     }
     say("editing without networks")
     repeats = 1 if bench.quick else REPEATS
-    found["idle"] = [alone(idle.outside, bench.threads, setup(*one), repeats) for one in IDLE]
+    found["without_networks"] = [
+        alone(idle.edited, bench.threads, what, repeats) for what in bench.without_networks
+    ]
     if not bench.gpu:
         say("measuring the memory of networks of Stable Diffusion 1's size")
         small = {"tile": 64, "cells": 8, "largest_tile": 64} if bench.quick else {}

@@ -26,7 +26,8 @@ AIMS = {
     "patches_loss": ("loss after that", 1.0),
     "peak_memory": ("peak memory with networks of Stable Diffusion 1's size", 1 / 3),
 }
-ENOUGH = 19
+SHARE = 0.05
+"""What part of an edit may be spent outside the networks on a GPU."""
 GPU_GIB = 8.0
 """How much memory an edit of the largest picture may take on a GPU."""
 
@@ -46,7 +47,7 @@ def markdown(found: Results) -> str:
         *_fitting(found),
         *_parts(found),
         *_on_the_gpu(found),
-        *_idle(found),
+        *_without_networks(found),
         *_growth(found),
     ]
     return "\n".join(parts)
@@ -54,7 +55,7 @@ def markdown(found: Results) -> str:
 
 def summary(found: Results) -> str:
     """The ratios alone, for the README."""
-    outside = 0.05 if found["made"]["device"] != "CPU" else 0.03
+    outside = SHARE if found["made"]["device"] != "CPU" else 0.03
     aims = [(what, found["ratios"][name], aim) for name, (what, aim) in AIMS.items()]
     aims += [
         ("our time outside the networks, of all", found["shares"]["outside"], outside),
@@ -221,27 +222,30 @@ def _on_the_gpu(found: Results) -> list[str]:
     ]
 
 
-def _idle(found: Results) -> list[str]:
-    """`ENOUGH` times what an evaluation takes besides the networks is what it takes in them, where
-    the former is a twentieth of both."""
+def _without_networks(found: Results) -> list[str]:
+    def per_evaluation(row: Results) -> float:
+        return 1000 * float(row["seconds"]) / float(row["evaluations"])
+
     rows = [
         (
             *(row["image"], f"{row['side']} px", row["crop"], f"{row['evaluations']:.0f}"),
             f"{row['seconds']:.2f}",
-            *(f"{1000 * n * row['seconds'] / row['evaluations']:.1f}" for n in (1, ENOUGH)),
+            f"{per_evaluation(row):.1f}",
+            f"{per_evaluation(row) * (1 / SHARE - 1):.0f}",
         )
-        for row in found["idle"]
+        for row in found["without_networks"]
     ]
     head = (
         *("picture", "mask", "crop", "evaluations", "outside, s", "for an evaluation, ms"),
-        "5 % from, ms",
+        f"{100 * SHARE:.0f} % from, ms",
     )
     return [
         "## Outside the networks\n\nOur edits for Stable Diffusion 1 with networks that take no "
-        f"time, on the {found['made']['threads']} threads of this CPU, where all pixels "
-        "are handled whatever the networks run on. On a GPU, too, that is at most 5 % of an edit "
-        "if an evaluation, with its share in enlarging, encoding and decoding, takes as long there "
-        "as the last column says, or longer.\n",
+        f"time, on {found['made']['threads']} threads of this CPU, where pixels are handled "
+        "whatever the networks run on; fitting the decoder, and copies to a GPU and back, are not "
+        f"part of it. It is {100 * SHARE:.0f} % of an edit where an evaluation, with its share in "
+        "enlarging, encoding and decoding, takes as long as the last column says, and less where "
+        "it takes longer.\n",
         _table(head, rows),
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import MethodType
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -151,7 +151,8 @@ class HostDecoder(Decoder):
             for kind in getattr(devices, "patch_module_list", ()):
                 if type(module).forward is kind.forward:
                     own = getattr(kind, "org_forward", kind.forward)
-                    module.forward = MethodType(own, module)
+                    of: Any = type(module)
+                    module.__class__ = _with_forward(of, own)
         self.place = device
         self.to(device, torch.float32).eval().requires_grad_(True)
 
@@ -175,6 +176,16 @@ class HostDecoder(Decoder):
 
     def _entered(self, z: Tensor) -> Tensor:
         return cast(Tensor, self.entrance(z.to(self.place, torch.float32) / self.scale_factor))
+
+
+@cache
+def _with_forward(kind: type, forward: Any) -> type:
+    """A class like `kind` that keeps this `forward`, whatever becomes of that of `kind`.
+
+    A method of the object's own would be a reference to itself, which keeps its weights until
+    Python looks for such.
+    """
+    return type(kind.__name__, (kind,), {"forward": forward})
 
 
 class _Same(nn.Module):
