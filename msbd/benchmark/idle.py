@@ -16,7 +16,7 @@ from .runs import Run, once
 from .setups import WAYS, Setup
 
 OURS = WAYS["ours"].with_values({"decoder_refit": False})
-"""Without fitting the decoder, which a plain grey has none of."""
+"""Without fitting the decoder: there is none."""
 
 
 class IdleModel:
