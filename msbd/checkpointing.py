@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,19 +19,27 @@ def checkpointed(network: nn.Module) -> Iterator[None]:
     randomness, as they are in evaluation mode. Attention is left as it is: hosts may cut it into
     portions by the memory that is free just then.
     """
-    exchanged = [
-        (owner, name, block)
+    blocks = [
+        (owner, name, _Checkpointed(block))
         for owner in network.modules()
         for name, block in owner.named_children()
         if is_block(block)
     ]
-    for owner, name, block in exchanged:
-        setattr(owner, name, _Checkpointed(block))
+    with exchanged(blocks):
+        yield
+
+
+@contextmanager
+def exchanged(layers: Sequence[tuple[nn.Module, str, nn.Module]]) -> Iterator[None]:
+    """Other layers than a network has. layers: where, under what name, and what."""
+    own = [(owner, name, getattr(owner, name)) for owner, name, _ in layers]
+    for owner, name, layer in layers:
+        setattr(owner, name, layer)
     try:
         yield
     finally:
-        for owner, name, block in exchanged:
-            setattr(owner, name, block)
+        for owner, name, layer in own:
+            setattr(owner, name, layer)
 
 
 def is_block(module: nn.Module) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from modules import devices, lowvram, processing, prompt_parser, sd_samplers_com
 from torch import Tensor, nn
 
 from ..backend import Decoder, ModelFacts, Sampler
+from ..checkpointing import exchanged
 from ..errors import EditError, Interrupted
 from ..geometry import Size
 from ..standalone.clip import ClipJudge
@@ -195,18 +196,10 @@ class _Same(nn.Module):
         return first
 
 
-@contextmanager
-def _passed_over(decoder: Any) -> Iterator[None]:
+def _passed_over(decoder: Any) -> AbstractContextManager[None]:
     """The decoder begins after its middle blocks."""
-    left_out = [(decoder, "conv_in"), *((decoder.mid, n) for n in ("block_1", "attn_1", "block_2"))]
-    layers = [getattr(owner, name) for owner, name in left_out]
-    for owner, name in left_out:
-        setattr(owner, name, _Same())
-    try:
-        yield
-    finally:
-        for (owner, name), layer in zip(left_out, layers, strict=True):
-            setattr(owner, name, layer)
+    middle = ((decoder.mid, name) for name in ("block_1", "attn_1", "block_2"))
+    return exchanged([(owner, name, _Same()) for owner, name in ((decoder, "conv_in"), *middle)])
 
 
 def make_room() -> None:
