@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .checkpointing import checkpointed
 from .composite import feathered
+from .mixed_precision import mixed_precision
 from .settings import DecoderOptimisation
 
 REACH = 4
@@ -56,13 +57,21 @@ def optimise(
     """
     if not settings.decoder_iterations:
         return []
-    sparing = checkpointed(decoder) if settings.decoder_checkpointing else nullcontext()
-    with torch.inference_mode(False), torch.enable_grad(), full_precision(), sparing:
+    sparing = checkpointed if settings.decoder_checkpointing else nullcontext
+    with training(decoder, settings), sparing(decoder):
         # Clones, because tensors made in inference mode cannot take part in a gradient.
         usable = [
             Segment(s.z.clone(), s.background.clone(), s.painted.clone(), s.edge) for s in segments
         ]
         return _optimise(decoder, usable, settings, advance)
+
+
+@contextmanager
+def training(decoder: nn.Module, settings: DecoderOptimisation) -> Iterator[None]:
+    """Gradients, in single or mixed precision."""
+    mixed = mixed_precision if settings.decoder_mixed_precision else nullcontext
+    with torch.inference_mode(False), torch.enable_grad(), full_precision(), mixed(decoder):
+        yield
 
 
 @contextmanager

@@ -13,10 +13,12 @@ from .backend import Decoder
 from .decoder import Segment, nearness, optimise
 from .job import Job, View, cut
 from .memory import is_out_of_memory, release
+from .mixed_precision import computes_in_bfloat16
 from .patches import PatchTraining
 from .plan import StagePlan
 from .refit import Refit
 from .report import StageReport
+from .settings import DecoderOptimisation
 
 Decode = Callable[[int], Tensor]
 """From a tile's index to its picture [1,3,h,w], on any device."""
@@ -99,7 +101,6 @@ def _on_tiles(
     spent = 0
     while True:
         sparing = job.report.plan.stages[stage.index].decoder_checkpointing
-        settings = replace(job.settings.decoder, decoder_checkpointing=sparing)
         # What was spent in vain counts: the progress of what is left fills what remains.
         left = stage.decoder_iterations * stage.decoder_step - spent
 
@@ -109,6 +110,7 @@ def _on_tiles(
             advance(area)
 
         copied = _untrained(segments, job)
+        settings = replace(_settings(copied.decoder, job), decoder_checkpointing=sparing)
         try:
             losses = optimise(copied.decoder, segments, settings, step)
             return replace(copied, steps=len(losses), loss=(losses[0], losses[-1]))
@@ -118,6 +120,17 @@ def _on_tiles(
         del copied
         release()
         _use_checkpointing(stage, job)
+
+
+def _settings(decoder: Decoder, job: Job) -> DecoderOptimisation:
+    """In mixed precision only where the device has it; if not, the user is told."""
+    settings, device = job.settings.decoder, next(decoder.parameters()).device
+    if settings.decoder_mixed_precision and not computes_in_bfloat16(device):
+        settings = replace(settings, decoder_mixed_precision=False)
+        note = "this device does not compute in bfloat16: decoder optimisation in single precision"
+        if note not in job.report.notes:
+            job.report.notes.append(note)
+    return settings
 
 
 def _use_checkpointing(first: StagePlan, job: Job) -> None:
@@ -136,7 +149,8 @@ def _use_checkpointing(first: StagePlan, job: Job) -> None:
 def _on_patches(
     stage: StagePlan, segments: list[Segment], job: Job, advance: Callable[..., None]
 ) -> Trained:
-    decoder, settings = job.backend.decoder(), job.settings.decoder
+    decoder = job.backend.decoder()
+    settings = _settings(decoder, job)
     training = PatchTraining(decoder, segments)
     advance(len(segments) * stage.tile_area)
     steps = training.train(settings, lambda: advance(stage.decoder_step))

@@ -6,11 +6,12 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.quasirandom import SobolEngine
 
 from .backend import Decoder
-from .decoder import Segment, full_precision, squared_error
+from .decoder import Segment, full_precision, squared_error, training
 from .geometry import Box, Size
 from .job import cut
 from .plan import PATCHES
@@ -20,7 +21,7 @@ LAST_RATE = 0.05
 """What is left of the learning rate in the end: the gradients of few patches scatter."""
 
 
-class HeldNorm(nn.Module):
+class HeldNorm(nn.GroupNorm):
     """Group normalisation by means and variances that were noted before.
 
     Until `using` names some, it normalises as usual and notes what it saw, an entry a call. Then it
@@ -29,22 +30,20 @@ class HeldNorm(nn.Module):
     """
 
     def __init__(self, norm: nn.GroupNorm) -> None:
-        super().__init__()
-        self.norm = norm
+        super().__init__(norm.num_groups, norm.num_channels, norm.eps)
+        self.weight, self.bias = norm.weight, norm.bias
         self.noted: list[Tensor] = []
         self.using: Sequence[int] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        norm = self.norm
         if self.using is None:
-            groups = x.reshape(len(x), norm.num_groups, -1)
+            groups = x.reshape(len(x), self.num_groups, -1)
             self.noted.append(torch.stack(torch.var_mean(groups, 2, correction=0)))
-            result: Tensor = norm(x)
-            return result
+            return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
         variance, mean = torch.cat([self.noted[index] for index in self.using], 1)
-        each = x.shape[1] // norm.num_groups
-        scale = (variance + norm.eps).rsqrt().repeat_interleave(each, 1) * norm.weight
-        shift = norm.bias - mean.repeat_interleave(each, 1) * scale
+        each = x.shape[1] // self.num_groups
+        scale = (variance + self.eps).rsqrt().repeat_interleave(each, 1) * self.weight
+        shift = self.bias - mean.repeat_interleave(each, 1) * scale
         return torch.addcmul(shift[..., None, None], x, scale[..., None, None])
 
 
@@ -91,7 +90,7 @@ class PatchTraining:
         if not weight or all(bool(segment.painted.all()) for segment in self._segments):
             return 0
         patches = self._patches(settings.decoder_patch)
-        with torch.inference_mode(False), torch.enable_grad(), full_precision():
+        with training(self._decoder, settings):
             as_it_was = copy.deepcopy(self._decoder).requires_grad_(False)
             optimiser = torch.optim.Adam(self._decoder.parameters(), lr=settings.decoder_rate)
             slower = torch.optim.lr_scheduler.LinearLR(optimiser, 1, LAST_RATE, steps)

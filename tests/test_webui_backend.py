@@ -205,22 +205,23 @@ class TestAutoencoder:
         background, painted = torch.rand(1, 3, 32, 32), torch.zeros(1, 1, 32, 32)
         segment = Segment(torch.randn(1, 4, 4, 4), background, painted, painted)
 
-        def trained(checkpointing: bool) -> tuple[list[float], dict[str, torch.Tensor]]:
+        def trained(*ways: str) -> tuple[list[float], dict[str, torch.Tensor]]:
             decoder = backend_of(host, ready(host)).decoder()
-            settings = DecoderOptimisation(
-                decoder_iterations=3, decoder_checkpointing=checkpointing
-            )
+            settings = DecoderOptimisation(decoder_iterations=3, **dict.fromkeys(ways, True))
             return optimise(decoder, [segment], settings, lambda: None), decoder.state_dict()
 
-        losses, weights = trained(False)
+        sparing, mixed = "decoder_checkpointing", "decoder_mixed_precision"
+        expected = {ways: trained(*ways) for ways in ((), (mixed,))}
+        assert expected[()][0] != expected[mixed,][0]
         casting_in_half_precision(monkeypatch, host.devices, torch.nn.Conv2d, torch.nn.GroupNorm)
         # A copy, because casting rounds the weights as well.
         half = copy.deepcopy(host.model.first_stage_model.decoder)(torch.randn(1, 4, 4, 4))
         assert torch.equal(half, half.half().float()), "the host casts"
-        for checkpointing in (False, True):
-            same, others = trained(checkpointing)
-            assert same == losses
-            assert all(torch.equal(weights[name], one) for name, one in others.items())
+        for ways, (losses, weights) in expected.items():
+            for also in ((), (sparing,)):
+                same, others = trained(*ways, *also)
+                assert same == losses
+                assert all(torch.equal(weights[name], one) for name, one in others.items())
 
     @pytest.mark.parametrize("casting", [False, True])
     def test_the_copy_is_gone_as_soon_as_it_is_dropped(self, host, monkeypatch, casting):

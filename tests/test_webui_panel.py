@@ -68,7 +68,8 @@ class TestSettingsPanel:
 
         register()
         del host.shared.opts.data["msbd_preset"]
-        panel = {"tile_size": 1.5, "tile_overlap": 0.25, "decoder_checkpointing": False}
+        panel = {"tile_size": 1.5, "tile_overlap": 0.25}
+        panel |= {"decoder_checkpointing": False, "decoder_mixed_precision": False}
         assert defaults() == {"preset": DEFAULT_PRESET} | panel
         host.shared.opts.msbd_preset = "draft"
         host.shared.opts.msbd_tile_size = 2

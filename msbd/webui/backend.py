@@ -13,9 +13,9 @@ from modules import devices, lowvram, processing, prompt_parser, sd_samplers_com
 from torch import Tensor, nn
 
 from ..backend import Decoder, ModelFacts, Sampler
-from ..checkpointing import exchanged
 from ..errors import EditError, Interrupted
 from ..geometry import Size
+from ..layers import exchanged
 from ..standalone.clip import ClipJudge
 from .sampling import HostSampler, own_randomness
 from .upscale import Enlarge

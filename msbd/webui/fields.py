@@ -48,7 +48,7 @@ ADVANCED = (
 )
 """Settings whose controls are folded away."""
 
-PANEL = ("tile_size", "tile_overlap", "decoder_checkpointing")
+PANEL = ("tile_size", "tile_overlap", "decoder_checkpointing", "decoder_mixed_precision")
 """Settings that depend on the machine more than on the edit: in the WebUI's settings panel."""
 
 CONTROLS = ("preset", *FIRST_SIGHT, *ADVANCED)

@@ -13,7 +13,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from ..checkpointing import checkpointed, is_block
+from ..checkpointing import checkpointed
+from ..layers import is_block
 
 Point = tuple[int, int]
 """A measurement: cells (or pixels), and bytes."""

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from msbd.settings import SETTINGS
-from msbd.webui.fields import ADVANCED, FIRST_SIGHT
+from msbd.webui.fields import ADVANCED, FIRST_SIGHT, PANEL
 
 from .client import QUICK, TITLE, Scene, edited, scene
 from .server import Webui
@@ -156,9 +156,8 @@ def test_dry_run_says_what_is_missing(play: Play, small: Scene) -> None:
 
 def test_settings_and_reload(webui: Webui, play: Play, small: Scene) -> None:
     """The section is there; a changed default shows after Reload UI, and the edit is the same."""
-    options = ("preset", "tile_size", "tile_overlap", "decoder_checkpointing", "clip_model",
-               "clip_weights", "clip_device", "decoder_device", "candidates", "stages", "sheet",
-               "memory_limit")  # fmt: skip
+    options = ("preset", *PANEL, "clip_model", "clip_weights", "clip_device", "decoder_device",
+               "candidates", "stages", "sheet", "memory_limit")  # fmt: skip
     before = edited(webui, small).picture
     try:
         found = play("settings", options=options)

@@ -265,6 +265,20 @@ def test_the_decoder_is_trained_with_checkpointing(webui: Webui, small: Scene) -
     assert plain.report["notes"] == sparing.report["notes"]
 
 
+def test_the_decoder_is_trained_in_mixed_precision(webui: Webui, small: Scene) -> None:
+    """Nearly the same picture, or the same where the machine cannot, and the user is told."""
+    fields = {**QUICK, "decoder_iterations": 5}
+    plain, mixed = (
+        edited(webui, small, {**fields, "decoder_mixed_precision": on}) for on in (False, True)
+    )
+    told = [note for note in mixed.report["notes"] if "bfloat16" in note]
+    same = (plain.picture == mixed.picture).all()
+    assert same if told else not same
+    assert small.is_edited(mixed.picture)
+    for one, other in zip(plain.report["stages"], mixed.report["stages"], strict=True):
+        assert other["decoder_loss"] == pytest.approx(one["decoder_loss"], rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("folder", "package"),
     [("stable-diffusion-stability-ai", "ldm"), ("generative-models", "sgm")],

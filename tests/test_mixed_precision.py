@@ -1,0 +1,146 @@
+"""Mixed precision: nearly the same training, in less memory."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from engine import box_mask, photograph, run
+from fakes import PointwiseBackend
+from torch import nn
+
+from msbd import fitting
+from msbd.backend import Decoder
+from msbd.decoder import Segment, nearness, optimise
+from msbd.geometry import Box, Size
+from msbd.mixed_precision import computes_in_bfloat16, mixed_precision
+from msbd.patches import PatchTraining
+from msbd.settings import DecoderOptimisation
+from msbd.standalone.model import StandaloneModel
+from msbd.standalone.models import MINIATURE
+from msbd.webui.footprint import LiveBytes
+
+SIDE = 96
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Decoder:
+    model = StandaloneModel.load(MINIATURE, clip=None, device="cpu")
+    return model.bind("a red star on grass", "", 4.0).decoder()
+
+
+@pytest.fixture(scope="module")
+def segment() -> Segment:
+    model = StandaloneModel.load(MINIATURE, clip=None, device="cpu")
+    image = F.interpolate(photograph(SIDE // 8, SIDE // 8), scale_factor=8, mode="bilinear")
+    painted = torch.zeros(1, 1, SIDE, SIDE)
+    painted[..., SIDE // 4 : SIDE // 2, SIDE // 4 :] = 1
+    z = model.bind("a red star on grass", "", 4.0).encode(image)
+    return Segment(z, image, painted, nearness(painted, 8))
+
+
+def settings(mixed: bool, **values: int) -> DecoderOptimisation:
+    return DecoderOptimisation(
+        **{"decoder_iterations": 12, "decoder_mixed_precision": mixed, **values}
+    )
+
+
+def test_every_loss_is_nearly_the_same_in_less_memory(decoder: Decoder, segment: Segment) -> None:
+    """Every step's: a weight that is lowered once and kept would show from the second on."""
+    losses, peaks, copies = [], [], []
+    for mixed in (False, True):
+        copies.append(copy.deepcopy(decoder))
+        with LiveBytes() as live:
+            losses.append(optimise(copies[-1], [segment], settings(mixed), lambda: None))
+        peaks.append(live.peak)
+    single, lowered = losses
+    assert single[-1] < 0.8 * single[0]
+    assert lowered == pytest.approx(single, rel=0.02) and lowered != single
+    assert peaks[1] < 0.9 * peaks[0]
+    assert all(one.dtype == torch.float32 for one in copies[1].parameters())
+    with torch.no_grad():
+        images = [one(segment.z) for one in copies]
+    outside = (1 - segment.painted) * (images[1] - images[0])
+    assert outside.abs().mean() < 0.002
+
+
+def test_checkpointing_makes_no_difference_to_it(decoder: Decoder, segment: Segment) -> None:
+    plain, sparing = copy.deepcopy(decoder), copy.deepcopy(decoder)
+    losses = optimise(plain, [segment], settings(True), lambda: None)
+    both = settings(True, decoder_checkpointing=True)
+    assert losses == optimise(sparing, [segment], both, lambda: None)
+    weights = plain.state_dict()
+    assert all(torch.equal(weights[name], one) for name, one in sparing.state_dict().items())
+
+
+def test_on_patches_too(decoder: Decoder, segment: Segment) -> None:
+    """They end nearly where they do in single precision, and are shown in that."""
+    after = []
+    for mixed in (False, True):
+        training = PatchTraining(copy.deepcopy(decoder), [segment])
+        training.train(settings(mixed, decoder_patch=32, decoder_rate=3e-4), lambda: None)
+        before, last = training.loss(100.0)
+        after.append(last)
+        assert last < 0.8 * before
+    assert after[1] == pytest.approx(after[0], rel=0.02) and after[1] != after[0]
+
+
+def test_blocks_and_wide_convolutions_are_lowered_and_given_back(decoder: Decoder) -> None:
+    def names(network: nn.Module) -> list[str]:
+        return [name for name, _ in network.named_modules()]
+
+    before = names(decoder)
+
+    def broken() -> None:
+        with mixed_precision(decoder):
+            lowered = [name for name in names(decoder) if name.endswith(".layer")]
+            # Neither what takes latents and gives pictures, nor attention, nor what is within.
+            assert all(".resnets." in name or ".upsamplers." in name for name in lowered)
+            blocks = sum(type(one).__name__ == "ResnetBlock2D" for one in decoder.modules())
+            enlarged = sum(type(one).__name__ == "Upsample2D" for one in decoder.modules())
+            assert len(lowered) == blocks + enlarged > enlarged > 0
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        broken()
+    assert names(decoder) == before
+
+
+def test_a_lowered_convolution_rounds_and_a_narrow_one_does_not() -> None:
+    network = nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 3, 3), nn.Conv2d(8, 8, 1))
+    x = torch.randn(1, 8, 6, 6, generator=torch.Generator().manual_seed(0))
+    plain = [layer(x) for layer in network]
+    with mixed_precision(network):
+        lowered = [layer(x) for layer in network]
+    assert [torch.equal(a, b) for a, b in zip(plain, lowered, strict=True)] == [False, True, True]
+    assert torch.equal(lowered[0], lowered[0].bfloat16().float())
+    assert torch.allclose(lowered[0], plain[0], atol=0.03)
+
+
+@pytest.mark.parametrize("patch", [0, 16])
+def test_where_a_device_cannot_the_user_is_told(
+    monkeypatch: pytest.MonkeyPatch, patch: int
+) -> None:
+    image, mask = photograph(150, 203), box_mask(Size(150, 203), Box(40, 60, 90, 130))
+    values = {"decoder_patch": patch, "decoder_rate": 1e-3}
+    plain = run(image, mask, PointwiseBackend(), **values)
+    monkeypatch.setattr(fitting, "computes_in_bfloat16", lambda device: False)
+    done = run(image, mask, PointwiseBackend(), decoder_mixed_precision=True, **values)
+    (note,) = done.report.notes
+    assert "bfloat16" in note and "single precision" in note and len(done.report.stages) > 1
+    assert torch.equal(done.image, plain.image) and not plain.report.notes
+    monkeypatch.setattr(fitting, "computes_in_bfloat16", lambda device: True)
+    assert not run(image, mask, PointwiseBackend(), decoder_mixed_precision=True).report.notes
+
+
+def test_which_devices_compute_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    for capability, expected in (((7, 5), False), ((8, 0), True), ((9, 0), True)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
+        assert computes_in_bfloat16(torch.device("cuda")) is expected
+    assert not computes_in_bfloat16(torch.device("mps"))
+    flags = Path("/proc/cpuinfo")
+    if flags.exists() and "avx512_bf16" in flags.read_text():
+        assert computes_in_bfloat16(torch.device("cpu"))
