@@ -10,18 +10,21 @@ from typing import Any
 import pytest
 import torch
 from conftest import Desk
+from engine import photograph
 from fakes import PointwiseBackend, PointwiseDecoder
 
-from msbd.benchmark import bench, counted, document, fitting, random_model, runs
+from msbd.benchmark import bench, counted, document, every, fitting, random_model, ring, runs
 from msbd.benchmark.bench import Bench
 from msbd.benchmark.setups import MASKS, SIZES, Setup, setup
 from msbd.benchmark.timed import TimedBackend
+from msbd.decoder import Segment, nearness
 from msbd.geometry import Size
 from msbd.refit import Refit
-from msbd.settings import preset
+from msbd.settings import EditSettings, preset
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE
 
+ZERO = torch.zeros(1, 4, 12, 12)
 DOCS = Path(__file__).parent.parent / "docs"
 
 
@@ -111,6 +114,52 @@ def test_bad_requests_are_refused_at_once(desk: Desk, tmp_path: Path) -> None:
         assert desk.msbd("bench", *arguments) != 0 and desk.refused(words)
 
 
+def test_seconds_of_few_steps_are_told_as_of_all() -> None:
+    """Where a pass takes 1 s, and a step 3."""
+
+    def edit(what: Setup, settings: EditSettings) -> dict[str, Any]:
+        steps = settings.decoder.decoder_iterations
+        seconds = {"fitting": 1.0 + 3.0 * steps, "denoising": 20.0, "other": 4.0}
+        return {"seconds": seconds | {"all": sum(seconds.values())}, "steps": steps}
+
+    what = Setup(Size(300, 400), 60)
+    rows = every.both(what, {"published": preset("paper"), "ours": preset("recommended")}, edit)
+    published, ours = rows["published"], rows["ours"]
+    assert published["steps"] == every.STEPS < 100 and ours["steps"] == 0
+    assert published["seconds"] == {"fitting": 301, "denoising": 20, "other": 4, "all": 325}
+    assert published["outside"] == pytest.approx(4 / 325, abs=1e-4)
+    assert ours["seconds"]["all"] == 25 and ours["outside"] == pytest.approx(4 / 25)
+
+
+def test_the_rings_colours_are_matched() -> None:
+    """Exactly, where a matrix and an offset are all that is wrong; within, by what was learned
+    outside, as far as nearness reaches."""
+    background, painted = photograph(96, 96), torch.zeros(1, 1, 96, 96)
+    painted[..., 24:72, 24:72] = 1
+    segment = Segment(ZERO, background, painted, nearness(painted, 8))
+    mixing = torch.tensor([[0.9, 0.1, 0.0], [0.05, 1.0, 0.0], [0.0, -0.1, 1.1]])
+    image = torch.einsum("ij,bjhw->bihw", mixing, background) + 0.05
+    (changed,) = ring.coloured([image], [segment])
+    left, wrong = (changed - background).abs(), (image - background).abs()
+    assert wrong.max() > 0.05 and (left * (segment.edge == 1)).max() < 1e-3
+    assert torch.equal(changed * (segment.edge == 0), image * (segment.edge == 0))
+    row = fitting.compared(
+        Setup(Size(150, 200), 60), preset("paper"), PointwiseBackend(tint=0.1), 1
+    )
+    assert max(row["tone"][way] for way in ("coloured", "spread")) < 0.3 * row["tone"]["before"]
+
+
+def test_what_is_left_is_spread_inwards() -> None:
+    background = torch.full((1, 3, 96, 96), 0.5)
+    painted = torch.zeros(1, 1, 96, 96)
+    painted[..., 48:] = 1
+    segment = Segment(ZERO, background, painted, torch.ones_like(painted))
+    changed = ring.spread(background - 0.1, segment)
+    # As far as any of the truth is near, and no further.
+    assert torch.allclose(changed[..., : 48 + ring.REACH], background[..., : 48 + ring.REACH])
+    assert torch.equal(changed[..., 48 + ring.REACH :], background[..., 48 + ring.REACH :] - 0.1)
+
+
 @pytest.mark.slow
 def test_the_quick_benchmark_writes_figures_and_their_document(tmp_path: Path) -> None:
     said: list[str] = []
@@ -125,6 +174,9 @@ def test_the_quick_benchmark_writes_figures_and_their_document(tmp_path: Path) -
         seconds = dict(found["edits"][way]["seconds"])
         assert seconds.pop("all") == pytest.approx(sum(seconds.values()), rel=0.02)
     assert file.with_suffix(".md").read_text() == document.markdown(found)
+    (edits,) = found["every"]
+    assert edits["ours"]["evaluations"] < edits["published"]["evaluations"]
+    assert f"| {edits['ours']['image']} | 60 px |" in document.markdown(found)
     (row,) = found["without_networks"]
     assert row["image"] == "800x600" and row["evaluations"] > 100 and 0 < row["seconds"] < 5
 
@@ -155,15 +207,15 @@ def test_on_a_gpu_the_document_says_what_only_a_gpu_can_show(
     model = StandaloneModel.load(MINIATURE, clip=None, device="cpu")
     monkeypatch.setattr(random_model, "random_stable_diffusion", lambda device, dtype: model)
     monkeypatch.setattr(bench, "SIDE_BY_SIDE_GPU", (Size(300, 400), "small"))
-    monkeypatch.setattr(bench, "LARGEST_GPU", (Size(400, 600), "small"))
     found = bench.results(Bench(tmp_path / "x.json", gpu=True, quick=True), lambda _: None)
     assert found["made"]["device"] == "A card" and "--gpu" in found["made"]["command"]
     assert found["ratios"]["decoder_loss"] is None and found["ratios"]["peak_memory"] == 1
     text = document.markdown(json.loads(json.dumps(found)))
-    assert "picture of 600x400" in text and "A card" in text
+    assert "picture of 400x300" in text and "A card" in text
     assert "7.0 GiB were in use at its peak, 2.0 GiB of them" in text
     assert "The aim is 8 GiB: reached" in text and "losses tell nothing" in text
-    found["largest"]["memory"] = 6.5 * gib
+    assert list(found["every"][-1]) == ["ours"]
+    found["every"][-1]["ours"]["memory"] = 6.5 * gib
     assert "The aim is 8 GiB: not reached" in document.markdown(found)
 
 

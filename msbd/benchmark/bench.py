@@ -16,14 +16,15 @@ from .. import __version__
 from ..errors import EditError
 from ..evaluation.running import machine
 from ..geometry import Size
-from . import counted, document, fitting, idle, parts
+from ..settings import EditSettings
+from . import counted, document, every, fitting, idle, parts
 from .runs import Run, alone, bound, load, measured
-from .setups import MODELS, WAYS, Setup, setup
+from .setups import MASKS, MODELS, SIZES, WAYS, Setup, setup
 
 SIDE_BY_SIDE = (Size(1024, 1024), "small")
 """The edit made whole both ways on a CPU, where the published way takes minutes for this one."""
 SIDE_BY_SIDE_GPU = (Size(2000, 3000), "medium")
-LARGEST_GPU = (Size(4000, 6000), "large")
+LARGEST = (Size(4000, 6000), "large")
 FITTED = (
     ("grass", 150, False),
     ("bricks", 400, False),
@@ -35,7 +36,7 @@ all ways; to the second stage's tiles, or to those of the last. On a GPU only fo
 random weights have no losses worth a comparison."""
 GROWING = 160
 """Side of the mask in the pictures of 2 to 24 megapixels that are edited to see what they cost."""
-MASKS = (160, 320)
+SIDES = (160, 320)
 REPEATS = 3
 """How often an edit is made whose time is compared with others'; the quickest counts."""
 QUICK = {"steps": 2, "candidates": 2, "repaint_repeats": 0}
@@ -56,7 +57,7 @@ class Bench:
     threads: int = os.cpu_count() or 1
 
     @property
-    def ways(self) -> dict[str, Any]:
+    def ways(self) -> dict[str, EditSettings]:
         """The settings of both ways."""
         if not self.quick:
             return dict(WAYS)
@@ -86,10 +87,16 @@ class Bench:
         """The edits made without networks, to see what they take besides."""
         if self.quick:
             return (Setup(Size(600, 800), 200),)
-        return setup(*SIDE_BY_SIDE_GPU), setup(*LARGEST_GPU)
+        return setup(*SIDE_BY_SIDE_GPU), setup(*LARGEST)
 
-    def edit(self, what: Setup, way: str, repeats: int = 1) -> dict[str, Any]:
-        settings = self.ways[way]
+    @property
+    def every(self) -> tuple[Setup, ...]:
+        """All pictures and masks."""
+        if self.quick:
+            return (Setup(Size(300, 400), 60),)
+        return tuple(setup(size, mask) for size in SIZES for mask in MASKS)
+
+    def edit(self, what: Setup, settings: EditSettings, repeats: int = 1) -> dict[str, Any]:
         run = Run(what, settings, self.gpu, 1 if self.quick else repeats)
         return measured(run, self.threads)
 
@@ -120,9 +127,9 @@ def results(bench: Bench, say: Callable[[str], None]) -> dict[str, Any]:
     comparison = counted.comparison()
     size, mask = SIDE_BY_SIDE_GPU if bench.gpu else SIDE_BY_SIDE
     edits = {}
-    for way in WAYS:
+    for way, settings in bench.ways.items():
         say(f"editing {size} with a {mask} mask the {way} way")
-        edits[way] = bench.edit(setup(size, mask), way)
+        edits[way] = bench.edit(setup(size, mask), settings)
     found: dict[str, Any] = {
         "made": {
             "command": "python -m msbd bench" + " --gpu" * bench.gpu,
@@ -138,9 +145,10 @@ def results(bench: Bench, say: Callable[[str], None]) -> dict[str, Any]:
         "counted": comparison,
         "growth": counted.growth(),
         "edits": edits,
+        "every": _every(bench, say),
         "fitting": _fitting(bench, say),
         "pictures": _pictures(bench, say),
-        "masks": [_edited(bench, Setup(Size(1600, 1200), side), say) for side in MASKS],
+        "masks": [_edited(bench, Setup(Size(1600, 1200), side), say) for side in SIDES],
     }
     say("editing without networks")
     repeats = 1 if bench.quick else REPEATS
@@ -151,8 +159,6 @@ def results(bench: Bench, say: Callable[[str], None]) -> dict[str, Any]:
         say("measuring the memory of networks of Stable Diffusion 1's size")
         small = {"tile": 64, "cells": 8, "largest_tile": 64} if bench.quick else {}
         found["memory"] = parts.peaks(bench.threads, **small)
-    else:
-        found["largest"] = _edited(bench, setup(*LARGEST_GPU), say)
     found["ratios"] = _ratios(found)
     found["shares"] = _shares(found)
     return found
@@ -160,7 +166,19 @@ def results(bench: Bench, say: Callable[[str], None]) -> dict[str, Any]:
 
 def _edited(bench: Bench, what: Setup, say: Callable[[str], None]) -> dict[str, Any]:
     say(f"editing {what.image} with a mask of {what.side} pixels our way")
-    return bench.edit(what, "ours", REPEATS)
+    return bench.edit(what, bench.ways["ours"], REPEATS)
+
+
+def _every(bench: Bench, say: Callable[[str], None]) -> list[dict[str, dict[str, Any]]]:
+    """Both ways; on a GPU ours only, as the published way takes many times as long."""
+    ways = bench.ways
+    if bench.gpu:
+        del ways["published"]
+    rows = []
+    for what in bench.every:
+        say(f"editing {what.image} with a mask of {what.side} pixels {' and '.join(ways)}")
+        rows.append(every.both(what, ways, bench.edit))
+    return rows
 
 
 def _pictures(bench: Bench, say: Callable[[str], None]) -> list[dict[str, Any]]:

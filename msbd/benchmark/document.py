@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-Results = dict[str, Any]
+from . import document_decoder as decoder
+from . import every
+from .figures import Results, mebibytes, number, table
+
 OPENING = """\
 # What an edit costs
 
@@ -44,8 +46,11 @@ def markdown(found: Results) -> str:
         summary(found),
         *_counted(found),
         *_edits(found),
-        *_fitting(found),
-        *_parts(found),
+        *_every(found),
+        *decoder.fitting(found),
+        *decoder.mixed(found),
+        *decoder.matching(found),
+        *decoder.memory(found),
         *_on_the_gpu(found),
         *_without_networks(found),
         *_growth(found),
@@ -62,10 +67,10 @@ def summary(found: Results) -> str:
         (_largest(found), found["shares"]["largest_picture"], 1.05),
     ]
     rows = [
-        (what, _number(figure, "{:.3f}"), f"{aim:.3f}", _verdict(figure, aim))
+        (what, number(figure, "{:.3f}"), f"{aim:.3f}", _verdict(figure, aim))
         for what, figure, aim in aims
     ]
-    return _table(("ours over the published way", "ratio", "aim", ""), rows)
+    return table(("ours over the published way", "ratio", "aim", ""), rows)
 
 
 def _largest(found: Results) -> str:
@@ -94,125 +99,90 @@ def _counted(found: Results) -> list[str]:
     return [
         "## Evaluations\n\nKnown from the plan before anything runs, and kept to exactly (a test "
         "counts them). Decoder passes are weighted by area, too.\n",
-        _table(head, rows),
+        table(head, rows),
     ]
 
 
 def _edits(found: Results) -> list[str]:
     edits = found["edits"]
-    parts = list(dict.fromkeys(part for edit in edits.values() for part in edit["seconds"]))
-    rows = [
-        (
-            way,
-            f"{edit['evaluations']:.0f}",
-            *(_number(edit["seconds"].get(part), "{:.1f}") for part in parts),
-            f"{100 * edit['outside']:.1f} %",
-            _memory(edit["memory"]),
-        )
-        for way, edit in edits.items()
-    ]
-    one = edits["ours"]
-    head = ("way", "evaluations", *(f"{part}, s" for part in parts), "other", "memory, MiB")
+    one, parts = edits["ours"], _parts_of([edits])
+    rows = [(way, *_edit(edit, parts)) for way, edit in edits.items()]
     return [
         f"## One edit, both ways\n\nA picture of {one['image']} with a mask of {one['side']} "
         f"pixels, a crop of {one['crop']}, each way in a process of its own. Fitting is the "
         "decoder's; other is the share of the time outside the networks and their fitting; memory "
         "is what the edit adds to the loaded model at its peak.\n",
-        _table(head, rows),
+        table(("way", *_edit_head(parts)), rows),
     ]
 
 
-def _fitting(found: Results) -> list[str]:
-    ways = ("before", "published", "ours", "patches")
-    rows = [
-        (
-            f"{row['ground']}, {row['side']} px",
-            row["tiles"],
-            *(f"{row['seconds'][way]:.2f}" for way in ways[1:]),
-            *(_faster(row["seconds"], way) for way in ways[2:]),
-            *(f"{1000 * row['loss'][way]:.2f}" for way in ways),
-            *(_number(row["tone"][way], "{:.2f}") for way in ways),
-        )
-        for row in found["fitting"]
-    ]
-    head = (
-        *("mask", "tiles", "published, s", "ours, s", "patches, s"),
-        *("ours, times faster", "patches, times faster"),
-        *("loss before, 1/1000", "published", "ours", "patches"),
-        *("tone before, levels", "published", "ours", "patches"),
-    )
-    return [
-        "## Fitting the decoder\n\nThe same tiles in all ways, a star painted into them, and the "
-        "same loss on the same pixels (section 3.3, lambda 100): 100 steps of Adam on the whole "
-        "decoder; ours, solving for the last layer, widened to 5x5; and the same after 300 steps "
-        "of Adam on four patches of 32x32 pixels each (`decoder_patch`), as many whatever the "
-        "tiles; only a few passes over the tiles come before and after, of which an edit makes one "
-        "more to see that nothing got worse. Tone is what the fit is for: with nothing painted in, "
-        "so that the truth is known inside the mask, too, the mean difference there from the true "
-        "picture near the edge, of 9x9 pixels' averages, in levels of 255.\n",
-        _table(head, rows),
-        _on_losses(found),
-    ]
+def _parts_of(rows: Iterable[Results]) -> list[str]:
+    """Parts of edits' time, from edits by way."""
+    edits = [edit for row in rows for edit in row.values()]
+    return list(dict.fromkeys(part for edit in edits for part in edit["seconds"]))
 
 
-def _on_losses(found: Results) -> str:
-    if found["ratios"]["decoder_loss"] is None:
-        return "With random weights these losses tell nothing; the seconds do.\n"
+def _edit_head(parts: Sequence[str]) -> tuple[str, ...]:
+    return ("evaluations", *(f"{part}, s" for part in parts), "other", "memory, MiB")
+
+
+def _edit(edit: Results, parts: Sequence[str]) -> tuple[str, ...]:
     return (
-        "Training ends at a lower loss where the picture is full of outlines, as bricks are: one "
-        "layer cannot redraw them. Deeper layers learn to on patches, too, in steps that do not "
-        "grow with the tiles, nor do their gradients; in a stage of one tile of the miniature's "
-        "that is no saving.\n"
+        f"{edit['evaluations']:.0f}",
+        *(number(edit["seconds"].get(part), "{:.1f}") for part in parts),
+        f"{100 * edit['outside']:.1f} %",
+        mebibytes(edit["memory"]),
     )
 
 
-def _faster(seconds: dict[str, float], way: str) -> str:
-    times = seconds["published"] / seconds[way]
-    return f"{times:.0f}" if times >= 10 else f"{times:.1f}"
-
-
-def _parts(found: Results) -> list[str]:
-    memory = found.get("memory")
-    if memory is None:
-        return []
+def _every(found: Results) -> list[str]:
+    parts = _parts_of(found["every"])
     rows = [
-        (way, *(_memory(bytes_) for bytes_ in parts.values()), _memory(memory["largest"][way]))
-        for way, parts in memory["parts"].items()
+        (edit["image"], f"{edit['side']} px", edit["crop"], way, *_edit(edit, parts))
+        for row in found["every"]
+        for way, edit in row.items()
     ]
-    names = next(iter(memory["parts"].values()))
-    head = ("way", *(f"{name}, MiB" for name in names), "largest")
-    sparing = memory["checkpointed"]
-    return [
-        "## Memory\n\nWhat a part of an edit adds to its network at its peak, with networks of "
-        "Stable Diffusion 1's size, random weights, in single precision: all candidates denoised "
-        f"together on {memory['cells']}x{memory['cells']} latents, a tile of "
-        f"{memory['tile']}x{memory['tile']} pixels decoded, and the decoder fitted to it. The "
-        "published way's tiles are up to 768x768, and its memory grows with their area.\n",
-        _table(head, rows),
-        "With gradient checkpointing (`decoder_checkpointing`, which is turned on where memory "
-        f"does not suffice), the published fitting adds {_memory(sparing['bytes'])} MiB. Two steps "
-        f"on this CPU took {sparing['times_as_long']:.2f} times as long, to the same decoder bit "
-        "by bit (a test compares).\n",
-        _estimate(memory["estimate"]),
+    made = found["made"]
+    texts = [
+        f"## Every picture and mask\n\nEdits as above, with {made['model']}, each made once. Of "
+        f"the published way's steps of fitting {every.STEPS} are made; its seconds are told as if "
+        "they all were, since each does the same.\n"
+        if made["device"] == "CPU"
+        else f"## Every picture and mask\n\nOur edits, with {made['model']}, each made once.\n",
+        table(("picture", "mask", "crop", "way", *_edit_head(parts)), rows),
     ]
+    if made["device"] == "CPU":
+        texts.append(_saved(found))
+    return texts
 
 
-def _estimate(estimate: dict[str, Any]) -> str:
-    weights, part = estimate["weights"], estimate["part"]
-    if part is None:
-        return ""
+def _saved(found: Results) -> str:
+    """What ours takes of the published way's."""
+    whole, every_step = (
+        row["published"]["seconds"]["fitting"] for row in (found["edits"], *found["every"][:1])
+    )
+    shares = [
+        [row["ours"][what] / row["published"][what] for row in found["every"]]
+        for what in ("evaluations", "memory")
+    ]
+    shares.append(
+        [
+            row["ours"]["seconds"]["all"] / row["published"]["seconds"]["all"]
+            for row in found["every"]
+        ]
+    )
+    evaluations, memory, seconds = (f"{min(s):.2f} to {max(s):.2f}" for s in shares)
     return (
-        f"Weights in half precision take {weights / 2**30:.1f} GiB. With the largest part of ours, "
-        f"in tiles of {estimate['tile']}x{estimate['tile']} pixels, {part / 2**30:.1f} GiB, that "
-        f"makes about {(weights + part) / 2**30:.1f} GiB on a GPU, for a picture of any size. This "
-        "has not been measured on one.\n"
+        f"Ours takes {evaluations} of the published evaluations, {seconds} of the seconds and "
+        f"{memory} of the memory. The published fitting told here for the first picture, "
+        f"{every_step:.1f} s, took {whole:.1f} s when all of its steps were made.\n"
     )
 
 
 def _on_the_gpu(found: Results) -> list[str]:
-    one = found.get("largest")
-    if one is None:
+    if found["made"]["device"] == "CPU":
         return []
+    one = found["every"][-1]["ours"]
     gib = (one["loaded"] + one["memory"]) / 2**30
     return [
         f"## Memory on the GPU\n\nIn our edit of a picture of {one['image']} with a mask of "
@@ -246,7 +216,7 @@ def _without_networks(found: Results) -> list[str]:
         f"part of it. It is {100 * SHARE:.0f} % of an edit where an evaluation, with its share in "
         "enlarging, encoding and decoding, takes as long as the last column says, and less where "
         "it takes longer.\n",
-        _table(head, rows),
+        table(head, rows),
     ]
 
 
@@ -271,27 +241,14 @@ def _growth(found: Results) -> list[str]:
     return [
         "## How the cost grows\n\nWith the picture, at the same mask, not at all (Stable Diffusion "
         "1, counted):\n",
-        _table(head, counted),
+        table(head, counted),
         "With the mask, from where the first stage alone no longer does, with its area:\n",
-        _table((*head, "per megapixel of mask"), areas),
+        table((*head, "per megapixel of mask"), areas),
         f"Measured with {found['made']['model']}, the quickest of {found['made']['repeats']}; "
         "reading and writing the file are not part of it:\n",
-        _table((*head, "seconds", "of them outside the networks"), timed),
+        table((*head, "seconds", "of them outside the networks"), timed),
     ]
 
 
 def _per_area(row: Results) -> float:
     return float(row["evaluations"]) / (row["side"] ** 2 / 1e6)
-
-
-def _memory(bytes_: int | None) -> str:
-    return _number(None if bytes_ is None else bytes_ / 2**20, "{:.0f}")
-
-
-def _number(value: float | None, shown: str) -> str:
-    return "–" if value is None else shown.format(value)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

@@ -1,19 +1,22 @@
-"""The decoder fitted in three ways to the very same tiles: seconds, and section 3.3's loss."""
+"""The decoder fitted in several ways to the very same tiles: seconds, and section 3.3's loss."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..backend import Backend
+from ..backend import Backend, Decoder
 from ..decoder import Segment, nearness, optimise, squared_error
+from ..fitting import Decode
 from ..job import cut
 from ..miniature.world import draw_object
+from ..mixed_precision import computes_in_bfloat16
 from ..patches import PatchTraining
 from ..plan import plan_edit
 from ..refit import Refit
@@ -21,12 +24,14 @@ from ..report import Stopwatch
 from ..settings import DecoderOptimisation, EditSettings
 from ..standalone.pictures import Picture
 from ..upscaling import any_touch, resized
+from .ring import matched
 from .setups import Setup
 
 ADAM = DecoderOptimisation()
 """The published optimisation: 100 steps of Adam on the whole decoder."""
 PATCHED = DecoderOptimisation(decoder_iterations=300, decoder_patch=32, decoder_rate=3e-4)
-"""Ours with training before it: on patches, whose number does not grow with the tiles."""
+"""Ours with training before it: on patches, whose number does not grow with the tiles; in mixed
+precision where the machine has it."""
 
 
 def tiles(
@@ -53,6 +58,9 @@ def tiles(
     ]
 
 
+Fit = Callable[[Sequence[Segment], Backend], Decode]
+
+
 @dataclass(frozen=True)
 class Fits:
     """Tiles as the decoder makes them as it is, and in each way; and the seconds it took."""
@@ -62,52 +70,74 @@ class Fits:
     seconds: dict[str, float]
 
 
-def fits(segments: list[Segment], backend: Backend, iterations: int) -> Fits:
-    """All ways on the same tiles. iterations: of Adam on the whole decoder; on patches there are
-    more, by as much as `PATCHED` has more."""
-    as_is, trained, fresh = backend.decoder(), backend.decoder(), backend.decoder()
+def fits(segments: list[Segment], backend: Backend, iterations: int, lowered: bool = False) -> Fits:
+    """All ways on the same tiles.
+
+    iterations: of Adam on the whole decoder; on patches there are more, by as much as `PATCHED` has
+    more. lowered: the published way in mixed precision as well, if the machine has it.
+    """
+    mixed = computes_in_bfloat16(backend.device)
     steps = replace(ADAM, decoder_iterations=iterations)
-    clock = Stopwatch(backend.device)
-    optimise(trained, segments, steps, lambda: None)
-    published = clock.seconds()
-    clock = Stopwatch(backend.device)
-    weight = steps.decoder_background_weight
-    solved = Refit(fresh, lambda n: fresh(segments[n].z), segments, weight, lambda: None)
-    seconds = {"published": published, "ours": clock.seconds()}
-    clock = Stopwatch(backend.device)
-    patched = backend.decoder()
-    training = PatchTraining(patched, segments)
     fewer = PATCHED.decoder_iterations * iterations // ADAM.decoder_iterations
-    training.train(replace(PATCHED, decoder_iterations=fewer), lambda: None)
-    both = Refit(patched, training.picture, segments, weight, lambda: None)
-    seconds["patches"] = clock.seconds()
+    patches = replace(PATCHED, decoder_iterations=fewer, decoder_mixed_precision=mixed)
+    ways: dict[str, Fit] = {"published": partial(_trained, settings=steps)}
+    if lowered and mixed:
+        ways["mixed"] = partial(_trained, settings=replace(steps, decoder_mixed_precision=True))
+    ways |= {"ours": _solved, "patches": partial(_patched, settings=patches)}
+    seconds: dict[str, float] = {}
+    pictures = {"before": _pictures(backend.decoder(), segments)}
+    for way, work in ways.items():
+        clock = Stopwatch(backend.device)
+        pictures[way] = work(segments, backend)
+        seconds[way] = clock.seconds()
     with torch.no_grad():
-        before, after = ([one(s.z) for s in segments] for one in (as_is, trained))
-    images = {
-        "before": before,
-        "published": after,
-        "ours": _refitted(solved, before),
-        "patches": _refitted(both, [training.picture(n) for n in range(len(segments))]),
-    }
-    return Fits(segments, images, seconds)
+        images = {way: [one(n) for n in range(len(segments))] for way, one in pictures.items()}
+    return Fits(segments, images | matched(images, segments), seconds)
 
 
-def _refitted(solved: Refit, otherwise: Sequence[Tensor]) -> list[Tensor]:
-    return [
-        solved.decoded(index) if solved.reaches(index) else image
-        for index, image in enumerate(otherwise)
-    ]
+def _pictures(decoder: Decoder, segments: Sequence[Segment]) -> Decode:
+    return lambda index: cast(Tensor, decoder(segments[index].z))
+
+
+def _trained(
+    segments: Sequence[Segment], backend: Backend, settings: DecoderOptimisation
+) -> Decode:
+    decoder = backend.decoder()
+    optimise(decoder, segments, settings, lambda: None)
+    return _pictures(decoder, segments)
+
+
+def _solved(segments: Sequence[Segment], backend: Backend) -> Decode:
+    decoder = backend.decoder()
+    return _refitted(decoder, _pictures(decoder, segments), segments)
+
+
+def _patched(
+    segments: Sequence[Segment], backend: Backend, settings: DecoderOptimisation
+) -> Decode:
+    decoder = backend.decoder()
+    training = PatchTraining(decoder, segments)
+    training.train(settings, lambda: None)
+    return _refitted(decoder, training.picture, segments)
+
+
+def _refitted(decoder: Decoder, picture: Decode, segments: Sequence[Segment]) -> Decode:
+    weight = ADAM.decoder_background_weight
+    solved = Refit(decoder, picture, segments, weight, lambda: None)
+    return lambda index: (solved.decoded if solved.reaches(index) else picture)(index)
 
 
 def compared(
     what: Setup, settings: EditSettings, backend: Backend, iterations: int, last: bool = False
 ) -> dict[str, Any]:
     """All ways on the same tiles. settings: for the plan. iterations: of Adam. last: the last
-    stage's, whose tone is left out, since it takes another fit of many tiles."""
-    made = fits(tiles(what, settings, backend, last), backend, iterations)
+    stage's, whose tone is left out, since it takes another fit of many tiles, and so is the
+    published way in mixed precision."""
+    few = not last
+    made = fits(tiles(what, settings, backend, last), backend, iterations, few)
     unseen = None
-    if not last:
-        unseen = fits(tiles(what, settings, backend, star=False), backend, iterations)
+    if few:
+        unseen = fits(tiles(what, settings, backend, star=False), backend, iterations, few)
     segments, kept = made.segments, made.images["before"]
     return {
         "ground": what.ground,

@@ -26,6 +26,12 @@ TILE = 512
 and its memory grows with their area."""
 LARGEST = 768
 """Side of the largest tile there is."""
+SPARING = {
+    "gradient checkpointing": ("decoder_checkpointing",),
+    "mixed precision": ("decoder_mixed_precision",),
+    "both": ("decoder_checkpointing", "decoder_mixed_precision"),
+}
+"""Settings that save memory while the decoder is trained."""
 CELLS = 64
 """Side of the first stage's latents."""
 
@@ -37,15 +43,18 @@ def peaks(
     of what our way takes on a GPU.
 
     The estimate adds the weights in half precision to the largest part in single precision, with
-    the largest tile there is and the decoder's copy. checkpointed: bytes of the published way's
-    fitting with gradient checkpointing, and its seconds over those without.
+    the largest tile there is and the decoder's copy. sparing: bytes of the published way's fitting
+    with what saves memory, and its seconds over those without.
     """
     first = {way: settings.first.candidates for way, settings in WAYS.items()}
     assert len(set(first.values())) == 1, "both ways denoise as many candidates together"
     denoising = alone(_denoise, threads, next(iter(first.values())), cells)
     decoding = alone(_decode, threads, tile)
-    trained, seconds = alone(_train, threads, tile, False)
-    sparing, longer = alone(_train, threads, tile, True)
+    trained, seconds = alone(_train, threads, tile)
+    sparing = {}
+    for way, names in SPARING.items():
+        less, took = alone(_train, threads, tile, *names)
+        sparing[way] = {"bytes": less, "times_as_long": round(took / seconds, 2)}
     fitting = {"published": trained, "ours": alone(_solve, threads, tile)}
     ways: dict[str, Any] = {
         way: {"denoising": denoising, "decoding": decoding, "fitting": fitting[way]} for way in WAYS
@@ -57,7 +66,7 @@ def peaks(
         estimate["part"] = max(fitting_most, denoising)
     return {
         **{"tile": tile, "cells": cells, "parts": ways, "largest": largest},
-        "checkpointed": {"bytes": sparing, "times_as_long": round(longer / seconds, 2)},
+        "sparing": sparing,
         "estimate": estimate,
     }
 
@@ -86,10 +95,10 @@ def _decode(tile: int) -> int | None:
     return memory.grown()
 
 
-def _train(tile: int, checkpointing: bool) -> tuple[int | None, float]:
+def _train(tile: int, *sparing: str) -> tuple[int | None, float]:
     """Bytes, and seconds."""
     network, segment = autoencoder(CPU, torch.float32), _segment(tile)
-    settings = DecoderOptimisation(decoder_iterations=2, decoder_checkpointing=checkpointing)
+    settings = DecoderOptimisation(decoder_iterations=2, **dict.fromkeys(sparing, True))
     memory, decoder = PeakMemory(), network.decoder()
     clock = Stopwatch(CPU)
     optimise(decoder, [segment], settings, lambda: None)

@@ -1,0 +1,169 @@
+"""What was measured of the decoder, and the memory, as Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import ring
+from .figures import Results, mebibytes, number, table
+
+
+def fitting(found: Results) -> list[str]:
+    ways = ("before", "published", "ours", "patches")
+    rows = [
+        (
+            f"{row['ground']}, {row['side']} px",
+            row["tiles"],
+            *(f"{row['seconds'][way]:.2f}" for way in ways[1:]),
+            *(_faster(row["seconds"], way) for way in ways[2:]),
+            *(f"{1000 * row['loss'][way]:.2f}" for way in ways),
+            *(number(row["tone"][way], "{:.2f}") for way in ways),
+        )
+        for row in found["fitting"]
+    ]
+    head = (
+        *("mask", "tiles", "published, s", "ours, s", "patches, s"),
+        *("ours, times faster", "patches, times faster"),
+        *("loss before, 1/1000", "published", "ours", "patches"),
+        *("tone before, levels", "published", "ours", "patches"),
+    )
+    return [
+        "## Fitting the decoder\n\nThe same tiles in all ways, a star painted into them, and the "
+        "same loss on the same pixels (section 3.3, lambda 100): 100 steps of Adam on the whole "
+        "decoder; ours, solving for the last layer, widened to 5x5; and the same after 300 steps "
+        "of Adam on four patches of 32x32 pixels each (`decoder_patch`), as many whatever the "
+        "tiles, in mixed precision (`decoder_mixed_precision`) if the machine computes in bfloat16 "
+        "itself; only a few passes over the tiles come before and after, of which an edit makes "
+        "one more to see that nothing got worse. Tone is what the fit is for: with nothing painted "
+        "in, so that the truth is known inside the mask, too, the mean difference there from the "
+        "true picture near the edge, of 9x9 pixels' averages, in levels of 255.\n",
+        table(head, rows),
+        _on_losses(found),
+    ]
+
+
+def _on_losses(found: Results) -> str:
+    if found["ratios"]["decoder_loss"] is None:
+        return "With random weights these losses tell nothing; the seconds do.\n"
+    return (
+        "Training ends at a lower loss where the picture is full of outlines, as bricks are: one "
+        "layer cannot redraw them. Deeper layers learn to on patches, too, in steps that do not "
+        "grow with the tiles, nor do their gradients; in a stage of one tile of the miniature's "
+        "that is no saving.\n"
+    )
+
+
+def mixed(found: Results) -> list[str]:
+    rows = [
+        (
+            f"{row['ground']}, {row['side']} px",
+            f"{row['seconds']['mixed'] / row['seconds']['published']:.2f}",
+            *(f"{1000 * row['loss'][way]:.2f}" for way in ("published", "mixed")),
+            *(number(row["tone"][way], "{:.2f}") for way in ("published", "mixed")),
+        )
+        for row in found["fitting"]
+        if "mixed" in row["seconds"]
+    ]
+    if not rows:
+        return []
+    head = (
+        *("mask", "times as long", "loss, 1/1000", "in mixed precision"),
+        *("tone, levels", "in mixed precision"),
+    )
+    return [
+        "### Mixed precision\n\nThe published fitting with the decoder's residual blocks and wide "
+        "convolutions in bfloat16; weights, sums, the loss, and the picture in the end are in "
+        "single precision.\n",
+        table(head, rows),
+    ]
+
+
+def matching(found: Results) -> list[str]:
+    ways = ("before", "coloured", "ours", "spread")
+    rows = [
+        (
+            f"{row['ground']}, {row['side']} px",
+            *(f"{1000 * row['loss'][way]:.2f}" for way in ways),
+            *(number(row["tone"][way], "{:.2f}") for way in ways),
+        )
+        for row in found["fitting"]
+        if row["tone"]["before"] is not None
+    ]
+    if not rows:
+        return []
+    named = ("colours matched", "ours", "ours, rest spread")
+    head = ("mask", "loss before, 1/1000", *named, "tone before, levels", *named)
+    return [
+        "### Matching the ring's colours\n\nInstead of the decoder's last layer, the decoded "
+        "picture's colours alone are solved for, a matrix and an offset that bring it nearest to "
+        "the truth outside the mask; or what ours leaves there, averaged over "
+        f"{2 * ring.REACH + 1}x{2 * ring.REACH + 1} pixels, is taken inwards as well.\n",
+        table(head, rows),
+        _on_the_ring(found),
+    ]
+
+
+def _on_the_ring(found: Results) -> str:
+    def mean(way: str) -> float:
+        tones = [row["tone"][way] for row in found["fitting"] if row["tone"][way] is not None]
+        return float(sum(tones) / len(tones))
+
+    ours, others = mean("ours"), {way: mean(way) for way in ("coloured", "spread")}
+    text = (
+        f"Mean tone inside the mask: {others['coloured']:.2f} levels with colours matched, "
+        f"{ours:.2f} with ours, {others['spread']:.2f} with the rest spread."
+    )
+    if min(others.values()) > 0.98 * ours:
+        text += " Neither gains 2 % on solving for the last layer, so that neither is offered."
+    return text + "\n"
+
+
+def _faster(seconds: dict[str, float], way: str) -> str:
+    times = seconds["published"] / seconds[way]
+    return f"{times:.0f}" if times >= 10 else f"{times:.1f}"
+
+
+def memory(found: Results) -> list[str]:
+    measured = found.get("memory")
+    if measured is None:
+        return []
+    rows = [
+        (
+            way,
+            *(mebibytes(bytes_) for bytes_ in parts.values()),
+            mebibytes(measured["largest"][way]),
+        )
+        for way, parts in measured["parts"].items()
+    ]
+    names = next(iter(measured["parts"].values()))
+    head = ("way", *(f"{name}, MiB" for name in names), "largest")
+    sparing = [
+        (way, mebibytes(one["bytes"]), f"{one['times_as_long']:.2f}")
+        for way, one in measured["sparing"].items()
+    ]
+    return [
+        "## Memory\n\nWhat a part of an edit adds to its network at its peak, with networks of "
+        "Stable Diffusion 1's size, random weights, in single precision: all candidates denoised "
+        f"together on {measured['cells']}x{measured['cells']} latents, a tile of "
+        f"{measured['tile']}x{measured['tile']} pixels decoded, and the decoder fitted to it. The "
+        "published way's tiles are up to 768x768, and its memory grows with their area.\n",
+        table(head, rows),
+        "The published fitting with what saves memory, two steps of it: gradient checkpointing "
+        "(`decoder_checkpointing`), which leads to the same decoder bit by bit (a test compares) "
+        "and is turned on where memory does not suffice, and mixed precision "
+        "(`decoder_mixed_precision`).\n",
+        table(("with", "fitting, MiB", "times as long"), sparing),
+        _estimate(measured["estimate"]),
+    ]
+
+
+def _estimate(estimate: dict[str, Any]) -> str:
+    weights, part = estimate["weights"], estimate["part"]
+    if part is None:
+        return ""
+    return (
+        f"Weights in half precision take {weights / 2**30:.1f} GiB. With the largest part of ours, "
+        f"in tiles of {estimate['tile']}x{estimate['tile']} pixels, {part / 2**30:.1f} GiB, that "
+        f"makes about {(weights + part) / 2**30:.1f} GiB on a GPU, for a picture of any size. This "
+        "has not been measured on one.\n"
+    )

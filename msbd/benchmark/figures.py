@@ -1,0 +1,22 @@
+"""Figures in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Results = dict[str, Any]
+"""As `msbd bench` writes them."""
+
+
+def number(value: float | None, shown: str) -> str:
+    return "–" if value is None else shown.format(value)
+
+
+def mebibytes(bytes_: int | None) -> str:
+    return number(None if bytes_ is None else bytes_ / 2**20, "{:.0f}")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
