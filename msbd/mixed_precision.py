@@ -19,39 +19,39 @@ NARROW = 4
 def mixed_precision(network: nn.Module) -> Iterator[None]:
     """An autoencoder's residual blocks and convolutions between them compute in bfloat16.
 
-    Weights, their gradients, the loss, what blocks hand on, attention, and the layers that take
-    latents or give pictures stay in single precision, and products are summed up in it
-    (Micikevicius et al. 2018, section 3). bfloat16 has single precision's range, so that losses
-    need no scaling.
+    Weights, their gradients, the loss, attention, and the layers that take latents or give
+    pictures stay in single precision, and products are summed up in it (Micikevicius et al. 2018,
+    section 3). What blocks hand on is rounded and then in single precision again. bfloat16 has
+    single precision's range, so that losses need no scaling.
     """
-    layers = outermost(network, _is_lowered)
-    with exchanged([(owner, name, _Lowered(layer)) for owner, name, layer in layers]):
+    layers = outermost(network, _is_wide)
+    with exchanged([(owner, name, _Autocast(layer)) for owner, name, layer in layers]):
         yield
 
 
 def computes_in_bfloat16(device: torch.device) -> bool:
-    """Whether a device does so itself, and gains by it."""
+    """Whether a device does so itself, as far as is known: others do it by way of single
+    precision, which takes longer."""
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
-        return False
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
+    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # since PyTorch 2.6
+    return device.type == "cpu" and known is not None and bool(known())
 
 
-def _is_lowered(layer: nn.Module) -> bool:
+def _is_wide(layer: nn.Module) -> bool:
     if isinstance(layer, nn.Conv2d):
         between = min(layer.in_channels, layer.out_channels) > NARROW
         return between and max(layer.kernel_size) > 1
     return is_block(layer)
 
 
-class _Lowered(nn.Module):
+class _Autocast(nn.Module):
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
 
     def forward(self, first: Tensor, *others: Any, **named: Any) -> Tensor:
-        # A cache of lowered weights would outlive the step that changes them.
+        # A cache of rounded weights would outlive the step that changes them.
         with torch.autocast(first.device.type, torch.bfloat16, cache_enabled=False):
             result: Tensor = self.layer(first, *others, **named)
         return result.float()

@@ -314,8 +314,8 @@ class DecoderOptimisation:
         False,
         "Decoder mixed precision",
         "Decoder iterations compute in bfloat16 where the device does so itself, as NVIDIA's cards "
-        "do since the 30 series: less time and memory. Weights and sums stay in single precision, "
-        "and so does the result.",
+        "do since the 30 series: less time and memory. Weights, sums and the result stay in single "
+        "precision. No effect on refitting alone.",
     )
     decoder_background_weight: float = setting(
         100.0,

@@ -74,9 +74,7 @@ def _refined(stage: StagePlan, start: Tensor, view: View, job: Job) -> Tensor:
         fitting = Stopwatch(job.backend.device)
         decode = fitted(stage, latents, decode, view, job, record)
         record.fitting_seconds = fitting.seconds()
-    decoding = Stopwatch(job.backend.device)
-    result = _decoded(stage, view, decode)
-    record.decoding_seconds = decoding.seconds()
+    result = _decoded(stage, view, _timed(decode, record, job))
     record.background_psnr = psnr(result, view.target, 1 - view.painted)
     record.seconds = clock.seconds()
     job.report.stages.append(record)
@@ -86,6 +84,16 @@ def _refined(stage: StagePlan, start: Tensor, view: View, job: Job) -> Tensor:
 
 def _as_it_is(latents: list[Tensor], job: Job) -> Decode:
     return lambda index: job.backend.decode(latents[index])
+
+
+def _timed(decode: Decode, record: StageReport, job: Job) -> Decode:
+    def decoded(index: int) -> Tensor:
+        clock = Stopwatch(job.backend.device)
+        image = decode(index)
+        record.decoding_seconds += clock.seconds()
+        return image
+
+    return decoded
 
 
 def _decoded(stage: StagePlan, view: View, decode: Decode) -> Tensor:

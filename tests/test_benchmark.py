@@ -13,8 +13,10 @@ from conftest import Desk
 from engine import photograph
 from fakes import PointwiseBackend, PointwiseDecoder
 
+from msbd.backend import Backend
 from msbd.benchmark import bench, counted, document, every, fitting, random_model, ring, runs
 from msbd.benchmark.bench import Bench
+from msbd.benchmark.runs import Run
 from msbd.benchmark.setups import MASKS, SIZES, Setup, setup
 from msbd.benchmark.timed import TimedBackend
 from msbd.decoder import Segment, nearness
@@ -82,6 +84,31 @@ def test_the_clock_counts_each_network_and_changes_nothing() -> None:
     assert 0.05 <= timed.seconds["encoding"] < 1 and timed.seconds["denoising"] < 0.05
 
 
+def test_no_second_is_told_twice() -> None:
+    """Neither what candidates' decoding takes, nor what tiles' does that no fit reaches."""
+
+    class Slow(PointwiseBackend):
+        """Takes its time to decode by itself."""
+
+        def decode(self, z: torch.Tensor) -> torch.Tensor:
+            time.sleep(0.05 * len(z))
+            calls.append(len(z))
+            return super().decode(z)
+
+    class Model:
+        def bind(self, prompt: str, negative: str, guidance: float, sampler: str) -> Backend:
+            return Slow()
+
+    calls: list[int] = []
+    few = {"steps": 2, "repaint_repeats": 0, "candidates": 3, "tile_size": 1.0, "growth": 4.0}
+    run = Run(Setup(Size(300, 400), 200), preset("recommended").with_values(few))
+    seconds = runs.once(run, Model())["seconds"]
+    told = seconds["judging"] + seconds["decoding"]
+    assert sum(calls) > 3 and 0.15 < seconds["judging"] < told < 0.05 * sum(calls) + 0.5
+    assert seconds["other"] > 0
+    assert seconds["all"] == pytest.approx(sum(seconds.values()) - seconds["all"], rel=0.02)
+
+
 def test_the_losses_are_those_the_fit_reports() -> None:
     """On a decoder whose error is a tint, which all ways can undo."""
     backend = PointwiseBackend(tint=0.1)
@@ -120,12 +147,14 @@ def test_seconds_of_few_steps_are_told_as_of_all() -> None:
     def edit(what: Setup, settings: EditSettings) -> dict[str, Any]:
         steps = settings.decoder.decoder_iterations
         seconds = {"fitting": 1.0 + 3.0 * steps, "denoising": 20.0, "other": 4.0}
-        return {"seconds": seconds | {"all": sum(seconds.values())}, "steps": steps}
+        told = {"notes": ["undone"], "ring_psnr": [20.0], "steps": steps}
+        return {"seconds": seconds | {"all": sum(seconds.values())}, **told}
 
-    what = Setup(Size(300, 400), 60)
+    what = Setup(Size(800, 800), 400)
     rows = every.both(what, {"published": preset("paper"), "ours": preset("recommended")}, edit)
     published, ours = rows["published"], rows["ours"]
-    assert published["steps"] == every.STEPS < 100 and ours["steps"] == 0
+    assert published["steps"] == every.steps_made(what, preset("paper")) < 100
+    assert ours["steps"] == 0 and not {"notes", "ring_psnr"} & published.keys()
     assert published["seconds"] == {"fitting": 301, "denoising": 20, "other": 4, "all": 325}
     assert published["outside"] == pytest.approx(4 / 325, abs=1e-4)
     assert ours["seconds"]["all"] == 25 and ours["outside"] == pytest.approx(4 / 25)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from engine import box_mask, photograph, run
-from fakes import PointwiseBackend, small_facts
+from fakes import WithABlock, small_facts
 from torch import nn
 
 from msbd import fitting
@@ -83,27 +83,6 @@ def test_blocks_are_the_residual_ones() -> None:
     with checkpointed(network):
         around = [name for name, _ in network.named_modules() if name.endswith(".block")]
     assert around == ["1.0.block", "2.block"]
-
-
-class WithABlock(PointwiseBackend):
-    """Its decoder ends with a block, which changes nothing to begin with."""
-
-    def decoder(self) -> Any:
-        made = super().decoder()
-        made.add_module("block", _Block())
-        made.last.register_forward_hook(lambda layer, given, image: made.block(image))
-        return made
-
-
-class _Block(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm, self.conv = nn.GroupNorm(1, 3), nn.Conv2d(3, 3, 3, padding=1)
-        nn.init.zeros_(self.conv.weight)
-        nn.init.zeros_(self.conv.bias)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return image + self.conv(self.norm(image))
 
 
 @pytest.mark.parametrize("steps", [0, 2])

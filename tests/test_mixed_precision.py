@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from engine import box_mask, photograph, run
-from fakes import PointwiseBackend
+from fakes import PointwiseBackend, WithABlock
 from torch import nn
 
 from msbd import fitting
@@ -17,6 +18,7 @@ from msbd.backend import Decoder
 from msbd.decoder import Segment, nearness, optimise
 from msbd.geometry import Box, Size
 from msbd.mixed_precision import computes_in_bfloat16, mixed_precision
+from msbd.noise import Noise
 from msbd.patches import PatchTraining
 from msbd.settings import DecoderOptimisation
 from msbd.standalone.model import StandaloneModel
@@ -111,7 +113,10 @@ def test_blocks_and_wide_convolutions_are_lowered_and_given_back(decoder: Decode
 
 def test_a_lowered_convolution_rounds_and_a_narrow_one_does_not() -> None:
     network = nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 3, 3), nn.Conv2d(8, 8, 1))
-    x = torch.randn(1, 8, 6, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            parameter.copy_(0.1 * Noise(0)(parameter.shape, name))
+    x = Noise(0)((1, 8, 6, 6), "x")
     plain = [layer(x) for layer in network]
     with mixed_precision(network):
         lowered = [layer(x) for layer in network]
@@ -132,8 +137,22 @@ def test_where_a_device_cannot_the_user_is_told(
     (note,) = done.report.notes
     assert "bfloat16" in note and "single precision" in note and len(done.report.stages) > 1
     assert torch.equal(done.image, plain.image) and not plain.report.notes
+
+
+@pytest.mark.parametrize("values", [{}, {"decoder_checkpointing": True}, {"decoder_patch": 16}])
+def test_where_it_can_an_edit_is_trained_so(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, Any]
+) -> None:
     monkeypatch.setattr(fitting, "computes_in_bfloat16", lambda device: True)
-    assert not run(image, mask, PointwiseBackend(), decoder_mixed_precision=True).report.notes
+    image, mask = photograph(150, 203), box_mask(Size(150, 203), Box(40, 60, 90, 130))
+    plain, mixed = (
+        run(image, mask, WithABlock(), decoder_mixed_precision=on, decoder_rate=1e-3, **values)
+        for on in (False, True)
+    )
+    assert not mixed.report.notes
+    for one, other in zip(plain.report.stages, mixed.report.stages, strict=True):
+        assert other.decoder_loss != one.decoder_loss
+        assert other.decoder_loss == pytest.approx(one.decoder_loss, rel=0.02)
 
 
 def test_which_devices_compute_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,6 +160,8 @@ def test_which_devices_compute_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
         assert computes_in_bfloat16(torch.device("cuda")) is expected
     assert not computes_in_bfloat16(torch.device("mps"))
+    monkeypatch.setattr(torch.version, "hip", "6.0")
+    assert not computes_in_bfloat16(torch.device("cuda"))
     flags = Path("/proc/cpuinfo")
-    if flags.exists() and "avx512_bf16" in flags.read_text():
-        assert computes_in_bfloat16(torch.device("cpu"))
+    if flags.exists() and hasattr(torch.cpu, "_is_avx512_bf16_supported"):
+        assert computes_in_bfloat16(torch.device("cpu")) == ("avx512_bf16" in flags.read_text())

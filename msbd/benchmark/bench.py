@@ -90,7 +90,7 @@ class Bench:
         return setup(*SIDE_BY_SIDE_GPU), setup(*LARGEST)
 
     @property
-    def every(self) -> tuple[Setup, ...]:
+    def setups(self) -> tuple[Setup, ...]:
         """All pictures and masks."""
         if self.quick:
             return (Setup(Size(300, 400), 60),)
@@ -112,13 +112,13 @@ def perform(bench: Bench, say: Callable[[str], None]) -> None:
     except OSError as error:
         raise EditError(f"cannot make the folder {bench.file.parent}: {error.strerror}") from None
     found = results(bench, say)
-    texts = {
-        bench.file: json.dumps(found, indent=1) + "\n",
-        bench.file.with_suffix(".md"): document.markdown(found),
-    }
-    for path, text in texts.items():
-        path.write_text(text, encoding="utf-8")
-        say(f"wrote {path}")
+    _write(bench.file, json.dumps(found, indent=1) + "\n", say)
+    _write(bench.file.with_suffix(".md"), document.markdown(found), say)
+
+
+def _write(path: Path, text: str, say: Callable[[str], None]) -> None:
+    path.write_text(text, encoding="utf-8")
+    say(f"wrote {path}")
 
 
 def results(bench: Bench, say: Callable[[str], None]) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def _every(bench: Bench, say: Callable[[str], None]) -> list[dict[str, dict[str,
     if bench.gpu:
         del ways["published"]
     rows = []
-    for what in bench.every:
+    for what in bench.setups:
         say(f"editing {what.image} with a mask of {what.side} pixels {' and '.join(ways)}")
         rows.append(every.both(what, ways, bench.edit))
     return rows

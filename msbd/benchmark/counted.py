@@ -37,14 +37,15 @@ def comparison() -> list[dict[str, Any]]:
                         "mask": mask,
                         "side": setup(image, mask).side,
                         "evaluations": {way: round(n, 1) for way, n in evaluations.items()},
-                        "decoder_steps": {way: _decoder_area(p) for way, p in plans.items()},
+                        "decoder_steps": {way: decoder_passes(p) for way, p in plans.items()},
                         "ratio": round(evaluations["ours"] / evaluations["published"], 4),
                     }
                 )
     return rows
 
 
-def _decoder_area(plan: EditPlan) -> float:
+def decoder_passes(plan: EditPlan) -> float:
+    """Passes of fitting the decoder, in units of one over a tile of the training resolution."""
     return round(sum(stage.decoder_area for stage in plan.stages) / plan.resolution**2, 1)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from . import document_decoder as decoder
 from . import every
@@ -24,7 +24,10 @@ AIMS = {
     ),
     "decoder_optimisation": ("seconds to fit the decoder to the same tiles", 0.05),
     "decoder_loss": ("loss after that", 1.0),
-    "patches_seconds": ("seconds to train it on patches first, in a stage of many tiles", 0.05),
+    "patches_seconds": (
+        "seconds to train it on patches first, in a stage of many tiles, in {precision} precision",
+        0.05,
+    ),
     "patches_loss": ("loss after that", 1.0),
     "peak_memory": ("peak memory with networks of Stable Diffusion 1's size", 1 / 3),
 }
@@ -61,7 +64,10 @@ def markdown(found: Results) -> str:
 def summary(found: Results) -> str:
     """The ratios alone, for the README."""
     outside = SHARE if found["made"]["device"] != "CPU" else 0.03
-    aims = [(what, found["ratios"][name], aim) for name, (what, aim) in AIMS.items()]
+    aims = [
+        (what.format(precision=decoder.precision(found)), found["ratios"][name], aim)
+        for name, (what, aim) in AIMS.items()
+    ]
     aims += [
         ("our time outside the networks, of all", found["shares"]["outside"], outside),
         (_largest(found), found["shares"]["largest_picture"], 1.05),
@@ -145,8 +151,9 @@ def _every(found: Results) -> list[str]:
     made = found["made"]
     texts = [
         f"## Every picture and mask\n\nEdits as above, with {made['model']}, each made once. Of "
-        f"the published way's steps of fitting {every.STEPS} are made; its seconds are told as if "
-        "they all were, since each does the same.\n"
+        f"the published way's steps of fitting only so many are made that {every.PASSES} tiles of "
+        "the training resolution are gone through, two at least; its seconds are told as if they "
+        "all were, since each does the same.\n"
         if made["device"] == "CPU"
         else f"## Every picture and mask\n\nOur edits, with {made['model']}, each made once.\n",
         table(("picture", "mask", "crop", "way", *_edit_head(parts)), rows),
@@ -158,24 +165,20 @@ def _every(found: Results) -> list[str]:
 
 def _saved(found: Results) -> str:
     """What ours takes of the published way's."""
-    whole, every_step = (
-        row["published"]["seconds"]["fitting"] for row in (found["edits"], *found["every"][:1])
+
+    def shares(figure: Callable[[Results], float | None]) -> str:
+        pairs = [(figure(row["ours"]), figure(row["published"])) for row in found["every"]]
+        known = [ours / published for ours, published in pairs if ours and published]
+        return f"{min(known):.2f} to {max(known):.2f}" if known else "an unknown part"
+
+    whole, told = (
+        row["published"]["seconds"]["fitting"] for row in (found["edits"], found["every"][0])
     )
-    shares = [
-        [row["ours"][what] / row["published"][what] for row in found["every"]]
-        for what in ("evaluations", "memory")
-    ]
-    shares.append(
-        [
-            row["ours"]["seconds"]["all"] / row["published"]["seconds"]["all"]
-            for row in found["every"]
-        ]
-    )
-    evaluations, memory, seconds = (f"{min(s):.2f} to {max(s):.2f}" for s in shares)
     return (
-        f"Ours takes {evaluations} of the published evaluations, {seconds} of the seconds and "
-        f"{memory} of the memory. The published fitting told here for the first picture, "
-        f"{every_step:.1f} s, took {whole:.1f} s when all of its steps were made.\n"
+        f"Ours takes {shares(lambda edit: edit['evaluations'])} of the published evaluations, "
+        f"{shares(lambda edit: edit['seconds']['all'])} of the seconds and "
+        f"{shares(lambda edit: edit['memory'])} of the memory. The published fitting told here for "
+        f"the first picture, {told:.1f} s, took {whole:.1f} s when all of its steps were made.\n"
     )
 
 

@@ -32,14 +32,19 @@ def fitting(found: Results) -> list[str]:
         "same loss on the same pixels (section 3.3, lambda 100): 100 steps of Adam on the whole "
         "decoder; ours, solving for the last layer, widened to 5x5; and the same after 300 steps "
         "of Adam on four patches of 32x32 pixels each (`decoder_patch`), as many whatever the "
-        "tiles, in mixed precision (`decoder_mixed_precision`) if the machine computes in bfloat16 "
-        "itself; only a few passes over the tiles come before and after, of which an edit makes "
-        "one more to see that nothing got worse. Tone is what the fit is for: with nothing painted "
-        "in, so that the truth is known inside the mask, too, the mean difference there from the "
-        "true picture near the edge, of 9x9 pixels' averages, in levels of 255.\n",
+        f"tiles, in {precision(found)} precision; only a few passes over the tiles come before and "
+        "after, of which an edit makes one more to see that nothing got worse. Tone is what the "
+        "fit is for: with nothing painted in, so that the truth is known inside the mask, too, the "
+        "mean difference there from the true picture near the edge, of 9x9 pixels' averages, in "
+        "levels of 255.\n",
         table(head, rows),
         _on_losses(found),
     ]
+
+
+def precision(found: Results) -> str:
+    """What patches are trained in, which depends on the machine."""
+    return "mixed" if found["fitting"][-1]["mixed_patches"] else "single"
 
 
 def _on_losses(found: Results) -> str:
@@ -113,8 +118,10 @@ def _on_the_ring(found: Results) -> str:
         f"Mean tone inside the mask: {others['coloured']:.2f} levels with colours matched, "
         f"{ours:.2f} with ours, {others['spread']:.2f} with the rest spread."
     )
-    if min(others.values()) > 0.98 * ours:
-        text += " Neither gains 2 % on solving for the last layer, so that neither is offered."
+    gains = min(others.values()) <= 0.98 * ours
+    text += " One gains" if gains else " Neither gains"
+    text += " 2 % or more on solving for the last layer"
+    text += "." if gains else ", so that neither is offered."
     return text + "\n"
 
 

@@ -70,18 +70,20 @@ class Fits:
     seconds: dict[str, float]
 
 
-def fits(segments: list[Segment], backend: Backend, iterations: int, lowered: bool = False) -> Fits:
+def fits(
+    segments: list[Segment], backend: Backend, iterations: int, also_mixed: bool = False
+) -> Fits:
     """All ways on the same tiles.
 
     iterations: of Adam on the whole decoder; on patches there are more, by as much as `PATCHED` has
-    more. lowered: the published way in mixed precision as well, if the machine has it.
+    more. also_mixed: the published way in mixed precision as well, if the machine has it.
     """
     mixed = computes_in_bfloat16(backend.device)
     steps = replace(ADAM, decoder_iterations=iterations)
     fewer = PATCHED.decoder_iterations * iterations // ADAM.decoder_iterations
     patches = replace(PATCHED, decoder_iterations=fewer, decoder_mixed_precision=mixed)
     ways: dict[str, Fit] = {"published": partial(_trained, settings=steps)}
-    if lowered and mixed:
+    if also_mixed and mixed:
         ways["mixed"] = partial(_trained, settings=replace(steps, decoder_mixed_precision=True))
     ways |= {"ours": _solved, "patches": partial(_patched, settings=patches)}
     seconds: dict[str, float] = {}
@@ -131,13 +133,14 @@ def compared(
     what: Setup, settings: EditSettings, backend: Backend, iterations: int, last: bool = False
 ) -> dict[str, Any]:
     """All ways on the same tiles. settings: for the plan. iterations: of Adam. last: the last
-    stage's, whose tone is left out, since it takes another fit of many tiles, and so is the
-    published way in mixed precision."""
+    stage's, whose tone is left out, since it takes another fit of many tiles, and so is, on a CPU,
+    the published way in mixed precision."""
     few = not last
-    made = fits(tiles(what, settings, backend, last), backend, iterations, few)
+    also_mixed = few or backend.device.type == "cuda"
+    made = fits(tiles(what, settings, backend, last), backend, iterations, also_mixed)
     unseen = None
     if few:
-        unseen = fits(tiles(what, settings, backend, star=False), backend, iterations, few)
+        unseen = fits(tiles(what, settings, backend, star=False), backend, iterations, also_mixed)
     segments, kept = made.segments, made.images["before"]
     return {
         "ground": what.ground,
@@ -146,6 +149,7 @@ def compared(
         "tiles": f"{len(segments)} of {segments[0].painted.shape[-1]}x"
         f"{segments[0].painted.shape[-2]}",
         "iterations": iterations,
+        "mixed_patches": computes_in_bfloat16(backend.device),
         "seconds": made.seconds,
         "loss": {way: loss(images, segments, kept) for way, images in made.images.items()},
         "tone": {way: unseen and tone(unseen.images[way], unseen.segments) for way in made.images},

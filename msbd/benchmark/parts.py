@@ -12,6 +12,7 @@ import torch
 
 from ..decoder import Segment, nearness, optimise
 from ..evaluation.memory import PeakMemory
+from ..mixed_precision import computes_in_bfloat16
 from ..noise import Noise
 from ..refit import Refit
 from ..report import Stopwatch
@@ -53,6 +54,8 @@ def peaks(
     trained, seconds = alone(_train, threads, tile)
     sparing = {}
     for way, names in SPARING.items():
+        if "decoder_mixed_precision" in names and not computes_in_bfloat16(CPU):
+            continue
         less, took = alone(_train, threads, tile, *names)
         sparing[way] = {"bytes": less, "times_as_long": round(took / seconds, 2)}
     fitting = {"published": trained, "ours": alone(_solve, threads, tile)}

@@ -109,8 +109,6 @@ def _parts(done: Edit, backend: TimedBackend, whole: float) -> dict[str, float]:
     stages = done.report.stages
     fitting = sum(stage.fitting_seconds for stage in stages)
     decoding = sum(stage.decoding_seconds for stage in stages)
-    judged = backend.seconds.pop("decoding", 0.0)  # candidates, or a decoder as it was
-    parts = {**backend.seconds, "fitting": fitting}
-    parts["decoding"] = decoding + judged if fitting else judged
+    parts = {**backend.seconds, "fitting": fitting, "decoding": decoding}
     parts["other"] = max(0.0, whole - sum(parts.values()))
     return {name: round(value, 3) for name, value in {"all": whole, **parts}.items()}

@@ -15,7 +15,8 @@ from ..report import Stopwatch
 
 
 class TimedBackend(ForwardingBackend):
-    """`Backend` round another one. seconds: by network, device work included."""
+    """`Backend` round another one. seconds: by network, device work included; what was decoded to
+    be scored counts as judging."""
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
@@ -50,5 +51,6 @@ class TimedBackend(ForwardingBackend):
             return super().upscale(image, size)
 
     def score(self, images: Tensor) -> Tensor | None:
+        self.seconds["judging"] += self.seconds.pop("decoding", 0.0)
         with self._timed("judging"):
             return super().score(images)

@@ -88,7 +88,8 @@ def test_interrupted_after_the_first_stage(webui: Webui) -> None:
 
 
 def test_interrupted_at_once(webui: Webui) -> None:
-    once = Once(lambda moment: bool(moment.job), lambda: webui.post("/sdapi/v1/interrupt"))
+    """As soon as the picture is begun with: before, the host gives none."""
+    once = Once(in_stage(1), lambda: webui.post("/sdapi/v1/interrupt"))
     start = time.monotonic()
     reply, _ = watched(webui, slow(steps=150), once)
     assert time.monotonic() - start < 10
