@@ -6,6 +6,7 @@ from typing import Any
 
 from . import ring
 from .figures import Results, mebibytes, number, table
+from .parts import LARGEST
 
 
 def fitting(found: Results) -> list[str]:
@@ -50,12 +51,22 @@ def precision(found: Results) -> str:
 def _on_losses(found: Results) -> str:
     if found["ratios"]["decoder_loss"] is None:
         return "With random weights these losses tell nothing; the seconds do.\n"
+    tiles = found["fitting"][-1]["tiles"]
     return (
         "Training ends at a lower loss where the picture is full of outlines, as bricks are: one "
         "layer cannot redraw them. Deeper layers learn to on patches, too, in steps that do not "
         "grow with the tiles, nor do their gradients; in a stage of one tile of the miniature's "
-        "that is no saving.\n"
+        f"that is little saving. {tiles} pixels together are {_megapixels(tiles):.2f} megapixels; "
+        f"a single tile of the published way's for Stable Diffusion, {LARGEST}x{LARGEST}, is "
+        f"{LARGEST**2 / 1e6:.2f}.\n"
     )
+
+
+def _megapixels(tiles: str) -> float:
+    """Of "16 of 192x192"."""
+    count, size = tiles.split(" of ")
+    width, height = map(int, size.split("x"))
+    return int(count) * width * height / 1e6
 
 
 def mixed(found: Results) -> list[str]:
