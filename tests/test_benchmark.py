@@ -103,9 +103,9 @@ def test_no_second_is_told_twice() -> None:
     few = {"steps": 2, "repaint_repeats": 0, "candidates": 3, "tile_size": 1.0, "growth": 4.0}
     run = Run(Setup(Size(300, 400), 200), preset("recommended").with_values(few))
     seconds = runs.once(run, Model())["seconds"]
-    told = seconds["judging"] + seconds["decoding"]
-    assert sum(calls) > 3 and 0.15 < seconds["judging"] < told < 0.05 * sum(calls) + 0.5
-    assert seconds["other"] > 0
+    assert sum(calls) > 3 and seconds["judging"] > 0.15
+    # Unreached tiles' decoding is slow enough to leave less than nothing for the rest.
+    assert seconds["decoding"] > 0.05 * (sum(calls) - 3) > seconds["other"] > 0
     assert seconds["all"] == pytest.approx(sum(seconds.values()) - seconds["all"], rel=0.02)
 
 
@@ -216,6 +216,18 @@ def test_the_share_outside_the_networks_is_told_by_the_time_of_an_evaluation() -
     row = {"image": "8x6", "side": 3, "crop": "4x4", "evaluations": 100.0, "seconds": 0.5}
     text = document.markdown(found | {"without_networks": [row]})
     assert "| 8x6 | 3 px | 4x4 | 100 | 0.50 | 5.0 | 95 |" in text
+
+
+def test_where_the_system_tells_no_memory_the_rest_is_told() -> None:
+    found = json.loads((DOCS / "performance.json").read_text())
+    for edit in (*found["edits"].values(), *(e for row in found["every"] for e in row.values())):
+        edit["memory"] = None
+    for row in found["fitting"]:
+        row["mixed_patches"] = False
+        row["seconds"].pop("mixed", None)
+    text = document.markdown(found)
+    assert "an unknown part of the memory" in text and "| – |" in text
+    assert "in single precision" in document.summary(found) and "### Mixed" not in text
 
 
 @pytest.mark.slow

@@ -179,10 +179,10 @@ def _saved(found: Results) -> str:
         f"Ours takes {shares(lambda edit: edit['evaluations'])} of the published evaluations, "
         f"{shares(lambda edit: edit['seconds']['all'])} of the seconds and "
         f"{shares(lambda edit: edit['memory'])} of the memory. The published fitting told here for "
-        f"the first picture, {told:.1f} s, took {whole:.1f} s when all of its steps were made. With "
-        "networks as small as these, pictures, the enlarging network's tiles and what the refit "
-        f"keeps of its own (up to {KEPT / 2**20:.0f} MiB, in main memory) make the peak; with "
-        "those of Stable Diffusion's size denoising and fitting do, see [Memory](#memory).\n"
+        f"the first picture, {told:.1f} s, took {whole:.1f} s when all of its steps were made. "
+        "With networks as small as these, pictures, the enlarging network's tiles and what the "
+        f"refit keeps of its own (up to {KEPT / 2**20:.0f} MiB, in main memory) make the peak; "
+        "with those of Stable Diffusion's size denoising and fitting do, see [Memory](#memory).\n"
     )
 
 
