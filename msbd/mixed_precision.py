@@ -34,7 +34,7 @@ def computes_in_bfloat16(device: torch.device) -> bool:
     precision, which takes longer."""
     if device.type == "cuda":
         return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
-    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # since PyTorch 2.6
+    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # newer PyTorch
     return device.type == "cpu" and known is not None and bool(known())
 
 
