@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from ..markdown import table
 from ..refit import KEPT
 from . import document_decoder as decoder
 from . import every
-from .figures import Results, mebibytes, number, table
+from .figures import Results, mebibytes, number
 
 OPENING = """\
 # What an edit costs

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..markdown import table
 from . import ring
-from .figures import Results, mebibytes, number, table
+from .figures import Results, mebibytes, number
 from .parts import LARGEST
 
 

@@ -33,6 +33,8 @@ def both(
 def steps_made(what: Setup, settings: EditSettings) -> int:
     """How many of the steps of fitting."""
     steps = settings.decoder.decoder_iterations
+    if not steps:
+        return 0
     passes = counted.decoder_passes(counted.planned(what, settings, MODELS["miniature"]))
     return min(steps, max(2, math.ceil(PASSES * steps / passes)))
 

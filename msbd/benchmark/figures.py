@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 Results = dict[str, Any]
@@ -15,8 +14,3 @@ def number(value: float | None, shown: str) -> str:
 
 def mebibytes(bytes_: int | None) -> str:
     return number(None if bytes_ is None else bytes_ / 2**20, "{:.0f}")
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ..markdown import table
 from .quantities import QUANTITIES, Quantity
 from .results import Results
 
@@ -100,7 +101,7 @@ def summary(results: Results) -> str:
     names = ("multi_stage", "recommended", "one_pass", "segments", "first_esrgan", "only_masked")
     quantities = [QUANTITIES[name] for name in ("one_right_object", "edge", "evaluations")]
     rows = [_row(name, methods[name], quantities) for name in names if name in methods]
-    return _table(["method", "n", *(q.label for q in quantities)], rows)
+    return table(["method", "n", *(q.label for q in quantities)], rows)
 
 
 def _made(results: Results) -> str:
@@ -118,7 +119,7 @@ def _aims(results: Results) -> str:
         [a["aim"], _effect(a), str(a["n"]), "reached" if a["reached"] else "not reached"]
         for a in results["aims"]
     ]
-    return _table(["aim", "measured", "n", ""], rows)
+    return table(["aim", "measured", "n", ""], rows)
 
 
 def _claims(results: Results) -> str:
@@ -126,7 +127,7 @@ def _claims(results: Results) -> str:
         [c["claim"], c["source"], c["what"], _effect(c), str(c["n"]), f"**{c['verdict']}**"]
         for c in results["claims"]
     ]
-    return _table(["claim", "paper", "effect", "measured", "n", "verdict"], rows)
+    return table(["claim", "paper", "effect", "measured", "n", "verdict"], rows)
 
 
 def _experiment(results: Results, experiment: dict[str, Any], shown: set[str]) -> list[str]:
@@ -135,7 +136,7 @@ def _experiment(results: Results, experiment: dict[str, Any], shown: set[str]) -
         return []
     wanted = [QUANTITIES[quantity] for quantity in COLUMNS[name]]
     rows = [_row(method, figures, wanted) for method, figures in methods.items()]
-    parts = [f"## {experiment['title']}\n", _table(["method", "n", *_labels(wanted)], rows)]
+    parts = [f"## {experiment['title']}\n", table(["method", "n", *_labels(wanted)], rows)]
     if name == "candidates" and results["clip"]:
         parts.append(_clip(results))
     if name == "seeds" and results["seeds"]:
@@ -164,7 +165,7 @@ def _clip(results: Results) -> str:
         for row in results["clip"]
     ]
     header = ["candidates", "n", "CLIP's pick is right", "a blind pick is", "any of them is"]
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _glossary(results: Results) -> str:
@@ -179,7 +180,7 @@ def _cases(results: Results) -> str:
         [c["name"], c["picture"], c["prompt"], str(c["seed"]), str(c["pixels_per_unit"])]
         for c in results["cases"]
     ]
-    return _table(["case", "picture", "prompt", "seed", "pixels per unit"], rows)
+    return table(["case", "picture", "prompt", "seed", "pixels per unit"], rows)
 
 
 def _row(name: str, figures: dict[str, Any], wanted: Sequence[Quantity]) -> list[str]:
@@ -208,8 +209,3 @@ def _number(value: float | None) -> str:
 
 def _effect(found: dict[str, Any], text: Callable[[Any], str] = _number) -> str:
     return f"{text(found['effect'])} ({text(found['low'])} … {text(found['high'])})"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
