@@ -26,6 +26,7 @@ Condition = Tensor | None
 class Sampler(Protocol):
     """A k-diffusion style sampler: integrates from `sigmas[0]` down to `sigmas[-1]`.
 
+    sigmas: on the CPU, where a sampler may look at them without waiting for a GPU.
     `model(z, sigma, **extra_args)` predicts the denoised latents. `noise_sampler(sigma,
     sigma_next)` returns the fresh noise [B,4,h,w] that stochastic samplers add.
     """

@@ -89,16 +89,17 @@ def blended_diffusion(
 ) -> Tensor:
     """Denoise z from `sigmas[0]` to the last, blended with the source, with RePaint.
 
-    z: [B,4,h,w] at noise level sigmas[0]. sigmas: [n + 1], strictly descending; the last is 0, or
-    another call goes on from there. source, mask: see `blended`. noise: names every random number
-    by (purpose, step, repeat, ...). repeats: RePaint's, of each step; none after the list's end.
+    z: [B,4,h,w] at noise level sigmas[0]. sigmas: [n + 1] on the CPU, strictly descending; the last
+    is 0, or another call goes on from there. source, mask: see `blended`. noise: names every
+    random number by (purpose, step, repeat, ...). repeats: RePaint's, of each step; none after the
+    list's end.
     Returns [B,4,h,w], equal to the source where the mask is 0.
 
     Steps that are not repeated the sampler gets in one call, so multistep samplers keep their
     history. Those that are (Lugmayr et al. 2022, Algorithm 1, jump length 1) it gets one at a
     time; before each repetition the sample goes back up to the step's upper level.
     """
-    sigmas = sigmas.to(z)
+    sigmas = sigmas.to(z.dtype)
     steps = range(len(sigmas) - 1)
     again = dict(enumerate(repeats))
     for part in _parts(steps, [step for step in steps if again.get(step)]):

@@ -21,7 +21,7 @@ def merged(base: Tensor, tiles: Iterable[tuple[Box, Tensor]]) -> Tensor:
     result = base.clone()
     laid = torch.zeros_like(base[:, :1])
     for box, pixels in tiles:
-        weight = tile_weight(box.size).to(base)
+        weight = tile_weight(box.size, base)
         below = laid[..., box.rows, box.columns]
         region = result[..., box.rows, box.columns]
         region.lerp_(pixels, weight / (below + weight))
@@ -29,11 +29,11 @@ def merged(base: Tensor, tiles: Iterable[tuple[Box, Tensor]]) -> Tensor:
     return result
 
 
-def tile_weight(size: Size) -> Tensor:
+def tile_weight(size: Size, like: Tensor) -> Tensor:
     """[1,1,h,w], 1 in the middle, falling linearly to almost 0 at the edges."""
 
     def ramp(length: int) -> Tensor:
-        middles = torch.arange(length) + 0.5
+        middles = torch.arange(length, dtype=like.dtype, device=like.device) + 0.5
         return torch.minimum(middles, length - middles) / (length / 2)
 
     return (ramp(size.height)[:, None] * ramp(size.width)[None, :])[None, None]

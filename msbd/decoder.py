@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .checkpointing import checkpointed
 from .composite import feathered
-from .mixed_precision import mixed_precision
+from .precision import mixed_precision, single_precision
 from .settings import DecoderOptimisation
 
 REACH = 4
@@ -59,30 +59,15 @@ def optimise(
         return []
     sparing = checkpointed if settings.decoder_checkpointing else nullcontext
     with training(decoder, settings), sparing(decoder):
-        # Clones, because tensors made in inference mode cannot take part in a gradient.
-        usable = [
-            Segment(s.z.clone(), s.background.clone(), s.painted.clone(), s.edge) for s in segments
-        ]
-        return _optimise(decoder, usable, settings, advance)
+        return _optimise(decoder, segments, settings, advance)
 
 
 @contextmanager
 def training(decoder: nn.Module, settings: DecoderOptimisation) -> Iterator[None]:
     """Gradients, in single or mixed precision."""
     mixed = mixed_precision if settings.decoder_mixed_precision else nullcontext
-    with torch.inference_mode(False), torch.enable_grad(), full_precision(), mixed(decoder):
+    with single_precision(), torch.enable_grad(), mixed(decoder):
         yield
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Single precision for whatever runs: the way back follows its caller's autocast."""
-    with torch.autocast("cpu", enabled=False):
-        if not torch.cuda.is_available():
-            yield
-            return
-        with torch.autocast("cuda", enabled=False):
-            yield
 
 
 def _optimise(

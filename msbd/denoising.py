@@ -15,9 +15,12 @@ from .geometry import Box, Size
 from .job import Job, View, cut
 from .memory import Portions
 from .plan import StagePlan
+from .precision import finite
 from .ranking import best_of
 from .schedule import last_steps
 from .upscaling import blend
+
+NETWORK = "the denoising network"
 
 
 def denoised(stage: StagePlan, canvas: Tensor, view: View, job: Job) -> list[Tensor]:
@@ -61,11 +64,13 @@ def _apart(stage: StagePlan, canvas: Tensor, view: View, job: Job) -> Tensor:
     if now:
         until_now = sigmas[: now + 1]
         z = blended_diffusion(denoise, sampler, z, until_now, source, mask, noise, repeats)
+        finite(z, NETWORK)
         chosen = _choose(stage, mask * predicted + (1 - mask) * source, view, job)
         z = z[chosen : chosen + 1]
         noise = _noise(stage, cells, source, job, everyone[chosen : chosen + 1])
         noise = onwards(noise, now)
     z = blended_diffusion(denoise, sampler, z, sigmas[now:], source, mask, noise, repeats[now:])
+    finite(z, NETWORK)
     if stage.from_noise and len(stage.tiles) == 1 and not now:
         chosen = _choose(stage, z, view, job)
         z = z[chosen : chosen + 1]
@@ -94,6 +99,7 @@ def _together(stage: StagePlan, canvas: Tensor, view: View, job: Job) -> list[Te
     noise = _noise(stage, [Box.of(grid)], source, job, range(1))
     z = source + float(sigmas[0]) * noise("start")
     z = blended_diffusion(denoise, backend.sampler, z, sigmas, source, mask, noise)
+    finite(z, NETWORK)
     return [cut(z, box) for box in cells]
 
 
@@ -113,7 +119,7 @@ def _encoded(stage: StagePlan, canvas: Tensor, view: View, job: Job) -> tuple[Te
     for tile in stage.tiles:
         picture = cut(canvas, tile).to(backend.device)
         painted = cut(view.canvas_painted, tile).to(backend.device)
-        latents.append(backend.encode(picture))
+        latents.append(finite(backend.encode(picture), "the autoencoder"))
         if stage.run_steps:
             conditions.append(backend.condition(picture, painted, latents[-1]))
     told = [condition for condition in conditions if condition is not None]
@@ -137,7 +143,7 @@ def _averaged(parts: Tensor, boxes: Sequence[Box], size: Size) -> Tensor:
     total = parts.new_zeros(1, parts.shape[1], size.height, size.width)
     weights = torch.zeros_like(total[:, :1])
     for part, box in zip(parts, boxes, strict=True):
-        weight = tile_weight(box.size).to(total)
+        weight = tile_weight(box.size, total)
         cut(total, box).add_(weight * part)
         cut(weights, box).add_(weight)
     return total / weights.clamp_min(1e-9)
@@ -163,9 +169,12 @@ def _choose(stage: StagePlan, z: Tensor, view: View, job: Job) -> int:
     by_clip = job.settings.first.choose == "clip" and len(z) > 1
     if not (by_clip or job.watch.looks("candidate")):
         return 0
-    decoded = torch.cat([job.backend.decode(one[None]).cpu() for one in z])
+    decoded = torch.cat([job.backend.decode(one[None]).to(view.target) for one in z])
+    decoded = finite(decoded, "the autoencoder")
     shown = blend(cut(decoded, Box.of(stage.size)), view.target, view.painted)
     scores = job.backend.score(shown.to(job.backend.device)) if by_clip else None
+    if scores is not None and not bool(torch.isfinite(scores).all()):
+        scores = None
     if by_clip and scores is None:
         job.report.notes.append("CLIP is not available: the first candidate was taken")
     chosen, job.report.scores = best_of(scores)

@@ -13,9 +13,9 @@ from .backend import Decoder
 from .decoder import Segment, nearness, optimise
 from .job import Job, View, cut
 from .memory import is_out_of_memory, release
-from .mixed_precision import computes_in_bfloat16
 from .patches import PatchTraining
 from .plan import StagePlan
+from .precision import computes_in_bfloat16
 from .refit import Refit
 from .report import StageReport
 from .settings import DecoderOptimisation

@@ -1,26 +1,133 @@
-"""What to do when memory runs out: smaller portions, of the same result."""
+"""What may stay on a device, and what to do when memory runs out: smaller portions of the same."""
 
 from __future__ import annotations
 
+import copy
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .backend import Condition
 
+_SIGNS = (
+    "allocate memory",  # PyTorch on Linux and macOS, and these systems themselves
+    "not enough memory",  # PyTorch on Windows, and Windows itself
+    "error 1455",  # Windows, in the user's language: the paging file is too small
+    "out of memory",  # CUDA, HIP, MPS and XPU; Pillow's decoders
+    "alloc_failed",  # cuBLAS, cuDNN and their like
+    "out_of_device_memory",  # XPU's driver
+    "out_of_host_memory",
+    "not enough gpu video memory",  # DirectML
+    "invalid buffer size",  # MPS: more than its device gives at once
+    "bad_alloc",  # C++
+    "bad allocation",  # the same on Windows
+    "failed to map segment",  # the loader of shared libraries, as an ImportError
+)
+"""Parts of messages, in small letters."""
+_WHOLE_SIGNS = (
+    "could not create a primitive",  # oneDNN; what it does not support has a longer message
+    "error return without exception set",  # Python 3.11: no room for the frame of a call
+    "encoding error 1",  # libwebp, by way of Pillow
+    "encoding error 2",
+)
+"""Messages that say no more than this."""
+
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """PyTorch reports a failed allocation on the CPU, and libraries theirs, as RuntimeError."""
+    """Whether an error is a failed allocation, on whatever device, or was caused by one.
+
+    Libraries tell it by many classes and words; docs of the tests say which were measured.
+    """
     if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
         return True
-    signs = ("not enough memory", "out of memory", "ALLOC_FAILED")
-    return any(sign in str(error) for sign in signs)
+    text, cause = str(error).lower(), error.__cause__
+    if text in _WHOLE_SIGNS or any(sign in text for sign in _SIGNS):
+        return True
+    return cause is not None and cause is not error and is_out_of_memory(cause)
+
+
+STAYING = 1 / 4
+"""What is kept on a device for later, in units of the memory that is free there."""
+_lodgers: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
+"""Networks, and their copies on a device that stay there for the next time."""
+
+
+def room(device: torch.device) -> int:
+    """Bytes that new tensors find on a device; 0 where that is not known.
+
+    What PyTorch keeps of freed tensors counts as free, and its limit for this process counts
+    where it can be asked.
+    """
+    if device.type != "cuda":
+        return 0
+    free, total = torch.cuda.mem_get_info(device)
+    reserved = torch.cuda.memory_reserved(device)
+    share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda device: 1.0)(device)
+    return int(min(free, share * total - reserved)) + reserved - torch.cuda.memory_allocated(device)
+
+
+def capacity(device: torch.device) -> int:
+    """Bytes that a device has in all; 0 where that is not known."""
+    if device.type != "cuda":
+        return 0
+    return int(torch.cuda.get_device_properties(device).total_memory)
+
+
+def may_stay(size: int, device: torch.device) -> bool:
+    """Whether so many bytes may lie on a device for later, and leave enough room for work."""
+    return size <= STAYING * room(device)
+
+
+def size_of(*tensors: Tensor) -> int:
+    """Bytes."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+@contextmanager
+def lodged(network: nn.Module, device: torch.device) -> Iterator[nn.Module]:
+    """A network that lies on the CPU, or its copy on another device.
+
+    The copy stays there for the next time if it may; `evict` ends it, without moving anything.
+    """
+    if device.type == "cpu":
+        yield network
+        return
+    try:
+        if network not in _lodgers:
+            _lodgers[network] = _copied(network, device)
+        yield _lodgers[network]
+    except BaseException:
+        evict(network)
+        raise
+    if not may_stay(size_of(*network.parameters()), device):
+        evict(network)
+
+
+def _copied(network: nn.Module, device: torch.device) -> nn.Module:
+    """A copy on another device, for inference, which is never there twice."""
+    moved: dict[int, Any] = {
+        id(one): nn.Parameter(one.to(device), requires_grad=False) for one in network.parameters()
+    }
+    moved |= {id(one): one.to(device) for one in network.buffers()}
+    return copy.deepcopy(network, moved)
+
+
+def evict(network: nn.Module | None = None) -> bool:
+    """Take a lodged network, or all of them, off its device; whether there was one."""
+    leaving = [one for one in _lodgers if network is None or one is network]
+    for one in leaving:
+        del _lodgers[one]
+    return bool(leaving)
 
 
 def release() -> None:
     """Give back what is kept for later, so that something smaller finds room."""
+    evict()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -29,9 +136,10 @@ def release() -> None:
 class Portions:
     """`denoise` for any number of samples, as many at a time as memory allows.
 
-    When memory runs out the batch is halved, once and for all, down to single samples; samples do
-    not influence each other, so the result stays the same. condition: None, or one for all
-    samples or for each [n,...]. most: the largest batch that is tried.
+    When memory runs out, and no lodged network can make room, the batch is halved, once and for
+    all, down to single samples; samples do not influence each other, so the result stays the same.
+    condition: None, or one for all samples or for each [n,...]. most: the largest batch that is
+    tried.
     """
 
     def __init__(
@@ -55,9 +163,13 @@ class Portions:
                 done += size
                 continue
             except (MemoryError, RuntimeError) as error:
-                if size == 1 or not is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
-            self.most = size // 2
+                made_room = evict()
+                if size == 1 and not made_room:
+                    raise
+            if not made_room:
+                self.most = size // 2
             release()
         return torch.cat(parts)
 

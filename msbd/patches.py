@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.quasirandom import SobolEngine
 
 from .backend import Decoder
-from .decoder import Segment, full_precision, squared_error, training
+from .decoder import Segment, squared_error, training
 from .geometry import Box, Size
 from .job import cut
 from .plan import PATCHES
+from .precision import single_precision
 from .settings import DecoderOptimisation
 
 LAST_RATE = 0.05
@@ -65,16 +66,15 @@ class PatchTraining:
         _hold(decoder)
         self._middles: list[Tensor] = []
         self._kept: list[Tensor] = []
-        # What is made in inference mode cannot take part in a gradient.
-        with torch.inference_mode(False), torch.no_grad(), full_precision():
+        with single_precision():
             for segment in segments:
-                self._middles.append(decoder.head(segment.z.clone()))
+                self._middles.append(decoder.head(segment.z))
                 self._kept.append(decoder.tail(self._middles[-1]))
         self._cell = self._kept[0].shape[-1] // self._middles[0].shape[-1]
 
     def picture(self, index: int) -> Tensor:
         """A tile's picture [1,3,8h,8w] as the decoder makes it now, unclamped."""
-        with torch.no_grad(), full_precision():
+        with single_precision():
             image = _passed(self._decoder, [index], self._middles[index])
         return image.to(self._segments[index].z.device)
 
@@ -127,7 +127,7 @@ class PatchTraining:
             middles.append(cut(self._middles[index], cells))
             pixels = cells.times(self._cell)
             maps = kept, segment.background, segment.painted
-            truths.append([cut(one, pixels).to(kept).clone() for one in maps])
+            truths.append([cut(one, pixels).to(kept) for one in maps])
         tiles, middle = [index for index, _ in patches], torch.cat(middles)
         kept, background, painted = (torch.cat(maps) for maps in zip(*truths, strict=True))
         with torch.no_grad():

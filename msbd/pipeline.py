@@ -15,13 +15,17 @@ from .errors import EditError, Interrupted
 from .geometry import Size
 from .job import Job, View, cut
 from .masks import Mask
-from .memory import is_out_of_memory
+from .memory import capacity, is_out_of_memory, size_of
 from .noise import Noise
 from .plan import EditPlan
+from .precision import finite, single_precision
 from .report import Report, Stopwatch, Watch, outside_difference, peak_memory, seam_ratio
 from .settings import EditSettings
 from .stage import refine
 from .upscaling import blend, filled, resized, used_part
+
+CANVASES = 8
+"""Pictures as large as the crop that are there at one time, at the most."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Edit:
     report: Report
 
 
+@single_precision()
 def edit(
     image: Tensor,
     mask: Mask,
@@ -49,16 +54,18 @@ def edit(
     Guarantees: the same arguments give the same picture; where the feathered mask is 0 the result
     is the input bit by bit; no global random generator is touched. If the user interrupts, or
     memory runs out or the backend fails, the last finished stage is pasted at full resolution and
-    the report says so. Raises `Interrupted`, or `EditError`, when no stage was finished.
+    the report says so, as it does where a network gives what is not a number. Raises
+    `Interrupted`, or `EditError`, when no stage was finished.
     """
     clock = Stopwatch(backend.device)
     report = Report(plan, settings, noise.seed)
     crop = cut(image, plan.crop)
-    crop_mask = cut(torch.from_numpy(mask), plan.crop)[None, None]
-    known = crop
+    mask_there = cut(torch.from_numpy(mask), plan.crop)[None, None]
+    place = _place(backend.device, crop)
+    known, crop_mask = crop.to(place), mask_there.to(place)
     if settings.first.keep_inside or settings.later.soft_edge:
         # Cells that stay, or stay in part, would show what the mask hides.
-        known = filled(crop, (crop_mask > 0).float())
+        known = filled(known, (crop_mask > 0).float())
     job = Job(known, crop_mask, plan, settings, backend, noise, watch, report)
     watch.begin(plan, plan.work)
 
@@ -82,12 +89,21 @@ def edit(
             patch = refine(stage, start, view, job)
     assert patch is not None
 
-    alpha = feathered(crop_mask, settings.crop.feather)
-    result = pasted(image, resized(patch, plan.crop.size), plan.crop, alpha)
+    alpha = feathered(mask_there, settings.crop.feather)
+    result = pasted(image, resized(patch, plan.crop.size).cpu(), plan.crop, alpha)
     _judge(cut(result, plan.crop), crop, alpha, report)
     report.peak_memory_bytes = peak_memory(backend.device)
     report.seconds = clock.seconds()
     return Edit(result, report)
+
+
+def _place(device: torch.device, crop: Tensor) -> torch.device:
+    """Where the stages' pictures lie: on the backend's device, unless the crop is large for it.
+
+    Decided by what the device has in all, so that the same edit has the same bytes there.
+    """
+    fits = CANVASES * size_of(crop) <= capacity(device) / 16
+    return device if fits else torch.device("cpu")
 
 
 def _enlarged(patch: Tensor, view: View, backend: Backend) -> Tensor:
@@ -95,7 +111,7 @@ def _enlarged(patch: Tensor, view: View, backend: Backend) -> Tensor:
     small, large = used_part(view.painted, Size(*patch.shape[-2:]))
     draft = resized(patch, Size(*view.painted.shape[-2:]))
     part = backend.upscale(cut(patch, small).to(backend.device), large.size)
-    cut(draft, large).copy_(part)
+    cut(draft, large).copy_(finite(part, "the upscaler"))
     return draft
 
 

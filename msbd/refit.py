@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from . import regression
 from .backend import Decoder
 from .decoder import Segment
+from .memory import may_stay, size_of
 from .regression import ConvolutionRegression
 
 KERNEL = 5
@@ -19,7 +20,8 @@ KERNEL = 5
 RIDGE = 1e-4
 """How strongly the layer is held to what it was, in units of its inputs' mean squares."""
 KEPT = 2**29
-"""Bytes of the layer's inputs that are kept on the CPU at the most; the rest is made again."""
+"""Bytes of the layer's inputs that are kept on the CPU at the most, besides what may stay where it
+is; the rest is made again."""
 
 
 def working_bytes(layer: nn.Conv2d) -> int:
@@ -112,17 +114,20 @@ class Refit:
         return image, seen[0].float()
 
     def _keep(self, index: int, image: Tensor, features: Tensor) -> None:
-        kept = sum(size for one in self._kept.values() for size in map(_bytes, one))
-        if kept + _bytes(image) + _bytes(features) <= KEPT:
-            self._kept[index] = image.cpu(), features.cpu()
+        """For the picture after the change, where there is room."""
+        place, cpu, size = features.device, torch.device("cpu"), size_of(image, features)
+        if place == cpu or not may_stay(self._kept_on(place) + size, place):
+            if self._kept_on(cpu) + size > KEPT:
+                return
+            place = cpu
+        self._kept[index] = image.to(place), features.to(place)
+
+    def _kept_on(self, device: torch.device) -> int:
+        return sum(size_of(*one) for one in self._kept.values() if one[1].device == device)
 
 
 def _near(segment: Segment) -> bool:
     return bool((segment.edge > 0).any())
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
 
 
 @contextmanager

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .precision import exact_products, has_double
 
 PORTION = 2**14
 """Pixels looked at together, which bounds memory."""
@@ -45,7 +46,7 @@ class ConvolutionRegression:
     def __init__(self, channels: int, outputs: int, side: int, device: torch.device) -> None:
         # Sums are in double precision, which not every device has; products are not, since many
         # devices have it, but slowly.
-        place = device if device.type == "cuda" else torch.device("cpu")
+        place = device if has_double(device) else torch.device("cpu")
         size = unknowns(channels, side)
         self._channels, self._outputs, self._side = channels, outputs, side
         self._matrix = torch.zeros(size, size, device=place, dtype=torch.float64)
@@ -63,7 +64,7 @@ class ConvolutionRegression:
         wanted, weights = wanted.to(inputs), weights.to(inputs)
         reach = self._side // 2
         framed = F.pad(inputs, (2 * reach, 2 * reach, 0, 2 * reach)).permute(1, 2, 0).contiguous()
-        with _in_full(inputs.device):
+        with exact_products(inputs.device):
             sums = self._shifted_products(weights * inputs, framed)
             for place in range(self._side**2):
                 self._add_blocks(place, sums, inputs, weights, framed)
@@ -166,23 +167,3 @@ class ConvolutionRegression:
     def _offset(self, index: int) -> tuple[int, int]:
         reach = self._side // 2
         return index // self._side - reach, index % self._side - reach
-
-
-@contextmanager
-def _in_full(device: torch.device) -> Iterator[None]:
-    """Single precision, and not the shorter numbers that a host may have allowed for products."""
-    if device.type != "cuda":
-        with torch.autocast("cpu", enabled=False):
-            yield
-        return
-    with torch.autocast("cuda", enabled=False):
-        products = torch.backends.cuda.matmul
-        # Since PyTorch 2.9 the older name fails where the newer one has been used.
-        newer = hasattr(products, "fp32_precision")
-        name, exact = ("fp32_precision", "ieee") if newer else ("allow_tf32", False)
-        allowed = getattr(products, name)
-        setattr(products, name, exact)
-        try:
-            yield
-        finally:
-            setattr(products, name, allowed)

@@ -28,8 +28,8 @@ class Watch:
 
     begin(plan, total): before anything runs; `total` work units will be advanced in all.
     stage(stage): a stage starts. advance(work, text): work units done, and what is being done.
-    picture(name, image, stage, caption): an intermediate picture, image [1,3,H,W] in [0,1]
-    (names: crop, candidate, draft, context, start, before, result); only those in `wanted`, if
+    picture(name, image, stage, caption): an intermediate picture, image [1,3,H,W] in [0,1] on the
+    CPU (names: crop, candidate, draft, context, start, before, result); only those in `wanted`, if
     that is given, and pictures that cost extra work are only made then. Any of them may raise
     `Interrupted`.
     """
@@ -48,7 +48,7 @@ class Watch:
     def show(self, name: str, image: Tensor, stage: StagePlan, caption: str) -> None:
         """Hand an intermediate picture to whoever wants it."""
         if self.looks(name):
-            self.picture(name, image, stage, caption)
+            self.picture(name, image.cpu(), stage, caption)
 
 
 @dataclass

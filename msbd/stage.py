@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from .composite import merged
@@ -12,19 +11,20 @@ from .denoising import denoised
 from .fitting import Decode, fitted
 from .geometry import Box
 from .job import Job, View, cut
-from .memory import is_out_of_memory, release
+from .memory import evict, is_out_of_memory, release
 from .plan import StagePlan, smaller_tiles
+from .precision import finite
 from .report import StageReport, Stopwatch, psnr
 from .upscaling import padded
 
 
-@torch.no_grad()
 def refine(stage: StagePlan, start: Tensor, view: View, job: Job) -> Tensor:
     """Carry out one stage on `start` [1,3,size]; return the picture [1,3,size] in [0,1].
 
     The first stage repaints the mask from pure noise and uses only the surroundings of `start`;
     a later one noises `start` to its strength and denoises it again (SDEdit). If memory runs out
-    in a later stage it is done again in smaller tiles, and the user is told.
+    it is done again where a lodged network can make room, or a later stage in smaller tiles; of
+    those the user is told.
     """
     budget = job.plan.stage_work(stage)
     while True:
@@ -41,15 +41,20 @@ def refine(stage: StagePlan, start: Tensor, view: View, job: Job) -> Tensor:
         try:
             return _refined(stage, start, view, metered)
         except (MemoryError, RuntimeError) as error:
-            mask, facts = job.mask[0, 0].numpy(), job.backend.facts
-            smaller = smaller_tiles(stage, job.plan, mask, job.settings, facts)
-            if smaller is None or not is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
+            made_room = evict()
+            mask, facts = job.mask[0, 0].cpu().numpy(), job.backend.facts
+            smaller = smaller_tiles(stage, job.plan, mask, job.settings, facts)
+            if smaller is None and not made_room:
+                raise
+        release()
+        budget = max(0.0, budget - spent)
+        if made_room or smaller is None:
+            continue
         stages = job.report.plan.stages
         sparing = stages[stage.index].decoder_checkpointing
         smaller = replace(smaller, decoder_checkpointing=sparing)
-        release()
-        budget = max(0.0, budget - spent)
         job.report.notes.append(
             f"stage {stage.index + 1}: out of memory in tiles of {stage.tiles[0].size}, done again "
             f"in tiles of {smaller.tiles[0].size}; lower tile_size to have it so at once"
@@ -98,5 +103,8 @@ def _timed(decode: Decode, record: StageReport, job: Job) -> Decode:
 
 def _decoded(stage: StagePlan, view: View, decode: Decode) -> Tensor:
     """All tiles decoded and composited over the true picture, [1,3,size]."""
-    tiles = ((box, decode(index).cpu()) for index, box in enumerate(stage.tiles))
+    tiles = (
+        (box, finite(decode(index), "the autoencoder").to(view.canvas_target))
+        for index, box in enumerate(stage.tiles)
+    )
     return cut(merged(view.canvas_target, tiles), Box.of(stage.size))

@@ -1,4 +1,5 @@
-"""Fixtures for the command line: a desk with a picture and a mask, and a model that is instant."""
+"""Edits in two surroundings; and fixtures for the command line: a desk with a picture and a mask,
+and a model that is instant."""
 
 from __future__ import annotations
 
@@ -8,18 +9,40 @@ from typing import Any
 
 import numpy as np
 import pytest
+import surroundings
 from fakes import PointwiseBackend
 from numpy.typing import NDArray
 from PIL import Image
+from surroundings import HOSTED, PLAINLY, SURROUNDINGS
 
 from msbd.standalone import models
 from msbd.standalone.command import main
 from msbd.standalone.torchvision_mend import mend_torchvision
 
 mend_torchvision()  # tests import diffusers themselves
+surroundings.install()
 
 QUICK = ("--set", "steps=3", "--set", "candidates=2", "--set", "repaint_repeats=0",
          "--set", "decoder_iterations=2", "--quiet")  # fmt: skip
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What is marked with `edits` runs in both surroundings."""
+    if metafunc.definition.get_closest_marker("edits"):
+        metafunc.parametrize("_how", [PLAINLY, HOSTED], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _how(request: pytest.FixtureRequest) -> str | None:
+    return getattr(request, "param", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Any:
+    how = getattr(item, "funcargs", {}).get("_how")
+    name = item.nodeid.replace(str(how), "")
+    with SURROUNDINGS.of(name, how):
+        return (yield)
 
 
 @dataclass

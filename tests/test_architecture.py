@@ -21,7 +21,7 @@ ORDER = [
         "composite",
         "layers",
         "checkpointing",
-        "mixed_precision",
+        "precision",
         "decoder",
         "memory",
         "regression",

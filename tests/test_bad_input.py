@@ -84,6 +84,7 @@ def test_unusable_files_are_refused(desk: Desk, model: Model, kind: str, part: s
     assert not model.loaded and not desk.out.exists()
 
 
+@pytest.mark.edits
 @pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGBA"])
 def test_palette_grey_and_alpha_are_edited(desk: Desk, mode: str) -> None:
     image = Image.fromarray(speckles(70, 96)).convert(mode)
@@ -93,6 +94,7 @@ def test_palette_grey_and_alpha_are_edited(desk: Desk, mode: str) -> None:
     assert (load(desk.out)[kept][:, :3] == np.asarray(image.convert("RGB"))[kept]).all()
 
 
+@pytest.mark.edits
 def test_a_photograph_with_a_second_view_is_not_an_animation(desk: Desk) -> None:
     views = [Image.fromarray(speckles(70, 96)) for _ in range(2)]
     desk.image = desk.folder / "photo.jpg"
@@ -119,6 +121,7 @@ def test_a_mask_of_another_size_is_refused(desk: Desk, model: Model) -> None:
     ids=["full", "one pixel", "first pixel", "last pixel", "top", "bottom", "left", "right",
          "row", "column"],
 )  # fmt: skip
+@pytest.mark.edits
 def test_masks_of_every_extent_are_edited(desk: Desk, rows: slice, columns: slice) -> None:
     save(desk.mask, painted(70, 96, rows, columns))
     assert desk.edit("--set", "feather=0") == 0, desk.stderr
@@ -126,6 +129,7 @@ def test_masks_of_every_extent_are_edited(desk: Desk, rows: slice, columns: slic
     assert (after[kept] == before[kept]).all() and (after[~kept] != before[~kept]).any()
 
 
+@pytest.mark.edits
 @pytest.mark.parametrize("height, width", [(1, 1), (1, 50), (7, 5), (20, 33), (31, 31), (250, 30)])
 def test_pictures_smaller_than_the_model_are_edited(desk: Desk, height: int, width: int) -> None:
     save(desk.image, speckles(height, width))
@@ -135,6 +139,7 @@ def test_pictures_smaller_than_the_model_are_edited(desk: Desk, height: int, wid
     assert (load(desk.out)[kept] == load(desk.image)[kept]).all()
 
 
+@pytest.mark.edits
 def test_forty_megapixels_are_edited(desk: Desk) -> None:
     before = np.zeros((5000, 8000, 3), np.uint8)
     before[::16, 1::32] = 77
@@ -147,6 +152,7 @@ def test_forty_megapixels_are_edited(desk: Desk) -> None:
     assert np.array_equal(after, before)
 
 
+@pytest.mark.edits
 def test_pils_own_limit_is_lifted_only_while_reading(desk: Desk, monkeypatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert desk.edit() == 0, desk.stderr
@@ -270,6 +276,7 @@ def test_an_unknown_device_is_refused(desk: Desk, monkeypatch) -> None:
         models.load(chosen)
 
 
+@pytest.mark.edits
 @pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError("out of memory"), MemoryError()])
 def test_too_little_memory_is_refused(desk: Desk, model: Model, error: BaseException) -> None:
     def fail(samples: int) -> None:
@@ -288,6 +295,7 @@ def test_a_picture_without_settings_is_no_pattern(desk: Desk) -> None:
     assert desk.msbd("edit", desk.image, desk.mask, *like) == 2 and desk.refused("no such file")
 
 
+@pytest.mark.edits
 def test_an_existing_result_is_replaced_by_a_whole_one(desk: Desk) -> None:
     desk.out.write_bytes(b"old")
     assert desk.edit() == 0

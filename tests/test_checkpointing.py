@@ -85,6 +85,7 @@ def test_blocks_are_the_residual_ones() -> None:
     assert around == ["1.0.block", "2.block"]
 
 
+@pytest.mark.edits
 @pytest.mark.parametrize("steps", [0, 2])
 @pytest.mark.parametrize("refit", [False, True])
 def test_without_memory_for_whole_tiles_it_is_done_again_with_it(
@@ -122,6 +123,7 @@ def test_without_memory_for_whole_tiles_it_is_done_again_with_it(
     assert torch.equal(at_once.image, plain.image) and not at_once.report.notes
 
 
+@pytest.mark.edits
 def test_a_stage_done_again_in_smaller_tiles_keeps_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     class Small(WithABlock):
         """Memory for tiles of so many cells."""
@@ -149,6 +151,7 @@ def test_a_stage_done_again_in_smaller_tiles_keeps_to_it(monkeypatch: pytest.Mon
     assert all(stage.decoder_checkpointing for stage in done.report.plan.stages)
 
 
+@pytest.mark.edits
 def test_where_even_that_does_not_fit_the_edit_goes_on_without(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

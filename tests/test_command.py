@@ -21,6 +21,8 @@ from msbd.standalone import models
 from msbd.standalone.progress import Progress
 from msbd.standalone.saving import read_recipe
 
+pytestmark = pytest.mark.edits
+
 
 def test_edit_repaints_the_mask_and_nothing_else(desk: Desk) -> None:
     assert desk.edit("--seed", 1, "--set", "feather=0") == 0, desk.stderr

@@ -22,6 +22,7 @@ FILES = ["input.png", "mask.png", "report.json", "result.png", "sheet.png"]
 MINIATURE = small_facts(128, multiple=32)
 
 
+@pytest.mark.edits
 def test_the_demo_writes_its_five_files_and_says_what_it_sees(
     desk: Desk, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

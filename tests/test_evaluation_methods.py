@@ -101,6 +101,7 @@ def test_settings_are_the_papers_but_for_what_a_method_is_about(name: str) -> No
     assert changed <= {"guidance", "decoder_iterations", *METHODS[name].changes}
 
 
+@pytest.mark.edits
 def test_a_staged_painting_is_the_engines_edit() -> None:
     given = task()
     found = painting.staged(given)
@@ -119,6 +120,7 @@ WAYS = {
 }
 
 
+@pytest.mark.edits
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_paints_inside_the_mask_only(way: str) -> None:
     candidates = 1 if way in ("one pass", "segments") else 3
@@ -154,6 +156,7 @@ def test_segments_are_of_the_training_size_and_touch_the_mask() -> None:
     assert bool((covered >= mask).all())
 
 
+@pytest.mark.edits
 @pytest.mark.parametrize("pixels", [0, 8, 16])
 def test_tiles_overlap_by_just_what_was_asked_but_for_the_last(pixels: int) -> None:
     given = task(tile_size=1.0)
@@ -190,6 +193,7 @@ def test_a_recipe_tells_apart_whatever_paints_otherwise() -> None:
     assert json.loads(json.dumps(recipes)) == recipes
 
 
+@pytest.mark.edits
 def test_without_blending_the_background_is_painted_over() -> None:
     """Before the paste: blended diffusion keeps it, plain diffusion makes it red too."""
     corners = [
@@ -198,6 +202,7 @@ def test_without_blending_the_background_is_painted_over() -> None:
     assert corners[0] > corners[1] + 0.1
 
 
+@pytest.mark.edits
 def test_what_is_recalled_is_what_was_computed() -> None:
     plain = painting.staged(task())
     recalling = RecallingBackend(TextOnly())
@@ -205,6 +210,7 @@ def test_what_is_recalled_is_what_was_computed() -> None:
         assert torch.equal(painting.staged(task(recalling)).result, plain.result)
 
 
+@pytest.mark.edits
 def test_nothing_is_computed_twice_and_everything_is_counted() -> None:
     inner = TextOnly()
     recalling = RecallingBackend(inner)
@@ -219,6 +225,7 @@ def test_nothing_is_computed_twice_and_everything_is_counted() -> None:
     assert recalling.spent.recalled_seconds > 0
 
 
+@pytest.mark.edits
 def test_fewer_candidates_need_nothing_new() -> None:
     inner = TextOnly()
     recalling = RecallingBackend(inner)

@@ -187,6 +187,7 @@ def test_the_onlooker_hears_of_every_step_and_may_interrupt() -> None:
         PatchTraining(Normalised(), [segment()]).train(settings(), advance)
 
 
+@pytest.mark.edits
 @pytest.mark.parametrize("refit", [False, True])
 def test_a_stage_is_fitted_on_patches_and_they_count_as_work(refit: bool) -> None:
     image, mask = photograph(96, 128), box_mask(Size(96, 128), Box(30, 40, 70, 90))
@@ -204,6 +205,7 @@ def test_a_stage_is_fitted_on_patches_and_they_count_as_work(refit: bool) -> Non
         assert ours.background_psnr > theirs.background_psnr
 
 
+@pytest.mark.edits
 @pytest.mark.parametrize(
     ("mask", "weight"), [(Box(0, 0, 64, 64), 100.0), (Box(20, 20, 40, 40), 0.0)]
 )

@@ -94,6 +94,7 @@ def test_jpeg_is_written_without_chroma_subsampling(tmp_path: Path) -> None:
         assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
 
 
+@pytest.mark.edits
 @pytest.mark.parametrize("suffix", [".png", ".webp"])
 def test_alpha_and_the_colours_under_it_are_kept(desk: Desk, suffix: str) -> None:
     pixels = speckles(70, 96, 4)

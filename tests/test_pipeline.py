@@ -22,6 +22,8 @@ from msbd.job import cut
 from msbd.report import Watch
 from msbd.upscaling import any_touch, resized
 
+pytestmark = pytest.mark.edits
+
 SIZE = Size(150, 203)
 PAINTED = Box(40, 60, 90, 130)
 

@@ -20,6 +20,8 @@ from msbd.plan import plan_edit
 from msbd.report import Watch
 from msbd.settings import SETTINGS, EditSettings
 
+pytestmark = pytest.mark.edits
+
 SD1 = ModelFacts()
 
 

@@ -244,6 +244,7 @@ def test_the_onlooker_hears_of_every_segment_and_no_hook_stays() -> None:
     assert not decoder.last._forward_pre_hooks
 
 
+@pytest.mark.edits
 def test_a_stage_refits_its_decoder_and_counts_it_as_work() -> None:
     image, mask = photograph(96, 128), box_mask(Size(96, 128), Box(30, 40, 70, 90))
     backend = PointwiseBackend(tint=0.1, mode="nearest")
@@ -260,6 +261,7 @@ def test_a_stage_refits_its_decoder_and_counts_it_as_work() -> None:
         assert ours.background_psnr > theirs.background_psnr
 
 
+@pytest.mark.edits
 def test_training_goes_first_and_the_refit_betters_it() -> None:
     image, mask = photograph(96, 128), box_mask(Size(96, 128), Box(30, 40, 70, 90))
     backend, values = PointwiseBackend(tint=0.1), {"decoder_iterations": 2, "decoder_rate": 1e-3}
@@ -270,6 +272,7 @@ def test_training_goes_first_and_the_refit_betters_it() -> None:
         assert ours.decoder_loss[1] < theirs.decoder_loss[1] <= theirs.decoder_loss[0]
 
 
+@pytest.mark.edits
 def test_training_that_made_it_worse_is_not_what_is_refitted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

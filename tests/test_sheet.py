@@ -60,6 +60,7 @@ def drawn_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
+@pytest.mark.edits
 def test_the_sheet_shows_every_step_of_every_stage(monkeypatch) -> None:
     recorder = recorded()
     texts = drawn_texts(monkeypatch)
@@ -78,6 +79,7 @@ def test_the_sheet_shows_every_step_of_every_stage(monkeypatch) -> None:
     assert all(has_colour(sheet, colour) for colour in STAGES[:3])
 
 
+@pytest.mark.edits
 def test_without_decoder_optimisation_the_result_is_just_the_result(monkeypatch) -> None:
     recorder = recorded(SETTINGS.with_values({"decoder_iterations": 0}))
     texts = drawn_texts(monkeypatch)
@@ -93,6 +95,7 @@ def test_the_sheet_keeps_only_small_copies() -> None:
     assert row.shots[0].image.size == (256, 171)
 
 
+@pytest.mark.edits
 def test_many_candidates_take_several_lines() -> None:
     narrow = recorded().render()
     wide = recorded(SETTINGS.with_values({"candidates": 16})).render()
@@ -107,6 +110,7 @@ def test_an_unfinished_and_an_empty_sheet_can_be_rendered() -> None:
     assert recorder.render().height > 256
 
 
+@pytest.mark.edits
 def test_edit_writes_the_sheet(desk: Desk) -> None:
     sheet = desk.folder / "sheet.webp"
     assert desk.edit("--sheet", sheet) == 0, desk.stderr

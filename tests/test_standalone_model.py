@@ -152,12 +152,23 @@ def test_half_precision_that_overflows_is_rescued(tmp_path, caplog):
 
 
 def test_autocast_of_the_caller_has_no_effect(model):
-    backend = model.bind("a cat")
-    z, sigma = draw(1, 4, 8, 8), torch.ones(1)
-    plain = backend.denoise(z, sigma), backend.decode(z), backend.decoder()(z)
+    z, sigma, image = draw(1, 4, 8, 8), torch.ones(1), draw(1, 3, 64, 64).clamp(0, 1)
+
+    def answers() -> list[torch.Tensor]:
+        backend = model.bind("a cat")
+        return [backend.denoise(z, sigma), backend.decode(z), backend.encode(image)]
+
+    plain = answers()
     with torch.autocast("cpu", torch.bfloat16):
-        inside = backend.denoise(z, sigma), backend.decode(z), backend.decoder()(z)
+        inside = answers()
     assert all(torch.equal(a, b) for a, b in zip(plain, inside, strict=True))
+
+
+def test_a_decoder_copied_in_inference_mode_can_be_trained(model):
+    with torch.inference_mode():
+        decoder = model.bind("a cat").decoder()
+    decoder(draw(1, 4, 8, 8)).sum().backward()
+    assert all(bool(torch.isfinite(one.grad).all()) for one in decoder.parameters())
 
 
 def test_every_sampler_runs(model):

@@ -97,11 +97,13 @@ def uses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     hook.remove()
 
 
+@pytest.mark.edits
 def test_an_edit_brings_each_network_before_it_uses_it(uses: list[str]) -> None:
     edited(load(offload=True))
     assert {"CLIPTextModel", "AutoencoderKL", "UNet2DConditionModel"} == set(uses)
 
 
+@pytest.mark.edits
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_the_picture_is_the_same(device: str) -> None:
     offloaded, resident = (edited(load(offload, device)) for offload in (True, False))

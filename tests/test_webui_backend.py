@@ -201,6 +201,8 @@ class TestAutoencoder:
 
     def test_the_copy_has_no_part_in_casts_that_the_host_makes_itself(self, host, monkeypatch):
         """Neither on the way there nor, where checkpointing computes again, on the way back."""
+        from msbd.webui.backend import without_casts
+
         host.model.first_stage_model.decoder = Normalising()
         background, painted = torch.rand(1, 3, 32, 32), torch.zeros(1, 1, 32, 32)
         segment = Segment(torch.randn(1, 4, 4, 4), background, painted, painted)
@@ -217,11 +219,14 @@ class TestAutoencoder:
         # A copy, because casting rounds the weights as well.
         half = copy.deepcopy(host.model.first_stage_model.decoder)(torch.randn(1, 4, 4, 4))
         assert torch.equal(half, half.half().float()), "the host casts"
+        casting = {kind: kind.forward for kind in (torch.nn.Conv2d, torch.nn.GroupNorm)}
         for ways, (losses, weights) in expected.items():
             for also in ((), (sparing,)):
-                same, others = trained(*ways, *also)
+                with without_casts():
+                    same, others = trained(*ways, *also)
                 assert same == losses
                 assert all(torch.equal(weights[name], one) for name, one in others.items())
+        assert all(kind.forward is cast for kind, cast in casting.items()), "they are back"
 
     @pytest.mark.parametrize("casting", [False, True])
     def test_the_copy_is_gone_as_soon_as_it_is_dropped(self, host, monkeypatch, casting):
@@ -254,6 +259,91 @@ class TestAutoencoder:
         host.model.lowvram = True
         backend_of(host, ready(host)).decoder()
         assert sent
+
+
+def spoilt(result: torch.Tensor, value: float) -> torch.Tensor:
+    """With one number that is none, where the host does not look: it sees the first."""
+    result = result.clone()
+    result.flatten()[-1] = value
+    return result
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("looks", [True, False])
+class TestNotANumber:
+    """Whether the host looks for it (`--disable-nan-check`) or not."""
+
+    @pytest.fixture(autouse=True)
+    def _flags(self, host: Host, looks: bool) -> None:
+        host.shared.cmd_opts.disable_nan_check = not looks
+
+    @pytest.mark.parametrize("everywhere", [True, False])
+    def test_the_network_is_asked_again_with_attention_in_single_precision(
+        self, host, monkeypatch, value, everywhere
+    ):
+        network = host.model.model.diffusion_model
+        own, asked = network.forward, []
+
+        def forward(*given: Any, **named: Any) -> torch.Tensor:
+            asked.append(host.shared.opts.upcast_attn)
+            result = own(*given, **named)
+            if asked[-1]:
+                return result
+            return torch.full_like(result, value) if everywhere else spoilt(result, value)
+
+        z, sigma = torch.randn(2, 4, 4, 4), torch.full((2,), 2.0)
+        backend = backend_of(host, ready(host))
+        expected = backend.denoise(z, sigma, condition=ZEROS)
+        monkeypatch.setattr(network, "forward", forward)
+        for _ in range(2):
+            assert torch.equal(backend.denoise(z, sigma, condition=ZEROS), expected)
+        assert asked == [False, True, True], "the next call knows"
+        assert host.shared.opts.upcast_attn is False
+        assert len(backend.notes) == 1 and "single precision" in backend.notes[0]
+
+    def test_a_network_that_gives_no_numbers_is_named_with_what_to_do(
+        self, host, monkeypatch, value
+    ):
+        network = host.model.model.diffusion_model
+        own = network.forward
+        monkeypatch.setattr(network, "forward", lambda *a, **k: spoilt(own(*a, **k), value))
+        backend = backend_of(host, ready(host))
+        with pytest.raises(EditError, match=r"Upcast cross attention layer to float32.*--no-half"):
+            backend.denoise(torch.ones(1, 4, 4, 4), torch.ones(1), condition=ZEROS)
+        assert host.shared.opts.upcast_attn is False
+
+    @pytest.mark.parametrize("part", ["encode", "decode"])
+    @pytest.mark.parametrize("rescued", [True, False])
+    def test_the_autoencoder_is_asked_again_in_single_precision(
+        self, host, monkeypatch, value, part, rescued
+    ):
+        network = host.model.first_stage_model
+        layer = network.encoder if part == "encode" else network.decoder
+        own, bits = layer.forward, []
+
+        def forward(x: torch.Tensor) -> torch.Tensor:
+            bits.append(x.dtype)
+            result = own(x)
+            whole = x.dtype == torch.float32 and rescued
+            return result if whole else spoilt(result, value)
+
+        network.half()
+        before = {name: one.clone() for name, one in network.state_dict().items()}
+        monkeypatch.setattr(host.devices, "dtype_vae", torch.float16)
+        host.shared.opts.auto_vae_precision = False
+        monkeypatch.setattr(layer, "forward", forward)
+        backend = backend_of(host, ready(host))
+        given = torch.full((1, 3, 32, 32), 0.5) if part == "encode" else torch.ones(1, 4, 4, 4)
+        if rescued:
+            assert bool(torch.isfinite(getattr(backend, part)(given)).all())
+            assert any("--no-half-vae" in note for note in backend.notes)
+        else:
+            with pytest.raises(EditError, match="autoencoder gives NaN in single precision too"):
+                getattr(backend, part)(given)
+        assert bits == [torch.float16, torch.float32]
+        assert host.devices.dtype_vae == torch.float16 and network.dtype == torch.float16
+        after = network.state_dict()
+        assert all(torch.equal(one, after[name]) for name, one in before.items())
 
 
 class Normalising(torch.nn.Module):

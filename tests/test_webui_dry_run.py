@@ -56,6 +56,7 @@ def plain(values: Any) -> Any:
 
 
 class TestDryRun:
+    @pytest.mark.edits
     @pytest.mark.parametrize("sampler", ["Euler a", "Heun", "DDIM"])
     def test_the_plan_is_that_of_the_edit(self, host, sampler):
         p = request(host, **THREE_STAGES, sampler_name=sampler)
@@ -66,6 +67,7 @@ class TestDryRun:
         assert settings == {name: done["settings"][name] for name in settings}
         assert set(done["settings"]) == set(settings)
 
+    @pytest.mark.edits
     def test_so_it_is_with_a_memory_limit(self, host):
         wide = {"tile_size": 4.0, "margin": 4.0}
         needed = dry(**THREE_STAGES, fields=wide).estimate.memory_bytes

@@ -277,6 +277,7 @@ def test_without_memory_for_a_decoder_step_its_time_is_guessed(host, monkeypatch
     assert known.step == DECODER_STEP_WORK * known.call > 0
 
 
+@pytest.mark.edits
 def test_an_edit_tells_the_pace(host):
     from msbd.webui.estimate import estimate
     from msbd.webui.speed import _finished

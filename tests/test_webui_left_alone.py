@@ -15,6 +15,8 @@ from standin.desk import THREE_STAGES, edited, pixels, plainly, request
 
 from msbd.errors import EditError
 
+pytestmark = pytest.mark.edits
+
 PER_JOB = {
     *("sampling_step", "sampling_steps", "time_start", "job_timestamp"),
     *("current_image", "current_latent", "id_live_preview"),

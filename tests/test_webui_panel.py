@@ -139,6 +139,7 @@ class TestAxes:
         assert second.msbd_values == {"candidates": 4}
         assert shared == {"margin": 2.0}
 
+    @pytest.mark.edits
     def test_a_cell_with_a_value_is_edited_and_others_are_not(self, axes, host):
         from msbd.webui.xyz import engage_cell
 

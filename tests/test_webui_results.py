@@ -15,6 +15,8 @@ from standin.desk import THREE_STAGES, TITLE, edited, pixels, reports, request
 
 from msbd import __version__
 
+pytestmark = pytest.mark.edits
+
 
 @pytest.fixture
 def host() -> Iterator[Host]:

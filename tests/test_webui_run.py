@@ -26,6 +26,8 @@ from standin.model import LatentDiffusion
 
 from msbd.errors import EditError
 
+pytestmark = pytest.mark.edits
+
 RED, BLUE = (0.9, 0.1, 0.1), (0.1, 0.1, 0.9)
 
 

@@ -16,9 +16,9 @@ from ..decoder import Segment, nearness, optimise, squared_error
 from ..fitting import Decode
 from ..job import cut
 from ..miniature.world import draw_object
-from ..mixed_precision import computes_in_bfloat16
 from ..patches import PatchTraining
 from ..plan import plan_edit
+from ..precision import computes_in_bfloat16
 from ..refit import Refit
 from ..report import Stopwatch
 from ..settings import DecoderOptimisation, EditSettings

@@ -12,8 +12,8 @@ import torch
 
 from ..decoder import Segment, nearness, optimise
 from ..evaluation.memory import PeakMemory
-from ..mixed_precision import computes_in_bfloat16
 from ..noise import Noise
+from ..precision import computes_in_bfloat16
 from ..refit import Refit
 from ..report import Stopwatch
 from ..settings import DecoderOptimisation

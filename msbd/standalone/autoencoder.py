@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -11,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..backend import Decoder
-
-logger = logging.getLogger(__name__)
+from ..precision import finite_in_single, single_precision
 
 
 class Autoencoder:
@@ -21,8 +19,7 @@ class Autoencoder:
     network: in any precision, on any device. scale_factor: latents are multiplied by it.
 
     Samples pass one after the other, which bounds memory and keeps them independent. Some SD1
-    autoencoders overflow in half precision: when that first happens the network is turned to
-    single precision for good. Its weights keep their values.
+    autoencoders overflow in half precision, see `finite_in_single`.
     """
 
     def __init__(self, network: Any, scale_factor: float) -> None:
@@ -51,16 +48,14 @@ class Autoencoder:
         return TrainableDecoder(self.network, self.scale_factor)
 
     def _each(self, work: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-        with torch.autocast(batch.device.type, enabled=False):
-            return torch.cat([self._finite(work, one) for one in batch.split(1)])
+        with single_precision():
+            return torch.cat([self._one(work, one) for one in batch.split(1)])
 
-    def _finite(self, work: Callable[[Tensor], Tensor], one: Tensor) -> Tensor:
-        result = work(one.to(self.network.dtype))
-        if self.network.dtype != torch.float32 and not torch.isfinite(result).all():
-            logger.info("the autoencoder fails in half precision and goes on in single precision")
-            self.network.float()
-            result = work(one.float())
-        return result.float()
+    def _one(self, work: Callable[[Tensor], Tensor], one: Tensor) -> Tensor:
+        network = self.network
+        return finite_in_single(
+            network, lambda: work(one.to(network.dtype)).float(), "the autoencoder"
+        )
 
 
 class TrainableDecoder(Decoder):
@@ -69,22 +64,21 @@ class TrainableDecoder(Decoder):
     def __init__(self, network: Any, scale_factor: float) -> None:
         super().__init__()
         self.scale_factor = scale_factor
-        self.entrance = copy.deepcopy(network.post_quant_conv)
-        self.decoder = copy.deepcopy(network.decoder)
-        self.float().eval().requires_grad_(True)
+        with single_precision():
+            self.entrance = copy.deepcopy(network.post_quant_conv)
+            self.decoder = copy.deepcopy(network.decoder)
+            self.float().eval().requires_grad_(True)
 
     @property
     def last(self) -> nn.Conv2d:
         return cast(nn.Conv2d, self.decoder.conv_out)
 
     def head(self, z: Tensor) -> Tensor:
-        with torch.autocast(z.device.type, enabled=False):
-            moved = self.entrance(z.float() / self.scale_factor)
-            return cast(Tensor, self.decoder.mid_block(self.decoder.conv_in(moved)))
+        moved = self.entrance(z.float() / self.scale_factor)
+        return cast(Tensor, self.decoder.mid_block(self.decoder.conv_in(moved)))
 
     def tail(self, middle: Tensor) -> Tensor:
         parts = self.decoder
-        with torch.autocast(middle.device.type, enabled=False):
-            for block in parts.up_blocks:
-                middle = block(middle)
-            return 0.5 * self.last(parts.conv_act(parts.conv_norm_out(middle))) + 0.5
+        for block in parts.up_blocks:
+            middle = block(middle)
+        return 0.5 * self.last(parts.conv_act(parts.conv_norm_out(middle))) + 0.5

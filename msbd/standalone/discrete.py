@@ -25,13 +25,17 @@ SPACINGS = ("uniform", "ddim", "karras")
 class NoiseSchedule:
     """The noise levels of a network's timesteps.
 
-    log_sigmas: [T] float32 on the CPU, strictly ascending.
+    log_sigmas: [T] float32, strictly ascending.
     """
 
     log_sigmas: Tensor
 
     def __post_init__(self) -> None:
         assert self.log_sigmas.ndim == 1 and bool((self.log_sigmas.diff() > 0).all())
+
+    def to(self, device: torch.device) -> NoiseSchedule:
+        """The same, for levels that lie there."""
+        return NoiseSchedule(self.log_sigmas.to(device))
 
     @property
     def last(self) -> int:

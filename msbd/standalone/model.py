@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from ..backend import Backend, Condition, ModelFacts, Sampler
 from ..errors import EditError
 from ..geometry import Size
+from ..precision import finite_in_single, single_precision
 from ..settings import Guidance
 from . import prompt as prompts
 from .autoencoder import Autoencoder, TrainableDecoder
@@ -128,6 +129,7 @@ class BoundModel:
         self._contexts = contexts
         self._guidance = guidance
         self._spacing = spacing
+        self._schedule = checkpoint.schedule.to(model.device)
 
     def sigmas(self, steps: int) -> Tensor:
         return self._checkpoint.schedule.levels(steps, self._spacing)
@@ -135,7 +137,7 @@ class BoundModel:
     def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> None:
         """Text-to-image checkpoints need none."""
 
-    @torch.no_grad()
+    @single_precision()
     def denoise(
         self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Condition = None
     ) -> Tensor:
@@ -151,13 +153,16 @@ class BoundModel:
         def network(x: Tensor, timestep: Tensor) -> Tensor:
             unet = self._checkpoint.unet
             self._model.bring(unet)
-            with torch.autocast(self.device.type, enabled=False):
-                output = unet(x.to(unet.dtype), timestep, contexts).sample
-            return output.float()
+
+            def run() -> Tensor:
+                told = contexts.to(unet.dtype)
+                return cast(Tensor, unet(x.to(unet.dtype), timestep, told).sample.float())
+
+            return finite_in_single(unet, run, "the denoising network")
 
         wide, sigmas = z.repeat(kinds, 1, 1, 1), sigma.repeat(kinds)
-        schedule, prediction = self._checkpoint.schedule, self._checkpoint.prediction
-        predicted = denoised(network, schedule, prediction, wide, sigmas)
+        prediction = self._checkpoint.prediction
+        predicted = denoised(network, self._schedule, prediction, wide, sigmas)
         if kinds == 1:
             return predicted
         without, given = predicted.chunk(2)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
+from ..precision import finite_in_single, single_precision
 from .torchvision_mend import mend_torchvision
 
 if TYPE_CHECKING:
@@ -43,12 +44,15 @@ def tokenise(text: str) -> list[int]:
     return [start, *kept, *[end] * (POSITIONS - 1 - len(kept))]
 
 
-@torch.no_grad()
+@single_precision()
 def encode(text_encoder: Any, text: str) -> Tensor:
     """What the denoising network attends to for a text: [1,77,C] in the encoder's precision.
 
     text_encoder: transformers' `CLIPTextModel`.
     """
     ids = torch.tensor([tokenise(text)], device=text_encoder.device)
-    with torch.autocast(ids.device.type, enabled=False):
-        return text_encoder(input_ids=ids).last_hidden_state
+
+    def run() -> Tensor:
+        return cast(Tensor, text_encoder(input_ids=ids).last_hidden_state)
+
+    return finite_in_single(text_encoder, run, "the text encoder")

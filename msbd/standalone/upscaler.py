@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,8 @@ from torch import Tensor
 
 from ..errors import EditError
 from ..geometry import Box, Size
+from ..memory import is_out_of_memory
+from ..precision import finite_in_single, single_precision
 from ..tiling import tiles
 from .torchvision_mend import mend_torchvision
 
@@ -38,7 +40,8 @@ def load_upscaler(name: str | Path, device: torch.device | str = "cpu") -> Upsca
 
     Any single-image super-resolution network that spandrel knows will do, in `.pth` or
     `.safetensors`. "none" leaves super-resolution out, it is "bilinear", with which every
-    enlargement ends. Raises `EditError` if the file is missing, damaged or something else.
+    enlargement ends. Raises `EditError` if the file is missing, damaged or something else; a
+    failed allocation is raised as it is.
     """
     interpolation = INTERPOLATIONS.get(str(name).lower())
     if interpolation is not None:
@@ -57,6 +60,10 @@ def _load_network(path: Path, device: torch.device) -> ImageModelDescriptor:
     try:
         network = ModelLoader().load_from_file(path)
     except Exception as error:  # spandrel, torch and pickle raise many kinds for damaged files
+        if is_out_of_memory(error):
+            raise
+        # Of a `.pt` file spandrel does not tell that memory ran out; asking for as much again does.
+        torch.empty(path.stat().st_size, dtype=torch.uint8)
         logger.debug("reading %s", path, exc_info=True)
         advice = "download it again, or choose another"
         raise EditError(f"{path.name} is damaged or no upscaler; {advice}") from error
@@ -94,7 +101,7 @@ class SuperResolution:
         self.tile = tile
         self.overlap = overlap
 
-    @torch.no_grad()
+    @single_precision()
     def __call__(self, image: Tensor, size: Size) -> Tensor:
         source = Size(*image.shape[-2:])
         assert size.height <= self.factor * source.height, (source, size)
@@ -116,14 +123,12 @@ class SuperResolution:
         return result
 
     def _pass(self, image: Tensor) -> Tensor:
-        moved = image.to(self.network.device, self.network.dtype)
-        with torch.autocast(moved.device.type, enabled=False):
-            large = self.network(moved)
-        if not torch.isfinite(large).all():
-            logger.info("the upscaler fails in half precision and continues in single precision")
-            self.network.model.float()
-            large = self.network(moved.float())
-        return large.to(image).clamp(0, 1)
+        network = self.network
+
+        def run() -> Tensor:
+            return cast(Tensor, network(image.to(network.device, network.dtype)))
+
+        return finite_in_single(network, run, "the upscaler").to(image).clamp(0, 1)
 
 
 def bilinear(image: Tensor, size: Size) -> Tensor:

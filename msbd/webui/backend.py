@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache
 from typing import Any, cast
 
 import torch
@@ -16,9 +16,16 @@ from ..backend import Decoder, ModelFacts, Sampler
 from ..errors import EditError, Interrupted
 from ..geometry import Size
 from ..layers import exchanged
+from ..memory import evict
+from ..precision import single_precision
 from ..standalone.clip import ClipJudge
+from .options import option
 from .sampling import HostSampler, own_randomness
 from .upscale import Enlarge
+
+logger = logging.getLogger(__name__)
+UPCAST = "upcast_attn"
+"""The host's setting "Upcast cross attention layer to float32"."""
 
 
 class HostBackend:
@@ -27,6 +34,10 @@ class HostBackend:
     Everything runs through the host's own denoiser, so emphasis, prompt editing, extra networks,
     hypernetworks, live previews and interruption work as in any generation. The checkpoint is
     only read.
+
+    The denoiser and the autoencoder run in the host's precision, which `edit` has left; where
+    that is not enough for finite numbers they run in single precision, as far as the host can.
+    notes: what the user should know of that.
     """
 
     def __init__(
@@ -53,6 +64,8 @@ class HostBackend:
         self._judged_by = judged_by
         self._decoder_device = decoder_device
         self._schedule = torch.zeros(1)
+        self._upcast = bool(getattr(shared.opts, UPCAST, True))
+        self.notes: list[str] = []
 
     def sigmas(self, steps: int) -> Tensor:
         self._schedule = self._sampling.sigmas(steps)
@@ -64,57 +77,92 @@ class HostBackend:
     def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Tensor:
         """The host's image conditioning, [1,...]; meaningful for inpainting checkpoints."""
         picture = (image * 2 - 1).to(self.device, devices.dtype_vae)
-        with own_randomness(), _own_precision():
+        with own_randomness(), _autoencoders_precision():
             torch.manual_seed(0)  # the host draws from the autoencoder's posterior
             return self._p.img2img_image_conditioning(picture, source, painted)[:1]
 
-    @torch.no_grad()
     def denoise(
         self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Any = None
     ) -> Tensor:
-        denoiser, count = self._sampling.host.model_wrap_cfg, len(z)
-        denoiser.step = self._step(float(sigma.max()))
-        denoiser.init_latent = z
-        self._sampling.host.sampler_extra_args = arguments = {
+        count = len(z)
+        arguments = {
             "cond": prompt_parser.MulticondLearnedConditioning((count,), [self._prompt] * count),
             "uncond": [self._negative] * count,
             "image_cond": condition.expand(count, *condition.shape[1:]),
             "cond_scale": self._p.cfg_scale * guidance,
             "s_min_uncond": self._sampling.host.s_min_uncond,
         }
+        predicted = self._predicted(z, sigma, arguments)
+        if predicted is None and not self._upcast:
+            self._upcast = True
+            self._tell("the network needed its attention in single precision")
+            predicted = self._predicted(z, sigma, arguments)
+        if predicted is None:
+            raise EditError(
+                "the denoising network gives NaN, with the setting “Upcast cross attention layer "
+                "to float32” too: start the WebUI with --no-half, or choose another checkpoint"
+            )
+        return predicted
+
+    def _predicted(self, z: Tensor, sigma: Tensor, arguments: dict[str, Any]) -> Tensor | None:
+        """The host's denoiser's prediction; None if not all of it is finite."""
+        denoiser = self._sampling.host.model_wrap_cfg
+        denoiser.step = self._step(float(sigma.max()))
+        denoiser.init_latent = z
+        self._sampling.host.sampler_extra_args = arguments
         try:
-            with _hosts_advice():
-                predicted = denoiser(z, sigma, **arguments)
-                devices.test_for_nans(predicted, "unet")
+            with devices.autocast(), _upcast_attention(self._upcast):
+                return _finite(denoiser(z, sigma, **arguments).float())
+        except devices.NansException:
+            return None
         except sd_samplers_common.InterruptedException:
             raise Interrupted("interrupted while denoising") from None
-        return predicted.float()
+
+    def _tell(self, note: str) -> None:
+        logger.warning(note)
+        self.notes.append(note)
 
     def _step(self, sigma: float) -> int:
         """The host's count of network calls at a noise level; prompt editing goes by it."""
         done = int((self._schedule[1:-1] >= sigma * (1 - 1e-4)).sum())
         return done * int(self._sampling.host.config.total_steps(1))
 
-    @torch.no_grad()
     def encode(self, image: Tensor) -> Tensor:
-        model = shared.sd_model
-        model.first_stage_model.to(devices.dtype_vae)
-        with _own_precision():
-            posterior = model.encode_first_stage(image.to(self.device, devices.dtype_vae) * 2 - 1)
-        z = model.scale_factor * getattr(posterior, "mode", lambda: posterior)()
-        with _hosts_advice():
-            devices.test_for_nans(z, "vae")
-        return z.to(self.device).float()
+        def encoded() -> Tensor:
+            model = shared.sd_model
+            model.first_stage_model.to(devices.dtype_vae)
+            pixels = image.to(self.device, devices.dtype_vae) * 2 - 1
+            with _autoencoders_precision():
+                posterior = model.encode_first_stage(pixels)
+            mean = getattr(posterior, "mode", lambda: posterior)()
+            return (model.scale_factor * mean).to(self.device).float()
 
-    @torch.no_grad()
+        return self._by_autoencoder(encoded)
+
     def decode(self, z: Tensor) -> Tensor:
-        with _hosts_advice():
-            decoded = processing.decode_latent_batch(shared.sd_model, z, check_for_nans=True)
-        images = torch.stack(list(decoded))
-        if images.shape[-1] != z.shape[-1] * self.facts.latent_factor:
-            # Once interrupted, the host may decode by its previews' method.
-            raise Interrupted("interrupted while decoding")
-        return (images.to(self.device).float() / 2 + 0.5).clamp(0, 1)
+        def decoded() -> Tensor:
+            pictures = processing.decode_latent_batch(shared.sd_model, z, check_for_nans=True)
+            images = torch.stack(list(pictures))
+            if images.shape[-1] != z.shape[-1] * self.facts.latent_factor:
+                # Once interrupted, the host may decode by its previews' method.
+                raise Interrupted("interrupted while decoding")
+            return images.to(self.device).float() / 2 + 0.5
+
+        return self._by_autoencoder(decoded).clamp(0, 1)
+
+    def _by_autoencoder(self, work: Callable[[], Tensor]) -> Tensor:
+        """What the autoencoder makes, in single precision if its own does not suffice."""
+        result = _finite_or_none(work)
+        if result is None and devices.dtype_vae != torch.float32:
+            self._tell("the autoencoder needed single precision (--no-half-vae has it so at once)")
+            with _autoencoder_in_single_precision():
+                result = _finite_or_none(work)
+        if result is None:
+            raise EditError(
+                "the autoencoder gives NaN in single precision too: choose another VAE, or another "
+                "checkpoint"
+            )
+        return result
 
     def decoder(self) -> HostDecoder:
         """A float32 copy of the decoder, on the device that the settings panel names."""
@@ -127,8 +175,11 @@ class HostBackend:
 
     def score(self, images: Tensor) -> Tensor | None:
         # CLIP is built with random weights before its own are loaded.
-        with own_randomness(), _single_precision():
-            return self._judge.score(images, self._judged_by)
+        with own_randomness():
+            scores = self._judge.score(images, self._judged_by)
+        if option("memory_limit") or lowvram.is_enabled(shared.sd_model):
+            evict()
+        return scores
 
 
 class HostDecoder(Decoder):
@@ -136,57 +187,40 @@ class HostDecoder(Decoder):
 
     It lies on `device`; its images lie on the latents'. `head` ends with the middle blocks. Other
     extensions that replace the decoder's `forward`, such as Tiled VAE, do not reach the copy: it
-    has the class's own, through which gradients flow. Nor do the casts that the host makes itself
-    on cards without autocast, on the way back either, where checkpointing computes again.
+    has the class's own, through which gradients flow. It computes in its caller's precision.
     """
 
     def __init__(self, model: Any, device: torch.device) -> None:
         super().__init__()
         network = model.first_stage_model
         self.scale_factor = float(model.scale_factor)
-        self.entrance = copy.deepcopy(network.post_quant_conv)
-        self.decoder = copy.deepcopy(network.decoder)
+        self.place = device
+        with single_precision():
+            self.entrance = copy.deepcopy(network.post_quant_conv)
+            self.decoder = copy.deepcopy(network.decoder)
+            self.to(device, torch.float32).eval().requires_grad_(True)
         for module in self.modules():
             for name in ("forward", "original_forward"):
                 module.__dict__.pop(name, None)
-            for kind in getattr(devices, "patch_module_list", ()):
-                if type(module).forward is kind.forward:
-                    own = getattr(kind, "org_forward", kind.forward)
-                    of: Any = type(module)
-                    module.__class__ = _with_forward(of, own)
-        self.place = device
-        self.to(device, torch.float32).eval().requires_grad_(True)
 
     @property
     def last(self) -> nn.Conv2d:
         return cast(nn.Conv2d, self.decoder.conv_out)
 
     def forward(self, z: Tensor) -> Tensor:
-        with devices.without_autocast():
-            return (0.5 * self.decoder(self._entered(z)) + 0.5).to(z.device)
+        return (0.5 * self.decoder(self._entered(z)) + 0.5).to(z.device)
 
     def head(self, z: Tensor) -> Tensor:
         middle = self.decoder.mid
-        with devices.without_autocast():
-            first = middle.block_1(self.decoder.conv_in(self._entered(z)), None)
-            return cast(Tensor, middle.block_2(middle.attn_1(first), None))
+        first = middle.block_1(self.decoder.conv_in(self._entered(z)), None)
+        return cast(Tensor, middle.block_2(middle.attn_1(first), None))
 
     def tail(self, middle: Tensor) -> Tensor:
-        with devices.without_autocast(), _passed_over(self.decoder):
+        with _passed_over(self.decoder):
             return 0.5 * self.decoder(middle) + 0.5
 
     def _entered(self, z: Tensor) -> Tensor:
         return cast(Tensor, self.entrance(z.to(self.place, torch.float32) / self.scale_factor))
-
-
-@cache
-def _with_forward(kind: type, forward: Any) -> type:
-    """A class like `kind` that keeps this `forward`, whatever becomes of that of `kind`.
-
-    A method of the object's own would be a reference to itself, which keeps its weights until
-    Python looks for such.
-    """
-    return type(kind.__name__, (kind,), {"forward": forward})
 
 
 class _Same(nn.Module):
@@ -208,38 +242,70 @@ def make_room() -> None:
         lowvram.send_everything_to_cpu()
 
 
+def _finite(result: Tensor) -> Tensor | None:
+    return result if bool(torch.isfinite(result).all()) else None
+
+
+def _finite_or_none(work: Callable[[], Tensor]) -> Tensor | None:
+    """The result, or None if not all of it is finite, whether the host looks at that or not."""
+    try:
+        return _finite(work())
+    except devices.NansException:
+        return None
+
+
+def _autoencoders_precision() -> Any:
+    """What the host encodes in: autocast only where the autoencoder is in half precision."""
+    return devices.autocast(disable=devices.dtype_vae != torch.float16)
+
+
 @contextmanager
-def _hosts_advice() -> Iterator[None]:
-    """What is not a number is an `EditError` that says what the host says to do about it."""
+def _autoencoder_in_single_precision() -> Iterator[None]:
+    """The host's autoencoder, lent: its numbers are exact in single precision, and come back."""
+    network, kept = shared.sd_model.first_stage_model, devices.dtype_vae
+    devices.dtype_vae = torch.float32
+    network.to(torch.float32)
     try:
         yield
-    except devices.NansException as error:
-        raise EditError(str(error)) from error
+    finally:
+        devices.dtype_vae = kept
+        network.to(kept)
 
 
 @contextmanager
-def _own_precision() -> Iterator[None]:
-    """The autoencoder in the precision the host chose for it, as when the host decodes."""
-    with devices.without_autocast(disable=devices.dtype_vae == torch.float16):
+def _upcast_attention(upcast: bool) -> Iterator[None]:
+    """The host's setting of this name, lent."""
+    data = shared.opts.data
+    kept = data.get(UPCAST)
+    if not upcast or kept:
         yield
+        return
+    data[UPCAST] = True
+    try:
+        yield
+    finally:
+        if kept is None:
+            del data[UPCAST]
+        else:
+            data[UPCAST] = kept
 
 
 @contextmanager
-def _single_precision() -> Iterator[None]:
-    """Neither autocast, nor the casts that the host does itself on cards without it.
-
-    For those it exchanges the `forward` of PyTorch's layers while it generates.
-    """
-    exchanged = [
+def without_casts() -> Iterator[None]:
+    """Outside the casts that the host makes itself on cards without autocast: for those it
+    exchanges the `forward` of PyTorch's layers while it generates. `devices.autocast()` enters
+    them again."""
+    casting = [
         (kind, kind.forward)
         for kind in getattr(devices, "patch_module_list", ())
         if hasattr(kind, "org_forward")
     ]
-    for kind, _ in exchanged:
+    for kind, _ in casting:
         kind.forward = kind.org_forward
+        del kind.org_forward
     try:
-        with devices.without_autocast():
-            yield
+        yield
     finally:
-        for kind, forward in exchanged:
-            kind.forward = forward
+        for kind, cast_forward in casting:
+            kind.org_forward = kind.forward
+            kind.forward = cast_forward

@@ -75,6 +75,7 @@ class HostSampler:
         disable: bool | None = None,
         noise_sampler: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> Tensor:
+        sigmas = sigmas.to(x.device)
         if len(sigmas) == 2 and sigmas[1] == 0:
             # All samplers do the same here, but for those that stumble over so short a schedule.
             return model(x, sigmas[0].expand(len(x)), **(extra_args or {}))

@@ -38,6 +38,7 @@ _DEFAULTS = dict(
     sd_vae="Automatic",
     sd_vae_encode_method="Full",
     sd_vae_decode_method="Full",
+    upcast_attn=False,
     auto_vae_precision=True,
     auto_vae_precision_bfloat16=False,
     enable_quantization=False,

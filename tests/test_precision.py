@@ -17,9 +17,9 @@ from msbd import fitting
 from msbd.backend import Decoder
 from msbd.decoder import Segment, nearness, optimise
 from msbd.geometry import Box, Size
-from msbd.mixed_precision import computes_in_bfloat16, mixed_precision
 from msbd.noise import Noise
 from msbd.patches import PatchTraining
+from msbd.precision import computes_in_bfloat16, mixed_precision
 from msbd.settings import DecoderOptimisation
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE
@@ -125,6 +125,7 @@ def test_a_lowered_convolution_rounds_and_a_narrow_one_does_not() -> None:
     assert torch.allclose(lowered[0], plain[0], atol=0.03)
 
 
+@pytest.mark.edits
 @pytest.mark.parametrize("patch", [0, 16])
 def test_where_a_device_cannot_the_user_is_told(
     monkeypatch: pytest.MonkeyPatch, patch: int
@@ -139,6 +140,7 @@ def test_where_a_device_cannot_the_user_is_told(
     assert torch.equal(done.image, plain.image) and not plain.report.notes
 
 
+@pytest.mark.edits
 @pytest.mark.parametrize("values", [{}, {"decoder_checkpointing": True}, {"decoder_patch": 16}])
 def test_where_it_can_an_edit_is_trained_so(
     monkeypatch: pytest.MonkeyPatch, values: dict[str, Any]
