@@ -16,6 +16,7 @@ from ..errors import EditError
 from . import tab as tabs
 from .conflicts import conflicts
 from .dry_run import dry_run
+from .facts import same_model
 from .fields import PANEL, chosen
 from .infotext import key
 from .inputs import prepared
@@ -85,15 +86,16 @@ def show_dry_run(mode: float, *values: Any) -> tuple[dict[str, Any], str]:
     blur, transparency, mask_mode, steps, sampler_name, count, size, overrides = host
     try:
         picture, mask = _picture_and_mask(int(mode), pictures, transparency)
-        done = dry_run(
-            prepared([picture], mask, invert=bool(mask_mode)),
-            chosen(ours, defaults() | _overridden(overrides)),
-            steps=int(steps),
-            mask_blur=int(blur),
-            sampler_name=sampler_name,
-            count=int(count) * int(size),
-            turn=lambda: call_queue.queue_lock,
-        )
+        with same_model():
+            done = dry_run(
+                prepared([picture], mask, invert=bool(mask_mode)),
+                chosen(ours, defaults() | _overridden(overrides)),
+                steps=int(steps),
+                mask_blur=int(blur),
+                sampler_name=sampler_name,
+                count=int(count) * int(size),
+                turn=lambda: call_queue.queue_lock,
+            )
     except EditError as error:
         message = f"<div class='msbd-error'>{html.escape(str(error))}</div>"
         return gr.update(value=None, visible=False), message

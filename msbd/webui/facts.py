@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from modules import shared
+from modules import call_queue, sd_models, shared
 
 from ..backend import ModelFacts
 from ..errors import EditError
@@ -14,12 +17,15 @@ from .sampling import calls_per_step
 LATENT_FACTOR = 8
 SD2_RESOLUTION = 768
 """Training side of Stable Diffusion 2 with v-prediction; its configuration does not tell."""
+LOADING_LIMIT = 60.0
+"""Seconds to wait for a checkpoint that is being loaded."""
+_INTERVAL = 0.1
 _OTHER_FAMILIES = {"is_sdxl": "SDXL", "is_sd3": "Stable Diffusion 3"}
 
 
 def model_facts(sampler_name: str, upscale_factor: float = 4.0) -> ModelFacts:
     """Facts of the loaded checkpoint with the host's sampler; `EditError` if it is unsuitable."""
-    model = shared.sd_model
+    model = loaded_model()
     for attribute, family in _OTHER_FAMILIES.items():
         if getattr(model, attribute, False):
             raise EditError(
@@ -32,6 +38,51 @@ def model_facts(sampler_name: str, upscale_factor: float = 4.0) -> ModelFacts:
         upscale_factor=upscale_factor,
         calls_per_step=calls_per_step(sampler_name),
     )
+
+
+def loaded_model() -> Any:
+    """The host's checkpoint; the host loads one if it never had any.
+
+    One that is being loaded, or changed for another, is waited for. Raises `EditError` if nobody
+    is loading one, or after `LOADING_LIMIT` seconds.
+    """
+    end = time.monotonic() + LOADING_LIMIT
+    while True:
+        last = not _is_loading() or time.monotonic() > end
+        model = _complete_model()
+        if model is not None:
+            return model
+        if last:
+            raise EditError(
+                "the checkpoint is still being loaded, or could not be: try again, or see the "
+                "console and choose another checkpoint"
+            )
+        time.sleep(_INTERVAL)
+
+
+def _complete_model() -> Any:
+    """The host's checkpoint; None while its first is not all there, or there is none."""
+    return None if sd_models.model_data.lock.locked() else shared.sd_model
+
+
+def _is_loading() -> bool:
+    """Whether the host may be loading a checkpoint: its first one, or another in its queue."""
+    if sd_models.model_data.lock.locked() or not call_queue.queue_lock.acquire(blocking=False):
+        return True
+    call_queue.queue_lock.release()
+    return False
+
+
+@contextmanager
+def same_model() -> Iterator[None]:
+    """What fails because the host changes its checkpoint meanwhile is an `EditError`."""
+    model = loaded_model()
+    try:
+        yield
+    except Exception as error:
+        if sd_models.model_data.sd_model is model:
+            raise
+        raise EditError("the checkpoint was changed meanwhile: try again") from error
 
 
 def trained_resolution(model: Any) -> int:

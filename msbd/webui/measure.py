@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +24,6 @@ CONCATENATED = ("hybrid", "concat")
 """Conditioning keys of networks that see further channels beside the latents."""
 _DECODED = (8, 16)
 """Sides of the latents that the decoder is measured on."""
-_ENLARGED = (24, 48)
-"""Sides of the pictures that the upscaler is measured on."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +64,7 @@ def enlargement(upscaler: str) -> Growth:
     """
     key = _upscaler_key(upscaler)
     if key not in _enlargements:
-        # The host builds the network anew for every use, with random weights to begin with.
-        with own_randomness():
-            _enlargements[key] = _measured_upscaler(upscaler)
+        _enlargements[key] = _measured_upscaler(upscaler)
     return _enlargements[key]
 
 
@@ -142,15 +139,28 @@ def _measured_upscaler(name: str) -> Growth:
     upscaler = load_upscaler(name)
     if not isinstance(upscaler, HostUpscaler):
         return Growth(0)
-    ensure_it_works(upscaler)
-    host = upscaler.host
+    sides = upscaler.trial_side, 2 * upscaler.trial_side
+    with _uninterrupted():
+        ensure_it_works(upscaler)
+        return inference(
+            lambda side: upscaler.tried(Image.new("RGB", (side, side))), sides, fit=Growth.along
+        )
 
-    def run(side: int) -> Any:
-        picture = Image.new("RGB", (side, side))
-        return host.scaler.upscale(picture, upscaler.factor, host.data_path)
 
-    return inference(run, _ENLARGED, fit=Growth.along)
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """The host keeps an interruption until the next generation: here it stops nothing."""
+    state = shared.state
+    kept = {name: getattr(state, name) for name in ("interrupted", "skipped")}
+    for name in kept:
+        setattr(state, name, False)
+    try:
+        yield
+    finally:
+        for name, was in kept.items():
+            setattr(state, name, was or getattr(state, name))
 
 
 def _upscaler_key(name: str) -> Hashable:
-    return name.lower(), str(shared.device)
+    """All that changes what the upscaler needs, and whether it works."""
+    return name.lower(), str(shared.device), getattr(load_upscaler(name), "tiles", None)

@@ -33,7 +33,9 @@ class Host:
         info = self.sd_models.CheckpointInfo(f"/models/{name}.safetensors")
         info.register()
         model.sd_checkpoint_info, model.sd_model_checkpoint = info, info.filename
-        self.sd_models.model_data.set_sd_model(model)
+        data = self.sd_models.model_data
+        data.set_sd_model(model)
+        data.was_loaded_at_least_once = True
         self.shared.opts.sd_model_checkpoint = info.title
         return model
 

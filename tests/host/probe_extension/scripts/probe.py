@@ -9,7 +9,10 @@ import json
 import os
 import random
 import threading
+import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,14 +21,14 @@ import numpy as np
 import psutil
 import torch
 from fastapi import FastAPI
-from modules import devices, script_callbacks, scripts, sd_models, sd_samplers, shared
+from modules import call_queue, devices, script_callbacks, scripts, sd_models, sd_samplers, shared
 
 UPSCALER = "R-ESRGAN 4x+"
 
 
 @dataclass
 class Trap:
-    """Makes one call of a function raise, until it is disarmed."""
+    """Makes one call of a function fail, until it is disarmed."""
 
     owner: Any
     name: str
@@ -40,16 +43,22 @@ class Trap:
 
         def counted(*args: Any, **kwargs: Any) -> Any:
             self.left -= 1
-            if self.left == 0:
-                self.spring()
-            return self.original(*args, **kwargs)
+            with self.sprung() if self.left == 0 else nullcontext():
+                return self.original(*args, **kwargs)
 
         setattr(self.owner, self.name, counted)
 
-    def spring(self) -> None:
+    @contextmanager
+    def sprung(self) -> Iterator[None]:
         if self.error == "oom":
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. (the probe's)")
-        raise RuntimeError("the probe made this fail")
+        if self.error != "nan":
+            raise RuntimeError("the probe made this fail")
+        hook = torch.nn.modules.module.register_module_forward_pre_hook(spoil)
+        try:
+            yield
+        finally:
+            hook.remove()
 
     def disarm(self) -> bool:
         """Whether it was sprung."""
@@ -66,12 +75,14 @@ class Probe:
 
     app: FastAPI
     traps: list[Trap] = field(default_factory=list)
+    casts: tuple[Any, Any] | None = None
 
     def ready(self) -> dict[str, Any]:
         return {"ready": sd_models.model_data.sd_model is not None}
 
     def arm(self, where: str, error: str = "error", call: int = 1) -> dict[str, Any]:
-        """where: see below. error: error or oom. call: which call shall raise, from 1 on."""
+        """where: see below. error: error, oom, or nan, which networks are then given in place of
+        pictures or latents. call: which call shall fail, from 1 on."""
         model = shared.sd_model
         owner, name = {
             "encode": (model.first_stage_model, "encode"),
@@ -88,6 +99,34 @@ class Probe:
     def disarm(self) -> dict[str, Any]:
         sprung = [self.traps.pop().disarm() for _ in range(len(self.traps))]
         return {"sprung": sprung}
+
+    def cast(self, on: bool) -> dict[str, Any]:
+        """The host's autocast, which only GPUs have, is the CPU's from now on, or its own again."""
+        if on and not self.casts:
+            self.casts = devices.autocast, devices.without_autocast
+            devices.autocast, devices.without_autocast = cpu_autocast, without_cpu_autocast
+        elif self.casts and not on:
+            devices.autocast, devices.without_autocast = self.casts
+            self.casts = None
+        with devices.autocast():
+            product = torch.ones(2, 2) @ torch.ones(2, 2)
+        return {"bits": torch.finfo(product.dtype).bits}
+
+    def hide(self, seconds: float) -> dict[str, Any]:
+        """The checkpoint is away for so long, as when it is changed for another."""
+        away = threading.Event()
+
+        def change() -> None:
+            data = sd_models.model_data
+            with call_queue.queue_lock:
+                model, data.sd_model = data.sd_model, None
+                away.set()
+                time.sleep(seconds)
+                data.sd_model = model
+
+        threading.Thread(target=change).start()
+        away.wait()
+        return {}
 
     def stop(self) -> dict[str, Any]:
         """What the first click on Interrupt does while several jobs are to come."""
@@ -119,7 +158,8 @@ def mount(_: Any, app: FastAPI) -> None:
     probe = Probe(app)
     for route in (probe.ready, state, memory, probe.registrations):
         app.get(f"/msbd-probe/{route.__name__}")(route)
-    for route in (probe.arm, probe.disarm, probe.stop, probe.reload_ui):
+    changes = (probe.arm, probe.disarm, probe.cast, probe.hide, probe.stop, probe.reload_ui)
+    for route in changes:
         app.post(f"/msbd-probe/{route.__name__}")(route)
 
 
@@ -137,8 +177,26 @@ def memory() -> dict[str, Any]:
     }
 
 
+def cpu_autocast(disable: bool = False) -> Any:
+    return nullcontext() if disable else torch.autocast("cpu", torch.bfloat16)
+
+
+def without_cpu_autocast(disable: bool = False) -> Any:
+    there = torch.is_autocast_cpu_enabled() and not disable
+    return torch.autocast("cpu", enabled=False) if there else nullcontext()
+
+
 def upscaler() -> Any:
     return next(u for u in shared.sd_upscalers if u.name == UPSCALER)
+
+
+def spoil(_: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """A forward hook: pictures [B,3,H,W] and latents lose their numbers on the way into a
+    network."""
+    first, *others = inputs or (None,)
+    if not isinstance(first, torch.Tensor) or first.ndim != 4 or first.shape[1] not in (3, 4):
+        return None
+    return torch.full_like(first, float("nan")), *others
 
 
 def axes() -> list[str]:

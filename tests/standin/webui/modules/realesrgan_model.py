@@ -1,9 +1,14 @@
 """The default upscaler; its network is a nearest neighbour with a shade more contrast."""
 
-from PIL import Image
+import torch
+from torch import nn
 
 from modules import errors
+from modules.shared import cmd_opts, opts
 from modules.upscaler import Upscaler, UpscalerData
+from modules.upscaler_utils import upscale_with_model
+
+_weight = 1.0
 
 
 class UpscalerRealESRGAN(Upscaler):
@@ -23,14 +28,33 @@ class UpscalerRealESRGAN(Upscaler):
         except Exception:
             errors.report(f"Unable to load RealESRGAN model {path}", exc_info=True)
             return img
-        large = img.resize([side * scaler.scale for side in img.size], Image.Resampling.NEAREST)
-        return large.point(lambda level: level + (level > 128) - (level < 127))
+        network = _Network(scaler.scale)
+        if not cmd_opts.no_half and not cmd_opts.upcast_sampling:
+            network.half()
+        return upscale_with_model(
+            network, img, tile_size=opts.ESRGAN_tile, tile_overlap=opts.ESRGAN_tile_overlap
+        )
 
     def load_model(self, path):
         scaler = next(s for s in self.scalers if s.data_path == path)
         if not scaler.local_data_path:
             raise FileNotFoundError(f"RealESRGAN data missing: {path}")
         return scaler
+
+
+class _Network(nn.Module):
+    """The weight goes in and out again: it matters only where it leads to no number."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = scale
+        self.weight = nn.Parameter(torch.tensor(_weight))
+
+    def forward(self, x):
+        levels = (x * 255).round()
+        levels = levels + 1.0 * (levels > 128) - 1.0 * (levels < 127)
+        levels = levels * self.weight / self.weight
+        return torch.from_numpy((levels / 255).numpy().repeat(self.scale, 2).repeat(self.scale, 3))
 
 
 def get_realesrgan_models(scaler):

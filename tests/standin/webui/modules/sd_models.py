@@ -1,6 +1,8 @@
 """Checkpoints: which there are, which is loaded, and changing it."""
 
-from modules import script_callbacks, shared
+import threading
+
+from modules import errors, script_callbacks, shared
 
 checkpoints_list = {}
 checkpoint_aliases = {}
@@ -22,22 +24,39 @@ class CheckpointInfo:
 
 
 class SdModelData:
+    """Behind `shared.sd_model`, which is None while a checkpoint is changed and after that failed.
+
+    lock: held by whoever loads the first one, until all of it is there.
+    """
+
     def __init__(self):
         self.sd_model = None
         self.loaded_sd_models = []
         self.was_loaded_at_least_once = False
+        self.lock = threading.Lock()
 
     def get_sd_model(self):
+        """Tries to load one as long as there was none; what goes wrong is told in the console."""
+        if self.sd_model is None and not self.was_loaded_at_least_once:
+            with self.lock:
+                if self.sd_model is None:
+                    try:
+                        load_model()
+                    except Exception as error:
+                        errors.display(error, "loading stable diffusion model")
         return self.sd_model
 
     def set_sd_model(self, v, already_loaded=False):
-        """The host's `shared.sd_model` is a property that asks here."""
-        self.sd_model = shared.sd_model = v
-        if v not in self.loaded_sd_models:
+        self.sd_model = v
+        if v is not None and v not in self.loaded_sd_models:
             self.loaded_sd_models.insert(0, v)
 
 
 model_data = SdModelData()
+
+
+def load_model(checkpoint_info=None, already_loaded_state_dict=None):
+    raise FileNotFoundError("the stand-in's checkpoints are no files")
 
 
 def get_closet_checkpoint_match(search_string):

@@ -1,6 +1,7 @@
 """What the host's modules share; filled by `shared_init.initialize`."""
 
 import sys
+from types import ModuleType
 
 from modules import options, shared_cmd_options
 from modules.paths_internal import data_path, models_path, script_path
@@ -19,3 +20,22 @@ demo = None
 tab_names = []
 OptionInfo = options.OptionInfo
 options_section = options.options_section
+
+
+class _Shared(ModuleType):
+    """Asks for the model when somebody wants it."""
+
+    @property
+    def sd_model(self):
+        from modules import sd_models
+
+        return sd_models.model_data.get_sd_model()
+
+    @sd_model.setter
+    def sd_model(self, value):
+        from modules import sd_models
+
+        sd_models.model_data.set_sd_model(value)
+
+
+sys.modules["modules.shared"].__class__ = _Shared
