@@ -12,3 +12,10 @@ function msbd_dry_run_arguments(...values) {
     }
     return inputs;
 }
+
+// Arguments of the check: a task of the host's, so that its progress bar shows above the text.
+function msbd_check_arguments(_task, presets, upscaler) {
+    const task = randomId();
+    requestProgress(task, gradioApp().getElementById("setting_msbd_check"), null, () => {});
+    return [task, presets, upscaler];
+}

@@ -18,13 +18,13 @@ from msbd.benchmark import bench, counted, document, every, fitting, random_mode
 from msbd.benchmark.bench import Bench
 from msbd.benchmark.runs import Run
 from msbd.benchmark.setups import MASKS, SIZES, Setup, setup
-from msbd.benchmark.timed import TimedBackend
 from msbd.decoder import Segment, nearness
 from msbd.geometry import Size
 from msbd.refit import Refit
 from msbd.settings import EditSettings, preset
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE
+from msbd.timed import TimedBackend
 
 ZERO = torch.zeros(1, 4, 12, 12)
 DOCS = Path(__file__).parent.parent / "docs"
@@ -84,6 +84,7 @@ def test_the_clock_counts_each_network_and_changes_nothing() -> None:
     assert 0.05 <= timed.seconds["encoding"] < 1 and timed.seconds["denoising"] < 0.05
 
 
+@pytest.mark.edits
 def test_no_second_is_told_twice() -> None:
     """Neither what candidates' decoding takes, nor what tiles' does that no fit reaches."""
 

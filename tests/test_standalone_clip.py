@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from second_device import SecondDevice
 
+from msbd import memory
+from msbd.memory import evict
 from msbd.standalone.clip import ClipJudge, ClipModel, load_clip, prepared
 from msbd.standalone.torchvision_mend import mend_torchvision
 
@@ -166,15 +171,64 @@ def test_no_judge_is_no_crash(case, tmp_path, caplog):
     assert len(ours) == (0 if case == "none" else 1)
 
 
-def test_a_failure_while_judging_is_no_crash_and_frees_the_accelerator(described, monkeypatch):
+class TestOnADevice:
+    """What a GPU would see."""
+
+    @pytest.fixture
+    def device(self) -> Iterator[SecondDevice]:
+        evict()
+        with SecondDevice() as device:
+            yield device
+        evict()
+
+    def judged(self, judge: ClipJudge, device: SecondDevice) -> tuple[torch.Tensor, int]:
+        """Scores of three pictures that lie there, and the bytes that came for that."""
+        images, before = pictures(3, 3, 64, 64).to(device.label), device.bytes_up
+        scores = judge.score(images, "a cat")
+        assert scores is not None and scores.device == device.label
+        return scores.cpu(), device.bytes_up - before
+
+    @pytest.mark.parametrize("stays", [True, False])
+    def test_the_network_comes_once_while_there_is_room(
+        self, described, device, monkeypatch, stays
+    ):
+        monkeypatch.setattr(memory, "room", lambda where: 10**12 * stays)
+        judge = ClipJudge(described, device.label)
+        (first, loading), (second, again) = (self.judged(judge, device) for _ in range(2))
+        assert torch.equal(first, second)
+        weights = memory.size_of(*judge._model.network.parameters())
+        assert loading > weights and (again < weights / 10) == stays
+        down = device.bytes_down
+        assert evict() == stays and not evict()
+        assert device.bytes_down == down, "it leaves without moving anything"
+        assert all(one.device.type == "cpu" for one in judge._model.network.parameters())
+
+    def test_a_failure_while_judging_is_no_crash_and_frees_the_device(
+        self, described, device, monkeypatch
+    ):
+        monkeypatch.setattr(memory, "room", lambda where: 10**12)
+        judge = ClipJudge(described, device.label)
+        self.judged(judge, device)
+        network = judge._model.network
+        monkeypatch.setattr(type(network), "encode_image", lambda *a, **k: 1 / 0)
+        assert judge.score(pictures(1, 3, 8, 8), "a cat") is None
+        assert "ZeroDivisionError" in judge.reason
+        assert not evict()
+
+    def test_without_room_for_it_the_cpu_judges(self, described, device, monkeypatch):
+        def full(network: Any, where: torch.device) -> Any:
+            raise torch.cuda.OutOfMemoryError
+
+        monkeypatch.setattr(memory, "_copied", full)
+        there = self.judged(ClipJudge(described, device.label), device)[0]
+        here = ClipJudge(described).score(pictures(3, 3, 64, 64), "a cat")
+        assert here is not None and torch.equal(there, here)
+
+
+def test_scores_that_are_no_numbers_are_none(described):
     judge = ClipJudge(described)
     judge.score(pictures(1, 3, 8, 8), "a cat")
-    network = judge._model.network
-    moves = []
-    monkeypatch.setattr(type(network), "encode_image", lambda *a, **k: 1 / 0)
-    monkeypatch.setattr(
-        type(network), "to", lambda self, where: (moves.append(str(where)), self)[1]
-    )
-    assert judge.score(pictures(1, 3, 8, 8), "a cat") is None
-    assert "ZeroDivisionError" in judge.reason
-    assert moves == ["cpu", "cpu"]
+    with torch.no_grad():
+        next(judge._model.network.visual.parameters()).fill_(torch.nan)
+    assert judge.score(pictures(2, 3, 8, 8), "a cat") is None
+    assert judge.reason and "not finite" in judge.reason

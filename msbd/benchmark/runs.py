@@ -13,14 +13,14 @@ import torch
 from ..backend import Backend
 from ..evaluation.memory import PeakMemory
 from ..noise import Noise
-from ..pipeline import Edit, edit
+from ..pipeline import edit
 from ..plan import plan_edit
 from ..report import Stopwatch
 from ..settings import EditSettings
 from ..standalone.model import StandaloneModel
 from ..standalone.pictures import Picture
+from ..timed import TimedBackend
 from .setups import PROMPT, Setup
-from .timed import TimedBackend
 
 SEED = 11
 T = TypeVar("T")
@@ -86,7 +86,7 @@ def once(run: Run, model: Model) -> dict[str, Any]:
     memory, clock = PeakMemory(), Stopwatch(backend.device)
     plan = plan_edit(run.what.image, mask, run.settings, backend.facts)
     done = edit(image, mask, plan, run.settings, backend, Noise(SEED))
-    seconds = _parts(done, backend, clock.seconds())
+    seconds = backend.parts(done.report.stages, clock.seconds())
     peak = torch.cuda.max_memory_allocated() - loaded if run.gpu else memory.grown()
     if done.report.interrupted:
         raise RuntimeError(f"{run.what}: {done.report.notes}")
@@ -102,13 +102,3 @@ def once(run: Run, model: Model) -> dict[str, Any]:
         "ring_psnr": [stage.background_psnr for stage in done.report.stages],
         "notes": done.report.notes,
     }
-
-
-def _parts(done: Edit, backend: TimedBackend, whole: float) -> dict[str, float]:
-    """Seconds in each network, fitting the decoder and decoding with it, and what is left."""
-    stages = done.report.stages
-    fitting = sum(stage.fitting_seconds for stage in stages)
-    decoding = sum(stage.decoding_seconds for stage in stages)
-    parts = {**backend.seconds, "fitting": fitting, "decoding": decoding}
-    parts["other"] = max(0.0, whole - sum(parts.values()))
-    return {name: round(value, 3) for name, value in {"all": whole, **parts}.items()}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..backend import Backend, Condition
-from .forwarding import ForwardingBackend
+from ..timed import ForwardingBackend
 
 Key = tuple[bytes, float, float]
 

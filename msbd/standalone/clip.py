@@ -14,7 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..memory import is_out_of_memory, lodged, release
+from ..precision import finite, single_precision
 from .checkpoint import read_tensors
+from .downloads import FILES
 from .torchvision_mend import mend_torchvision
 
 logger = logging.getLogger(__name__)
@@ -22,7 +25,6 @@ OPENAI = "ViT-L-14/openai"
 """The paper's judge, by open_clip's names of architecture and weights; 1.7 GB, downloaded once."""
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
-_FILES = (".safetensors", ".pt", ".pth", ".bin")
 Tokenize = Callable[[list[str]], Tensor]
 
 
@@ -44,7 +46,7 @@ class ClipModel:
 
 
 class ClipJudge:
-    """Scores pictures against a prompt; loads CLIP at the first use and keeps it on the CPU.
+    """Scores pictures against a prompt; loads CLIP at the first use and keeps it.
 
     source: "architecture/weights" by open_clip's names, as OPENAI, which open_clip downloads
     unless it is in its cache; or the path of a weights file: one in OpenAI's layout, or
@@ -62,6 +64,15 @@ class ClipJudge:
         self.reason: str | None = None if source else "no CLIP model is chosen"
         self._model: ClipModel | None = None
 
+    def prepare(self) -> None:
+        """Load CLIP now instead of at the first score; Ctrl-C leaves it out."""
+        try:
+            self._model = load_clip(self.source or OPENAI)
+        except KeyboardInterrupt:
+            self.reason = "CLIP's download was stopped"
+        except Exception as error:
+            self._give_up(error)
+
     def score(self, images: Tensor, prompt: str) -> Tensor | None:
         """Cosine similarities [B], float32, of images [B,3,H,W] in [0,1] to the prompt; or None."""
         if self.reason is not None:
@@ -69,26 +80,34 @@ class ClipJudge:
         try:
             if self._model is None:
                 self._model = load_clip(self.source or OPENAI)
-            return similarity(self._model, images, prompt, self.device)
+            try:
+                return similarity(self._model, images, prompt, self.device)
+            except (MemoryError, RuntimeError) as error:
+                if self.device.type == "cpu" or not is_out_of_memory(error):
+                    raise
+            release()
+            return similarity(self._model, images, prompt, torch.device("cpu"))
         except Exception as error:  # never let the judge end an edit
-            summary = next(iter(str(error).splitlines()), "")
-            self.reason = f"CLIP cannot be used: {type(error).__name__}: {summary}"
-            logger.warning("%s; the first candidate is taken", self.reason)
+            self._give_up(error)
             return None
 
+    def _give_up(self, error: Exception) -> None:
+        summary = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        if is_out_of_memory(error):
+            summary = "there is not enough memory for it"
+        self.reason = f"CLIP cannot be used: {summary}"
+        logger.warning("%s; the first candidate is taken", self.reason)
 
-@torch.no_grad()
+
+@single_precision()
 def similarity(model: ClipModel, images: Tensor, prompt: str, device: torch.device) -> Tensor:
-    """Cosine similarities [B]; the network is on `device` only while this runs."""
-    tokens = model.tokenize([prompt])
-    try:
-        network: Any = model.network.to(device)
-        with torch.autocast(device.type, enabled=False):
-            seen = network.encode_image(prepared(images.to(device), model), normalize=True)
-            read = network.encode_text(tokens.to(device), normalize=True)
-    finally:
-        model.network.to("cpu")
-    return (seen @ read.T)[:, 0].to(images.device)
+    """Cosine similarities [B], by the network on `device`, see `lodged`."""
+    tokens = model.tokenize([prompt]).to(device)
+    network: Any
+    with lodged(model.network, device) as network:
+        seen = network.encode_image(prepared(images.to(device), model), normalize=True)
+        read = network.encode_text(tokens, normalize=True)
+    return finite((seen @ read.T)[:, 0], "CLIP").to(images.device)
 
 
 def prepared(images: Tensor, model: ClipModel) -> Tensor:
@@ -110,7 +129,7 @@ def load_clip(source: str | Path) -> ClipModel:
     """The network of a `ClipJudge`'s source. Raises whatever goes wrong."""
     mend_torchvision()
     path = Path(source)
-    if path.suffix not in _FILES:
+    if path.suffix not in FILES:
         return _by_name(str(source))
     description = path.with_suffix(".json")
     if description.is_file():
@@ -142,7 +161,9 @@ def _in_openai_layout(path: Path) -> ClipModel:
 
     try:
         weights = torch.jit.load(path, map_location="cpu").state_dict()
-    except RuntimeError:
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         weights = read_tensors(path)
     network = build_model_from_openai_state_dict(dict(weights), cast_dtype=torch.float32)
     return _ready(network, _tokenizer_for(network))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..errors import EditError, Interrupted
+from ..settings import DEFAULT_PRESET, preset
 from .arguments import build_parser
 from .settings_list import settings_in_full
 
@@ -26,15 +27,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (Interrupted, KeyboardInterrupt) as error:
         _complain(f"{str(error) or 'interrupted'}: nothing was written")
         return INTERRUPTED
-    except ImportError as error:
-        _complain(f"{error}: get what the command line needs with pip install 'msbd[standalone]'")
+    except Exception as error:
+        text = _in_a_line(error)
+        if text is None:
+            raise
+        _complain(text)
         return FAILED
-    except MemoryError:
-        _complain("not enough memory: close other programs, or edit a part cut out of the picture")
-        return FAILED
-    except OSError as error:
-        _complain(str(error))
-        return FAILED
+
+
+def _in_a_line(error: Exception) -> str | None:
+    """What a user can do about an error; None for a fault of the program."""
+    if _is_out_of_memory(error):
+        return "not enough memory: close other programs, or edit a part cut out of the picture"
+    if isinstance(error, ImportError):
+        return f"{error}: get what the command line needs with pip install 'msbd[standalone]'"
+    return str(error) if isinstance(error, OSError) else None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """`memory.is_out_of_memory`, where it is there already: to import it, and PyTorch with it,
+    takes memory. Until then libraries are loaded and files read."""
+    memory = sys.modules.get("msbd.memory")
+    if memory is not None:
+        return bool(memory.is_out_of_memory(error))
+    no_room = "failed to map segment", "error return without exception set"
+    return isinstance(error, MemoryError) or any(text in str(error) for text in no_room)
 
 
 def _say(text: str) -> None:
@@ -96,6 +113,20 @@ def _demo(arguments: argparse.Namespace) -> int:
     return INTERRUPTED if stopped else DONE
 
 
+def _check(arguments: argparse.Namespace) -> int:
+    from . import checking, models
+
+    upscaler = {"upscaler": arguments.upscaler} if arguments.upscaler else {}
+    settings = preset(DEFAULT_PRESET).with_values(upscaler)
+    chosen = models.choose(settings, arguments.checkpoint, arguments.clip, arguments.device)
+    chosen = replace(chosen, offload=arguments.offload)
+    request = checking.Request(chosen, arguments.presets, arguments.output, arguments.quiet)
+    examination = checking.perform(request, _say)
+    if examination.stopped:
+        return INTERRUPTED
+    return FAILED if examination.failed else DONE
+
+
 def _evaluate(arguments: argparse.Namespace) -> int:
     from ..evaluation.evaluate import Evaluation, perform
 
@@ -129,6 +160,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "edit": _edit,
     "plan": _plan,
     "demo": _demo,
+    "check": _check,
     "evaluate": _evaluate,
     "bench": _bench,
     "settings": _settings,

@@ -13,7 +13,7 @@ from PIL import Image
 from .. import masks
 from ..errors import EditError
 from ..settings import DEFAULT_PRESET, preset
-from . import models, saving
+from . import downloads, models, saving
 from .pictures import Picture, read_mask, read_picture, to_pixels
 from .progress import Progress
 from .saving import Recipe
@@ -126,6 +126,8 @@ def perform(request: Request, say: Say) -> tuple[Edit, bool]:
     chosen, settings = request.recipe, request.recipe.settings
     say(f"loading {request.models.checkpoint.name}")
     model = models.load(request.models)
+    if settings.first.choose == "clip" and settings.first.candidates > 1:
+        downloads.fetch_clip(request.models.clip, model, say)
     guidance = settings.guidance
     backend = model.bind(chosen.prompt, chosen.negative, guidance.guidance, guidance.sampler)
     plan = plan_edit(request.picture.size, request.mask, settings, backend.facts)

@@ -14,13 +14,15 @@ from PIL import Image
 from pydantic import BaseModel
 
 from ..errors import EditError
+from .checking import check
 from .controls import upscaler_names
 from .dry_run import DryRun, dry_run
+from .facts import loaded_model, same_model
 from .fields import chosen, schema
 from .inputs import prepared
 from .options import defaults
 
-SCHEMA, PLAN = "/msbd/v1/schema", "/msbd/v1/plan"
+SCHEMA, PLAN, CHECK = "/msbd/v1/schema", "/msbd/v1/plan", "/msbd/v1/check"
 
 
 _HOST_DEFAULTS: dict[str, Any] = {
@@ -67,6 +69,18 @@ class PlanRequest(BaseModel):
         return _HOST_DEFAULTS | {k: v for k, v in vars(self).items() if v is not None}
 
 
+class CheckRequest(BaseModel):
+    """presets: names of those to check; all without. upscaler: in place of the presets'."""
+
+    presets: list[str] | None = None
+    upscaler: str | None = None
+
+    class Config:
+        """Nothing else may be asked."""
+
+        extra = "forbid"
+
+
 def mount(blocks: Any, app: FastAPI) -> None:
     """Add the routes to the host's application, if it serves an API at all; for `on_app_started`.
 
@@ -77,9 +91,10 @@ def mount(blocks: Any, app: FastAPI) -> None:
         return
     guards = [Depends(_guard(options.api_auth))] if options.api_auth else []
     routes = app.router.routes
-    routes[:] = [one for one in routes if getattr(one, "path", None) not in (SCHEMA, PLAN)]
+    routes[:] = [one for one in routes if getattr(one, "path", None) not in (SCHEMA, PLAN, CHECK)]
     app.add_api_route(SCHEMA, answer_schema, methods=["GET"], dependencies=guards)
     app.add_api_route(PLAN, answer_plan, methods=["POST"], dependencies=guards)
+    app.add_api_route(CHECK, answer_check, methods=["POST"], dependencies=guards)
 
 
 def answer_schema() -> dict[str, Any]:
@@ -91,11 +106,29 @@ def answer_plan(request: PlanRequest) -> dict[str, Any]:
     """What an img2img request with this script would do, and what it would take."""
     given = request.filled()
     try:
-        done = _planned(given)
+        with same_model():
+            done = _planned(given)
     except EditError as error:
         raise HTTPException(status_code=422, detail=str(error)) from error
     answer = done.to_dict()
     return answer | {"picture": _encoded(done.picture)} if given["picture"] else answer
+
+
+def answer_check(request: CheckRequest) -> dict[str, Any]:
+    """The check of the installation, in the host's queue: the block of text, and all findings."""
+    state = shared.state
+    try:
+        loaded_model()
+        with call_queue.queue_lock:
+            state.begin(job="msbd_check")
+            try:
+                examination, text = check(request.presets or (), request.upscaler)
+            finally:
+                state.end()
+                shared.total_tqdm.clear()
+    except EditError as error:
+        raise HTTPException(status_code=422, detail=str(error)) from error
+    return examination.to_dict() | {"text": text}
 
 
 def _planned(request: dict[str, Any]) -> DryRun:

@@ -13,11 +13,13 @@ from PIL import Image
 from ..drawing import draw_plan, stage_facts, stage_title
 from ..plan import EditPlan, plan_edit
 from ..settings import EditSettings
+from . import downloads
 from .conflicts import conflicts
 from .estimate import GIB, Estimate, estimate, limited, prepare
 from .facts import model_facts
 from .fields import Choice
 from .inputs import Inputs
+from .judge import clip_source
 from .upscale import load_upscaler
 
 _LONGEST = 1600
@@ -96,12 +98,14 @@ def dry_run(
     case once for each checkpoint; for callers that do not hold it. Raises `EditError`.
     """
     wanted = choice.settings.with_values({"steps": steps, "feather": mask_blur})
-    facts = model_facts(sampler_name, load_upscaler(wanted.later.upscaler).factor)
+    upscaler = load_upscaler(wanted.later.upscaler)
+    facts = model_facts(sampler_name, upscaler.factor)
+    fetched = [*downloads.of_upscaler(upscaler), *downloads.of_clip(clip_source(), wanted)]
     prepare(facts.resolution, wanted.later.upscaler, turn)
     settings, plan, lowered = limited(
         wanted, lambda some: plan_edit(inputs.size, inputs.mask, some, facts)
     )
-    notes = [*inputs.notes, *conflicts(sampler_name, inputs, settings), *lowered]
+    notes = [*inputs.notes, *conflicts(sampler_name, inputs, settings), *lowered, *fetched]
     cost = estimate(plan, settings, count)
     return DryRun(inputs.pictures[0], settings, plan, count, cost, notes)
 

@@ -12,11 +12,11 @@ from .options import option
 
 
 def judge() -> ClipJudge:
-    """The judge of the settings panel; loaded at its first use and then kept on the CPU.
+    """The judge of the settings panel; loaded at its first use and then kept.
 
     It works on the GPU if that is what the panel says and the GPU is one of CUDA's.
     """
-    source = option("clip_weights") or option("clip_model") or None
+    source = clip_source()
     device = torch.device(shared.device)
     if option("clip_device") == "CPU" or device.type != "cuda":
         device = torch.device("cpu")
@@ -26,6 +26,11 @@ def judge() -> ClipJudge:
         _judge.cache_clear()
         kept = _judge(source, device)
     return kept
+
+
+def clip_source() -> str | None:
+    """The settings panel's file or name of CLIP, see `ClipJudge`."""
+    return option("clip_weights") or option("clip_model") or None
 
 
 @functools.lru_cache(maxsize=1)

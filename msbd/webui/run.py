@@ -13,14 +13,16 @@ from modules import devices, images, processing, sd_samplers, shared
 from PIL import Image
 from torch import Tensor
 
+from ..backend import Backend
 from ..errors import EditError, Interrupted
+from ..memory import evict
 from ..noise import Noise
 from ..pipeline import edit
 from ..plan import EditPlan, plan_edit
 from ..report import Report
 from ..settings import EditSettings
-from . import infotext
-from .backend import HostBackend, make_room
+from . import downloads, infotext
+from .backend import HostBackend, make_room, without_casts
 from .conflicts import conflicts
 from .estimate import limited, remember_pace
 from .facts import model_facts
@@ -84,12 +86,18 @@ class Job:
     """Everything that one `process_images(p)` does our way: its `p.init` and its `p.sample`.
 
     All decisions are made inside, since the host's override settings are in force only there;
-    `choose` is called there too.
+    `choose` is called there too. wrap: what it makes of a backend works in the backend's place.
     """
 
-    def __init__(self, p: Any, choose: Callable[[], Choice]) -> None:
+    def __init__(
+        self,
+        p: Any,
+        choose: Callable[[], Choice],
+        wrap: Callable[[Backend], Backend] = lambda backend: backend,
+    ) -> None:
         self.p = p
         self.choose = choose
+        self.wrap = wrap
         self.outcomes: list[Outcome] = []
 
     @contextmanager
@@ -132,8 +140,10 @@ class Job:
         self.upscale = load_upscaler(self.choice.settings.later.upscaler)
         self.settings, self.plan, notes = self._planned()
         if len(self.plan.stages) > 1:
-            ensure_it_works(self.upscale)
+            with downloads.told(downloads.of_upscaler(self.upscale)), without_casts():
+                ensure_it_works(self.upscale)
         self.judge = judge()
+        downloads.fetch_clip(self.judge, self.settings)
         found = conflicts(p.sampler_name, inputs, self.settings, p)
         self.notes = [*inputs.notes, *found, *notes]
         p.extra_generation_params.update(infotext.parameters(self.choice))
@@ -174,14 +184,17 @@ class Job:
         p.sampler = sampler.host
         progress = Progress(len(p.seeds), self.plan)
         finished = processing.DecodedSamples()
-        with progress.shown():
-            for place in range(len(p.seeds)):
-                if place and _stop_requested():
-                    break
-                shared.state.skipped = False
-                progress.begin(place)
-                finished.append(self._edited(place, sampler, progress))
-                progress.finish()
+        try:
+            with progress.shown():
+                for place in range(len(p.seeds)):
+                    if place and _stop_requested():
+                        break
+                    shared.state.skipped = False
+                    progress.begin(place)
+                    finished.append(self._edited(place, sampler, progress))
+                    progress.finish()
+        finally:
+            evict()  # what others generate next may need the room
         return finished
 
     def _edited(self, place: int, sampler: HostSampler, progress: Progress) -> Tensor:
@@ -195,7 +208,9 @@ class Job:
         watch = progress.watch(gathering.picture if gathering.looks else None)
         notes = list(self.notes)
         try:
-            done = edit(image, inputs.mask, self.plan, self.settings, backend, noise, watch)
+            with without_casts():
+                used = self.wrap(backend)
+                done = edit(image, inputs.mask, self.plan, self.settings, used, noise, watch)
             image, report = done.image, done.report
             if not report.interrupted and report.plan is self.plan:
                 remember_pace(self.plan, report.seconds)
@@ -204,6 +219,7 @@ class Job:
             notes.append(f"{interruption}: the picture is unchanged")
         finally:
             devices.torch_gc()
+        notes += backend.notes
         first = self.settings.first
         if self.judge.reason and first.choose == "clip" and first.candidates > 1:
             notes.append(self.judge.reason)

@@ -1,0 +1,55 @@
+"""An examination as one block of text, to be pasted into a report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from .finding import Checked, Examination, Finding
+
+BEGIN, END = "----- msbd check -----", "----- end of msbd check -----"
+_PARTS = {
+    "denoising": "denoising",
+    "fitting": "decoder optimisation",
+    "judging": "CLIP",
+    "upscaling": "upscaling",
+    "encoding": "encoding",
+    "decoding": "decoding",
+    "other": "other",
+}
+"""Names of an edit's parts, as `TimedBackend.parts` has them -> as people have them."""
+_WIDTH = 18
+_FOLDERS = re.compile(r"(?<![\w.:/\\])(?:[A-Za-z]:|~)?(?:[\\/]+[^\\/\s'\"]+)*[\\/]+([^\\/\s'\"]+)")
+
+
+def block(examination: Examination, about: Sequence[str]) -> str:
+    """Plain ASCII between two marker lines, without a folder's name, a prompt or a picture.
+
+    about: versions, device and options, a line each.
+    """
+    lines = [*about, *map(_line, examination.general)]
+    for one in examination.presets:
+        lines += _preset(one)
+    lines.append(f"verdict: {examination.verdict}")
+    return "\n".join([BEGIN, *map(_public, lines), END])
+
+
+def _preset(one: Checked) -> list[str]:
+    verdict = f"{one.failed} checks FAILED" if one.failed else "ok"
+    lines = [f"preset {one.preset}: {verdict}"]
+    lines += [f"  {_line(finding)}" for finding in one.findings]
+    if one.seconds:
+        parts = [f"{said} {one.seconds.get(name, 0.0):.1f}" for name, said in _PARTS.items()]
+        lines.append(f"  {'seconds':{_WIDTH}}{one.seconds['all']:.1f}: {', '.join(parts)}")
+    return lines
+
+
+def _line(finding: Finding) -> str:
+    return f"{finding.name:{_WIDTH}}{finding}"
+
+
+def _public(line: str) -> str:
+    """Of every path only the last name, and ASCII."""
+    known = line.replace(str(Path.home()), "~")
+    return _FOLDERS.sub(r"\1", known).encode("ascii", "backslashreplace").decode("ascii")

@@ -1,0 +1,170 @@
+"""The check of an installation, with the host's loaded checkpoint and by its `process_images`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+from modules import devices, processing, scripts, sd_hijack, shared
+from PIL import Image
+
+from ..check.block import block
+from ..check.environment import device_in_words, versions
+from ..check.examination import Made, Wrap, examine
+from ..check.finding import Examination, found
+from ..check.subject import Subject, drawn
+from ..errors import Interrupted
+from ..settings import PRESETS
+from .downloads import fetch_clip
+from .facts import loaded_model, model_facts
+from .fields import PANEL, chosen
+from .inputs import tensor_of
+from .judge import clip_source, judge
+from .options import defaults, option
+from .run import Job
+from .upscale import load_upscaler
+
+logger = logging.getLogger(__name__)
+SAMPLER, GUIDANCE, SEED, BLUR = "Euler a", 7.5, 7, 4
+_FLAGS = (
+    *("lowvram", "medvram", "medvram_sdxl", "no_half", "no_half_vae", "precision"),
+    *("upcast_sampling", "disable_nan_check", "device_id", "use_cpu", "use_ipex", "xformers"),
+    *("force_enable_xformers", "xformers_flash_attention", "disable_opt_split_attention"),
+    *("opt_split_attention", "opt_split_attention_v1", "opt_split_attention_invokeai"),
+    *("opt_sub_quad_attention", "opt_sdp_attention", "opt_sdp_no_mem_attention"),
+    "opt_channelslast",
+)
+"""Flags of the host on which an edit may depend."""
+_OPTIONS = ("clip_device", "decoder_device", "memory_limit", "resolution")
+_HOST_OPTIONS = (
+    "ESRGAN_tile",
+    "ESRGAN_tile_overlap",
+    "upcast_attn",
+    "sd_vae",
+    "token_merging_ratio",
+)
+
+
+def check(presets: Sequence[str] = (), upscaler: str | None = None) -> tuple[Examination, str]:
+    """Edit a drawn picture by presets (all unless some are named), and the block of text about it.
+
+    For callers that hold the host's lock and have begun its state. upscaler: in place of the
+    presets'. Raises `EditError` for names that are not known.
+    """
+    names = list(dict.fromkeys(presets)) or list(PRESETS)
+    for name in names:
+        load_upscaler(chosen([_fields(name, upscaler)], defaults()).settings.later.upscaler)
+    shared.state.job_count = len(names)
+    ready = found("model", _model)
+    if not ready.ok:
+        examination = Examination([ready], [], len(names))
+        return examination, block(examination, _about())
+    subject = drawn(model_facts(SAMPLER).resolution)
+
+    def perform(name: str, wrap: Wrap) -> Made:
+        return _edited(subject, _fields(name, upscaler), wrap)
+
+    fetch_clip(judge())
+    try:
+        examination = examine(names, subject, perform, _say, [ready])
+    finally:
+        shared.state.textinfo = None
+    return examination, block(examination, _about())
+
+
+def _fields(preset: str, upscaler: str | None) -> dict[str, Any]:
+    return {"preset": preset, "upscaler": upscaler}
+
+
+def _say(text: str) -> None:
+    shared.state.textinfo = text
+    logger.info(text)
+
+
+def _model() -> str:
+    """The loaded checkpoint's name. Raises `EditError` if it is unsuitable."""
+    facts, info = model_facts(SAMPLER), loaded_model().sd_checkpoint_info
+    return f"{Path(info.name).name} [{info.shorthash}], trained at {facts.resolution} pixels"
+
+
+def _edited(subject: Subject, fields: dict[str, Any], wrap: Wrap) -> Made:
+    """An img2img request with our script engaged. Raises `Interrupted` if the user stops it."""
+    choice = chosen([fields], defaults())
+    with closing(_request(subject, choice.settings.first.steps)) as p:
+        job = Job(p, lambda: choice, lambda backend: wrap(backend, job.judge))
+        with job.engaged():
+            processed = processing.process_images(p)
+    state = shared.state
+    if state.interrupted or getattr(state, "stopping_generation", False) or not job.outcomes:
+        raise Interrupted("interrupted")
+    picture = processed.images[processed.index_of_first_image].convert("RGB")
+    return Made(tensor_of(picture), job.outcomes[0].report)
+
+
+def _request(subject: Subject, steps: int) -> Any:
+    """As the host makes it, with the other scripts' controls as they are at first."""
+    p = processing.StableDiffusionProcessingImg2Img(
+        prompt=subject.prompt,
+        init_images=[Image.fromarray(subject.picture)],
+        mask=Image.fromarray(subject.mask),
+        seed=SEED,
+        steps=steps,
+        cfg_scale=GUIDANCE,
+        sampler_name=SAMPLER,
+        mask_blur=BLUR,
+        width=subject.size.width,
+        height=subject.size.height,
+        do_not_save_samples=True,
+        do_not_save_grid=True,
+        outpath_samples=shared.opts.outdir_img2img_samples,
+        outpath_grids=shared.opts.outdir_img2img_grids,
+    )
+    p.scripts = scripts.scripts_img2img
+    p.script_args = tuple(getattr(one, "value", None) for one in p.scripts.inputs)
+    return p
+
+
+def _about() -> list[str]:
+    """Versions, device, flags and options."""
+    precision = f"unet {_short(devices.dtype_unet)}, vae {_short(devices.dtype_vae)}"
+    source = clip_source() or "none"
+    clip = Path(source).name if option("clip_weights") else source
+    used = {name: defaults()[name] for name in PANEL} | {name: option(name) for name in _OPTIONS}
+    used |= {name: getattr(shared.opts, name, None) for name in _HOST_OPTIONS}
+    hijack = getattr(sd_hijack, "model_hijack", None)
+    optimisation = getattr(hijack, "optimization_method", None)
+    return [
+        f"WebUI {_version()}",
+        *versions(),
+        f"device {device_in_words(torch.device(shared.device), precision)}",
+        f"flags: {' '.join(_flags()) or 'none'}; optimisation in use: {optimisation or 'none'}",
+        f"options: CLIP {clip}, {', '.join(f'{name} {value}' for name, value in used.items())}",
+    ]
+
+
+def _version() -> str:
+    try:
+        from modules import launch_utils
+
+        return str(launch_utils.git_tag())
+    except Exception:  # forks have other ways
+        return "of unknown version"
+
+
+def _flags() -> list[str]:
+    """The host's flags, as they are typed."""
+    said = []
+    for name in _FLAGS:
+        value = getattr(shared.cmd_opts, name, None)
+        if value and value != "autocast":
+            words = value if isinstance(value, list) else [] if value is True else [value]
+            said.append(" ".join([f"--{name.replace('_', '-')}", *map(str, words)]))
+    return said
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
