@@ -57,10 +57,11 @@ def start(
             upscaler: bool = True,
             precision: tuple[str, ...] = WHOLE_PRECISION,
             auth: tuple[str, str] | None = None,
+            on_a_cpu: bool = True,
         ) -> Webui:
             data = tmp_path_factory.mktemp("webui")
             prepare(data, options or {}, upscaler)
-            webui = Webui(installation, data, (*precision, *flags), auth)
+            webui = Webui(installation, data, (*precision, *flags), auth, on_a_cpu)
             stack.callback(webui.stop)
             running.append(webui)
             webui.start()

@@ -18,7 +18,7 @@ from .http import Reply, call
 
 REPOSITORY = Path(__file__).parents[2]
 PROBE = Path(__file__).parent / "probe_extension"
-ON_A_CPU = ("--skip-torch-cuda-test", "--use-cpu", "all", "--opt-sdp-attention")
+ON_A_CPU = ("--skip-torch-cuda-test", "--use-cpu", "all")
 OFFLINE = ("--no-download-sd-model", "--do-not-download-clip")
 WHOLE_PRECISION = ("--no-half", "--precision", "full")
 QUIET_THREADS = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -102,12 +102,16 @@ def prepare(data: Path, options: Mapping[str, Any], upscaler: bool = True) -> No
 
 @dataclass(eq=False)
 class Webui:
-    """A running WebUI. `url` is its address, `data` its data folder, `log` its output."""
+    """A running WebUI. `url` is its address, `data` its data folder, `log` its output.
+
+    on_a_cpu: or on whatever it finds.
+    """
 
     installation: Installation
     data: Path
     flags: tuple[str, ...] = ()
     auth: tuple[str, str] | None = None
+    on_a_cpu: bool = True
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
 
@@ -122,8 +126,16 @@ class Webui:
     def start(self) -> None:
         """Start it and wait until it has loaded its model."""
         self.port = free_port()
-        command = [str(self.installation.python), "launch.py", *ON_A_CPU, *OFFLINE, "--api"]
-        command += [*self.flags, "--data-dir", str(self.data), "--port", str(self.port)]
+        command = [str(self.installation.python), "launch.py", *OFFLINE, "--api"]
+        command += [
+            *(ON_A_CPU if self.on_a_cpu else ()),
+            "--opt-sdp-attention",
+            *self.flags,
+            "--data-dir",
+            str(self.data),
+            "--port",
+            str(self.port),
+        ]
         environment = os.environ | QUIET_THREADS | {"HF_HUB_OFFLINE": "1"}
         environment["PYTHONUNBUFFERED"] = "1"
         with self.log.open("wb") as log:
