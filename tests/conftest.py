@@ -3,7 +3,7 @@ and a model that is instant."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from PIL import Image
 from surroundings import HOSTED, PLAINLY, SURROUNDINGS
 
 from msbd.standalone import models
+from msbd.standalone.clip import ClipJudge
 from msbd.standalone.command import main
 from msbd.standalone.torchvision_mend import mend_torchvision
 
@@ -52,6 +53,7 @@ class Model:
     backend: PointwiseBackend
     bound: tuple[Any, ...] = ()
     loaded: int = 0
+    judge: ClipJudge = field(default_factory=lambda: ClipJudge(None))
 
     def bind(self, *arguments: Any) -> PointwiseBackend:
         self.bound = arguments

@@ -103,14 +103,6 @@ def test_it_works_where_gradients_are_off(mode):
     assert losses[-1] < losses[0]
 
 
-def test_latents_made_in_inference_mode_can_be_used():
-    with torch.inference_mode():
-        piece = segment()
-    decoder = PointwiseDecoder(0.1, "nearest")
-    losses = optimise(decoder, [piece], settings(decoder_iterations=5), nothing)
-    assert losses[-1] < losses[0]
-
-
 @pytest.mark.parametrize("error", [None, RuntimeError("boom"), Interrupted()])
 def test_the_models_own_decoder_is_never_touched(error):
     class Owner(PointwiseBackend):

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from engine import box_mask, photograph, run
-from fakes import PointwiseBackend, WithABlock
+from fakes import PointwiseBackend, PointwiseDecoder, WithABlock
 from torch import nn
 
 from msbd import fitting
@@ -167,3 +167,71 @@ def test_which_devices_compute_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> N
     flags = Path("/proc/cpuinfo")
     if flags.exists() and hasattr(torch.cpu, "_is_avx512_bf16_supported"):
         assert computes_in_bfloat16(torch.device("cpu")) == ("avx512_bf16" in flags.read_text())
+
+
+class Loud(PointwiseDecoder):
+    """Its last layer takes numbers beyond what half precision holds, and gives moderate ones."""
+
+    def __init__(self, tint: float, mode: str) -> None:
+        super().__init__(tint, mode)
+        with torch.no_grad():
+            self.last.weight.mul_(1e-6)
+
+    def tail(self, middle: torch.Tensor) -> torch.Tensor:
+        return super().tail(1e6 * middle)
+
+
+class LoudBackend(PointwiseBackend):
+    def decoder(self) -> Any:
+        return Loud(self.tint, self.mode)
+
+
+@pytest.mark.edits
+@pytest.mark.parametrize("values", [{}, {"decoder_refit": True}, {"decoder_patch": 16}])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("modes", [(True, False), (False, True), (True, True)])
+def test_a_hosts_modes_have_no_effect_on_an_edit(
+    values: dict[str, Any], dtype: torch.dtype, modes: tuple[bool, bool]
+) -> None:
+    """Not even where half precision overflows: beyond 65,504."""
+
+    def edited() -> torch.Tensor:
+        backend = LoudBackend(tint=0.1)
+        done = run(photograph(100, 120), box_mask(Size(100, 120), Box(20, 30, 80, 90)), backend,
+                   tile_size=1, **values)  # fmt: skip
+        assert all(stage.decoder_loss for stage in done.report.stages)
+        return done.image
+
+    expected = edited()
+    casting, inferring = modes
+    with torch.inference_mode(inferring), torch.autocast("cpu", dtype, enabled=casting):
+        half = Loud(0.0, "nearest")(torch.ones(1, 4, 2, 2))
+        assert bool(torch.isfinite(half).all()) != (casting and dtype == torch.float16)
+        result = edited()
+        assert torch.is_autocast_enabled("cpu") == casting
+        assert torch.is_inference_mode_enabled() == inferring
+    assert torch.equal(result, expected)
+
+
+class Inferring(PointwiseBackend):
+    """It answers in inference mode, as the autoencoders of some hosts do."""
+
+    encode = torch.inference_mode()(PointwiseBackend.encode)
+    decode = torch.inference_mode()(PointwiseBackend.decode)
+    denoise = torch.inference_mode()(PointwiseBackend.denoise)
+    upscale = torch.inference_mode()(PointwiseBackend.upscale)
+
+
+@pytest.mark.edits
+@pytest.mark.parametrize("values", [{}, {"decoder_refit": True}, {"decoder_patch": 16}])
+@pytest.mark.parametrize("strength", [0.0, 0.3])
+def test_the_decoder_is_fitted_to_what_was_made_in_inference_mode(
+    values: dict[str, Any], strength: float
+) -> None:
+    image, mask = photograph(100, 120), box_mask(Size(100, 120), Box(20, 30, 80, 90))
+    plain, inferred = (
+        run(image, mask, backend, final_strength=strength, **values)
+        for backend in (PointwiseBackend(tint=0.1), Inferring(tint=0.1))
+    )
+    assert all(stage.decoder_loss for stage in inferred.report.stages)
+    assert torch.equal(plain.image, inferred.image)

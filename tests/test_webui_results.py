@@ -166,7 +166,7 @@ class TestJudgement:
     def judged(self, host: Host, monkeypatch: pytest.MonkeyPatch, **judge: Any) -> Any:
         from msbd.webui import run
 
-        told = SimpleNamespace(reason=None, seen=[])
+        told = SimpleNamespace(source=None, reason=None, seen=[])
 
         def score(images: torch.Tensor, prompt: str) -> torch.Tensor:
             told.seen.append(prompt)
@@ -199,7 +199,7 @@ class TestJudgement:
     def test_nobody_is_asked_for_the_first_of_them(self, host, monkeypatch):
         from msbd.webui import run
 
-        silent = SimpleNamespace(reason="no CLIP model is chosen", score=None)
+        silent = SimpleNamespace(source=None, reason="no CLIP model is chosen", score=None)
         monkeypatch.setattr(run, "judge", lambda: silent)
         processed = edited(host, request(host), choose="first")
         assert "CLIP" not in processed.comments

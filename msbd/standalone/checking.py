@@ -49,7 +49,7 @@ def perform(request: Request, say: Say) -> Examination:
     say(f"loading {request.models.checkpoint.name}")
     loaded = found("model", desk.load)
     if loaded.ok:
-        downloads.fetch_clip(request.models.clip, desk.model, say)
+        downloads.fetch_clip(request.models.clip, desk.model.judge.prepare, say)
         examination = examine(names, subject, desk.edit, say, [loaded])
     else:
         examination = Examination([loaded], [], len(names))

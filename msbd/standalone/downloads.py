@@ -6,10 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .model import StandaloneModel
+from typing import Any
 
 FILES = (".safetensors", ".pt", ".pth", ".bin")
 """Endings of files of weights."""
@@ -62,15 +59,17 @@ def clip_download(source: str | Path | None) -> Download | None:
     return Download(f"CLIP {source}", size if known else None, place, folder) if pending else None
 
 
-def fetch_clip(source: str | None, model: StandaloneModel, say: Callable[[str], None]) -> None:
+def fetch_clip(
+    source: str | None, prepare: Callable[[], None], say: Callable[[str], None]
+) -> None:
     """Say what CLIP will download and how to go on without, and load it; else do nothing.
 
-    Ctrl-C ends the download, and the model's judge gives no scores.
+    prepare: `ClipJudge.prepare`, after which the judge gives no scores if Ctrl-C ended it.
     """
     pending = clip_download(source)
     if pending is not None:
         say(f"{pending}; Ctrl-C goes on without it, and so does --clip none from the start")
-        model.judge.prepare()
+        prepare()
 
 
 def _prefers_the_hub(pretrained: Any) -> bool:

@@ -127,7 +127,7 @@ def perform(request: Request, say: Say) -> tuple[Edit, bool]:
     say(f"loading {request.models.checkpoint.name}")
     model = models.load(request.models)
     if settings.first.choose == "clip" and settings.first.candidates > 1:
-        downloads.fetch_clip(request.models.clip, model, say)
+        downloads.fetch_clip(request.models.clip, model.judge.prepare, say)
     guidance = settings.guidance
     backend = model.bind(chosen.prompt, chosen.negative, guidance.guidance, guidance.sampler)
     plan = plan_edit(request.picture.size, request.mask, settings, backend.facts)
