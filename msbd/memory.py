@@ -41,7 +41,8 @@ _WHOLE_SIGNS = (
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error is a failed allocation, on whatever device, or was caused by one.
 
-    Libraries tell it by many classes and words; docs of the tests say which were measured.
+    Libraries tell it by many classes and words; where the first import of one fails for it, the
+    error that tells is only the cause of the one that is seen.
     """
     if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
         return True

@@ -1,12 +1,35 @@
-"""Smaller portions when memory runs out: the same samples, each once."""
+"""Smaller portions when memory runs out: the same samples, each once. That it ran out is recognised
+by what libraries really say, under a limit."""
 
 from __future__ import annotations
 
+import io
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from conftest import Desk, load, painted, save, speckles
+from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from msbd.errors import EditError
 from msbd.memory import Portions, is_out_of_memory
+from msbd.standalone import clip, models, pictures
+from msbd.standalone.checkpoint import read_tensors
+from msbd.standalone.command import main
+from msbd.standalone.upscaler import load_upscaler
 
 
 class Network:
@@ -72,7 +95,292 @@ def test_one_sample_that_does_not_fit_and_other_errors_are_the_callers() -> None
         Portions(broken, None, 99)(Z, SIGMA)
 
 
-def test_what_counts_as_out_of_memory() -> None:
-    assert is_out_of_memory(MemoryError()) and is_out_of_memory(torch.cuda.OutOfMemoryError())
-    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: not enough memory: you tried"))
-    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.cuda.OutOfMemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"),
+        RuntimeError("could not create a primitive"),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9.06 GB, max allowed: 9.07 GB)"),
+        RuntimeError("Invalid buffer size: 11.25 GB"),
+        RuntimeError("There is not enough GPU video memory available!"),
+        RuntimeError("UR error: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)"),
+        OSError(12, "Cannot allocate memory"),
+        OSError("页面文件太小，无法完成操作。 (os error 1455)"),
+        OSError("out of memory error when reading image file"),
+        ImportError("libscipy_openblas.so: failed to map segment from shared object"),
+        SystemError("error return without exception set"),
+        ValueError("encoding error 1"),
+    ],
+    ids=str,
+)
+def test_what_counts_as_out_of_memory(error: Exception) -> None:
+    assert is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("shapes do not match"),
+        RuntimeError("unsupported memory format option Preserve"),
+        RuntimeError("could not create a primitive descriptor for a matmul primitive"),
+        RuntimeError("unable to mmap 8 bytes from file <a>: Invalid argument (22)"),
+        RuntimeError("can't start new thread"),
+        OSError(28, "No space left on device"),
+        ImportError("No module named 'spandrel'"),
+        ValueError("encoding error 6"),
+        KeyError("memory"),
+    ],
+    ids=str,
+)
+def test_what_does_not_count_as_out_of_memory(error: Exception) -> None:
+    assert not is_out_of_memory(error)
+
+
+def test_what_a_failed_allocation_caused_counts() -> None:
+    """As a first import under a limit fails, which diffusers tells in words of its own."""
+    failed, other = RuntimeError("Failed to import diffusers.models"), RuntimeError("other")
+    failed.__cause__ = MemoryError()
+    assert is_out_of_memory(failed)
+    other.__context__ = MemoryError()  # only happened before
+    assert not is_out_of_memory(other)
+    other.__cause__ = other
+    assert not is_out_of_memory(other)
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="limits of address space are Linux's")
+MIB = 2**20
+LIMITS = 4 * MIB, 16 * MIB, 48 * MIB
+"""Room that suffices for no operation below."""
+LARGE = 64 * MIB
+"""Bytes of their largest tensors, files and pictures."""
+
+
+def operations(folder: Path) -> dict[str, Callable[[], object]]:
+    """What allocates, by name, after what can be prepared."""
+    weights = {"weight": torch.zeros(LARGE // 4)}
+    save_file(weights, folder / "a.safetensors")
+    for name in ("a.ckpt", "a.pth", "a.pt"):
+        torch.save(weights, folder / name)
+    Image.new("RGB", (5000, 5000)).save(folder / "a.png", compress_level=1)
+    load_upscaler(models.MINIATURE_UPSCALER)
+    image, kernel = torch.zeros(1, 16, 512, 512), torch.zeros(128, 16, 3, 3)
+    flat = torch.zeros(4096, 1)
+    return {
+        "empty": lambda: torch.empty(LARGE, dtype=torch.uint8),
+        "convolution": lambda: F.conv2d(image, kernel),
+        "convolution in bfloat16": lambda: F.conv2d(image.bfloat16(), kernel.bfloat16()),
+        "product": lambda: flat @ flat.T,
+        "concatenation": lambda: torch.cat([image] * 5),
+        "interpolation": lambda: F.interpolate(image, scale_factor=4.0, mode="bilinear"),
+        "NumPy": lambda: np.ones(LARGE, np.uint8),
+        "Pillow": lambda: Image.new("RGB", (5000, 5000)),
+        "Python": lambda: bytearray(LARGE),
+        "safetensors": lambda: load_file(folder / "a.safetensors"),
+        "PyTorch's files": lambda: torch.load(folder / "a.ckpt"),
+        "PyTorch's files, mapped": lambda: torch.load(str(folder / "a.ckpt"), mmap=True),
+        "a checkpoint": lambda: read_tensors(folder / "a.safetensors"),
+        "an old checkpoint": lambda: read_tensors(folder / "a.ckpt"),
+        "an upscaler": lambda: load_upscaler(folder / "a.safetensors"),
+        "an old upscaler": lambda: load_upscaler(folder / "a.pth"),
+        "an upscaler that might be a program": lambda: load_upscaler(folder / "a.pt"),
+        "a picture": lambda: pictures.read_picture(folder / "a.png"),
+    }
+
+
+def within(room: int, run: Callable[[], Any]) -> Any:
+    """The result of `run` in a copy of this process that gets `room` more bytes of addresses.
+
+    None if the copy dies. Results must go through JSON.
+    """
+    import resource
+
+    into, out = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (used + room, used + room))
+            os.write(out, json.dumps(run()).encode())
+        finally:
+            os._exit(0)
+    os.close(out)
+    with os.fdopen(into) as pipe:
+        told = pipe.read()
+    os.waitpid(child, 0)
+    return json.loads(told) if told else None
+
+
+def failures(folder: Path) -> list[Any]:
+    """How every operation ends within every limit: name, error, and whether it counts; or None."""
+
+    def end(name: str, operation: Callable[[], object]) -> tuple[str, str, bool]:
+        try:
+            operation()
+        except Exception as error:
+            counts = is_out_of_memory(error) and not isinstance(error, EditError)
+            return name, f"{type(error).__name__}: {error}"[:1000], counts
+        return name, "no error", False
+
+    return [
+        within(room, partial(end, name, operation))
+        for name, operation in operations(folder).items()
+        for room in LIMITS
+    ]
+
+
+def edited(*arguments: object) -> tuple[int, str, str]:
+    """The exit code of the command line and what it wrote, or the traceback."""
+    with redirect_stdout(io.StringIO()) as said, redirect_stderr(io.StringIO()) as complained:
+        try:
+            code = main([str(argument) for argument in arguments])
+        except Exception:
+            return 99, "", traceback.format_exc()[-2000:]
+    return code, said.getvalue(), complained.getvalue()
+
+
+def edits(folder: Path) -> list[Any]:
+    """How edits end within limits: some in which no model can be loaded, then one in which a stage
+    is finished and another is not.
+
+    A small edit goes ahead without a limit, so that all libraries are imported.
+    """
+    save(folder / "small.png", speckles(64, 64))
+    save(folder / "small_mask.png", painted(64, 64, slice(9, 50), slice(9, 50)))
+    save(folder / "photo.png", speckles(1200, 1200))
+    save(folder / "mask.png", painted(1200, 1200, slice(100, 1100), slice(100, 1100)))
+    result = folder / "out.png"
+
+    def edit(name: str = "photo.png", mask: str = "mask.png") -> tuple[int, str, str]:
+        files = folder / name, folder / mask, "a red star", "-o", result
+        return edited("edit", *files, "--preset", "draft", "--set", "steps=2", "--quiet")
+
+    assert edit("small.png", "small_mask.png")[0] == 0
+    result.unlink()
+    ends = [within(room, edit) for room in (MIB, 8 * MIB, 24 * MIB)]
+    least, most = 64 * MIB, 512 * MIB
+    while most - least > MIB:
+        room = int((least * most) ** 0.5)
+        end = within(room, edit)
+        if end and end[0] != 0 and result.exists():
+            return [*ends, end]
+        result.unlink(missing_ok=True)
+        least, most = (least, room) if end and end[0] == 0 else (room, most)
+    raise AssertionError(end)
+
+
+def alone(run: Callable[[Path], list[Any]], folder: Path) -> list[Any]:
+    """The result of a function of this module in a process of its own, with a single thread."""
+    call = f"test_memory.{run.__name__}(pathlib.Path({str(folder)!r}))"
+    code = f"import json, pathlib, test_memory; print(json.dumps({call}))"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    ends: list[Any] = json.loads(ran.stdout.splitlines()[-1])
+    return ends
+
+
+@linux
+def test_every_real_failure_counts(tmp_path: Path) -> None:
+    """Whatever the class and the words; none is taken for a damaged file."""
+    ends = alone(failures, tmp_path)
+    assert ends and not [end for end in ends if end is None or not end[2]]
+
+
+@linux
+def test_an_edit_that_does_not_fit_keeps_what_it_has(tmp_path: Path) -> None:
+    *unloaded, (code, said, complained) = alone(edits, tmp_path)
+    for end in unloaded:
+        assert end[0] == 2 and end[2].count("\n") == 1, end
+        assert "not enough memory to load the model: close other programs" in end[2]
+    assert code == 1 and not complained, complained
+    assert "out of memory" in said and "the result is that of stage" in said
+    before, after = load(tmp_path / "photo.png"), load(tmp_path / "out.png")
+    assert (before[200:1000, 200:1000] != after[200:1000, 200:1000]).mean() > 0.9
+    assert (before[:80] == after[:80]).all()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+        OSError(12, "Cannot allocate memory"),
+        ValueError("encoding error 1"),
+    ],
+    ids=str,
+)
+def test_the_command_line_tells_it_in_a_line(desk: Desk, monkeypatch, error: Exception) -> None:
+    monkeypatch.setattr(models, "load", raising(error))
+    assert desk.edit() == 1 and desk.refused("not enough memory", "close other programs")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        SystemError("error return without exception set"),
+    ],
+    ids=str,
+)
+def test_so_it_does_while_libraries_are_imported(desk: Desk, monkeypatch, error: Exception) -> None:
+    monkeypatch.setattr(models, "load", raising(error))
+    monkeypatch.delitem(sys.modules, "msbd.memory")
+    assert desk.edit() == 1 and desk.refused("not enough memory", "close other programs")
+
+
+def test_faults_keep_their_traceback(desk: Desk, monkeypatch) -> None:
+    monkeypatch.setattr(models, "load", raising(RuntimeError("shapes do not match")))
+    with pytest.raises(RuntimeError, match="shapes"):
+        desk.edit()
+
+
+@pytest.mark.parametrize(
+    "device, offload, advice",
+    [
+        ("cpu", False, "choose a smaller checkpoint"),
+        ("meta", False, "give --offload or --device cpu"),
+        ("meta", True, "or give --device cpu"),
+    ],
+)
+@pytest.mark.parametrize("where", ["msbd.standalone.model.load_checkpoint", "torch.empty"])
+def test_advice_fits_the_device(
+    monkeypatch, device: str, offload: bool, advice: str, where: str
+) -> None:
+    chosen = models.Models(models.MINIATURE, "lanczos", None, device, offload)
+    monkeypatch.setattr(where, raising(RuntimeError("CUDA error: out of memory")))
+    with pytest.raises(EditError, match=f"not enough memory to load the model: .*{advice}$"):
+        models.load(chosen)
+
+
+def test_clip_without_room_says_so(monkeypatch) -> None:
+    monkeypatch.setattr(clip, "load_clip", raising(RuntimeError("std::bad_alloc")))
+    judge = clip.ClipJudge("any.pt")
+    assert judge.score(torch.zeros(1, 3, 8, 8), "x") is None
+    assert judge.reason == "CLIP cannot be used: there is not enough memory for it"
+
+
+def test_a_picture_without_room_is_not_damaged(desk: Desk, monkeypatch) -> None:
+    error = OSError("out of memory error when reading image file")
+    monkeypatch.setattr(pictures, "_refuse", raising(error))
+    assert desk.edit() == 1 and desk.refused("not enough memory")
+    monkeypatch.setattr(pictures, "_refuse", raising(OSError("failed to read next frame")))
+    assert desk.edit() == 2 and desk.refused("damaged", "too large for the memory")
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail

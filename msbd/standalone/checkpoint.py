@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import EditError
+from ..memory import is_out_of_memory
 from . import architecture
 from .autoencoder import Autoencoder
 from .discrete import NoiseSchedule, scaled_linear
@@ -46,7 +47,8 @@ def load_checkpoint(
     """The model in a `.safetensors` or `.ckpt` file, with the `.yaml` beside it if there is one.
 
     Widths and depths may be any; they are read from the file. Every weight of every network
-    comes from the file. Raises `EditError` for a file that is missing, damaged or no SD1.x model.
+    comes from the file. Raises `EditError` for a file that is missing, damaged or no SD1.x model;
+    a failed allocation is raised as it is.
     """
     path = Path(path)
     tensors = _renamed(read_tensors(path))
@@ -58,6 +60,8 @@ def load_checkpoint(
     except EditError as error:
         raise EditError(f"{path.name}: {error}") from error
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         logger.debug("loading %s", path, exc_info=True)
         what = "its tensors do not fit together as a Stable Diffusion 1.x model"
         raise EditError(f"{path.name}: {what}; choose another checkpoint") from error
@@ -89,6 +93,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         advice = "take its .safetensors edition"
         raise EditError(f"{path.name} is damaged, or holds more than weights; {advice}") from error
     except Exception as error:  # safetensors and torch raise many kinds for damaged files
+        if is_out_of_memory(error):
+            raise
         logger.debug("reading %s", path, exc_info=True)
         raise EditError(f"{path.name} cannot be read, it is damaged; download it again") from error
     if isinstance(content, Mapping):

@@ -106,20 +106,34 @@ def _halvings(checkpoint: Path) -> int:
 
 def load(models: Models) -> StandaloneModel:
     """Load everything. Raises `EditError` for damaged files, a missing device or lack of memory."""
+    from ..memory import is_out_of_memory
+    from .model import StandaloneModel, best_device
+
+    try:
+        if models.device:
+            _try_device(models.device)
+        return StandaloneModel.load(
+            models.checkpoint, models.upscaler, models.clip, models.device, models.offload
+        )
+    except Exception as error:  # first imports fail in many ways, too
+        if not is_out_of_memory(error):
+            raise
+        advice = "give --device cpu" if models.offload else "give --offload or --device cpu"
+        if (models.device or best_device().type).startswith("cpu"):
+            advice = "choose a smaller checkpoint"
+        advice = f"close other programs, or {advice}"
+        raise EditError(f"not enough memory to load the model: {advice}") from error
+
+
+def _try_device(name: str) -> None:
+    """Raise `EditError` unless it takes tensors."""
     import torch
 
-    from .model import StandaloneModel
+    from ..memory import is_out_of_memory
 
     try:
-        device = torch.device(models.device) if models.device else None
-        if device is not None:
-            torch.empty(1, device=device)
-    except (RuntimeError, AssertionError):
-        raise EditError(f"there is no device {models.device}: give cpu, cuda or mps") from None
-    try:
-        return StandaloneModel.load(
-            models.checkpoint, models.upscaler, models.clip, device, models.offload
-        )
-    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
-        advice = "close other programs, or give --offload or --device cpu"
-        raise EditError(f"not enough memory to load the model: {advice}") from error
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise EditError(f"there is no device {name}: give cpu, cuda or mps") from None

@@ -5,6 +5,7 @@ Only here and in `saving` does PIL's (width, height) order exist.
 
 from __future__ import annotations
 
+import errno
 import re
 import struct
 import warnings
@@ -33,6 +34,8 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX")
 _SIXTEEN_BIT = re.compile(r"^(I|L|LA|RGB|RGBA|RGBX);16")
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+_DAMAGED_OR_LARGE = ("could not create decoder object", "failed to read next frame")
+"""What libwebp says, by way of Pillow, of damaged files and when memory runs out."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +129,12 @@ def _load(path: Path) -> tuple[Image.Image, dict[str, Any]]:
     except UnidentifiedImageError:
         raise EditError(f"{path} is not a picture: give a PNG, JPEG or WebP file") from None
     except _DAMAGED as error:
-        raise EditError(
-            f"{path} is damaged or incomplete: fetch or save it again ({error})"
-        ) from error
+        if getattr(error, "errno", 0) == errno.ENOMEM or "out of memory" in str(error):
+            raise MemoryError from error
+        what = "damaged or incomplete"
+        if str(error) in _DAMAGED_OR_LARGE:
+            what += ", or too large for the memory that is left"
+        raise EditError(f"{path} is {what}: fetch or save it again ({error})") from error
 
 
 @contextmanager
