@@ -74,8 +74,8 @@ def pasted(image: Tensor, patch: Tensor, box: Box, alpha: Tensor) -> Tensor:
     the input bit by bit, whatever the patch holds.
     """
     result = image.clone()
-    below = image[..., box.rows, box.columns]
-    result[..., box.rows, box.columns] = torch.where(
-        alpha > 0, torch.lerp(below, patch, alpha), below
-    )
+    below = result[..., box.rows, box.columns]
+    for rows in bands(box.size.height):
+        under, over, opacity = (one[..., rows, :] for one in (below, patch, alpha))
+        under.copy_(torch.where(opacity > 0, torch.lerp(under, over, opacity), under))
     return result

@@ -180,6 +180,5 @@ def _as_memory_allows(text: str, job: Job) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        job.report.notes.append(
-            f"{text} left out for lack of memory: lower tile_size, or let it run on the CPU"
-        )
+        elsewhere = "" if job.backend.device.type == "cpu" else ", or let it run on the CPU"
+        job.report.notes.append(f"{text} left out for lack of memory: lower tile_size{elsewhere}")

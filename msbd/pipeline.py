@@ -15,7 +15,7 @@ from .errors import EditError, Interrupted
 from .geometry import Size
 from .job import Job, View, cut
 from .masks import Mask
-from .memory import capacity, is_out_of_memory, size_of
+from .memory import capacity, is_out_of_memory, release, size_of
 from .noise import Noise
 from .plan import EditPlan
 from .precision import finite, single_precision
@@ -71,22 +71,8 @@ def edit(
 
     patch: Tensor | None = None
     with _keeping_the_best(report, lambda: patch is not None):
-        first, *rest = plan.stages
-        view = View(first, job)
-        watch.show("crop", view.target, first, f"crop {plan.crop.size}")
-        patch = refine(first, view.target, view, job)
-        for stage in rest:
-            before, view = view, View(stage, job)
-            draft = _enlarged(patch, view, backend)
-            context = view.target
-            if settings.later.lowpass_background:
-                # As soft as the draft: what the stage before saw (section 3.2, Figure 5 f).
-                assert before.target.shape == patch.shape
-                context = resized(before.target, stage.size)
-            start = blend(draft, context, view.painted)
-            for name, shown in (("draft", draft), ("context", context), ("start", start)):
-                watch.show(name, shown, stage, name)
-            patch = refine(stage, start, view, job)
+        for finished in _stages(job):
+            patch = finished
     assert patch is not None
 
     alpha = feathered(mask_there, settings.crop.feather)
@@ -95,6 +81,28 @@ def edit(
     report.peak_memory_bytes = peak_memory(backend.device)
     report.seconds = clock.seconds()
     return Edit(result, report)
+
+
+def _stages(job: Job) -> Iterator[Tensor]:
+    """The crop [1,3,size] in [0,1] after each of the plan's stages, at their sizes."""
+    first, *rest = job.plan.stages
+    view = View(first, job)
+    job.watch.show("crop", view.target, first, f"crop {job.plan.crop.size}")
+    patch = refine(first, view.target, view, job)
+    yield patch
+    for stage in rest:
+        before, view = view, View(stage, job)
+        draft = _enlarged(patch, view, job.backend)
+        context = view.target
+        if job.settings.later.lowpass_background:
+            # As soft as the draft: what the stage before saw (section 3.2, Figure 5 f).
+            assert before.target.shape == patch.shape
+            context = resized(before.target, stage.size)
+        start = blend(draft, context, view.painted)
+        for name, shown in (("draft", draft), ("context", context), ("start", start)):
+            job.watch.show(name, shown, stage, name)
+        patch = refine(stage, start, view, job)
+        yield patch
 
 
 def _place(device: torch.device, crop: Tensor) -> torch.device:
@@ -142,6 +150,7 @@ def _keeping_the_best(report: Report, has_result: Callable[[], bool]) -> Iterato
         if not has_result():
             raise EditError(f"not enough memory for the first stage: {advice}") from error
         reason = f"out of memory ({advice})"
+        release()
     report.interrupted = True
     done, planned = len(report.stages), len(report.plan.stages)
     report.notes.append(f"{reason}: the result is that of stage {done} of {planned}")

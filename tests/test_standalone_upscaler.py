@@ -84,6 +84,29 @@ def test_tiles_are_bounded(file, monkeypatch):
     assert len(seen) > 5 and all(max(shape[-2:]) <= 64 for shape in seen)
 
 
+@pytest.mark.parametrize("most", [256, 128, 100, 64, 63])
+def test_tiles_that_do_not_fit_are_halved_once_and_for_all(file, monkeypatch, most):
+    upscaler, seen = load_upscaler(file), []
+
+    def network(self, image):
+        seen.append(max(image.shape[-2:]))
+        if seen[-1] > most:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return image.repeat_interleave(4, -1).repeat_interleave(4, -2)
+
+    monkeypatch.setattr(type(upscaler.network), "__call__", network)
+    image = picture(100, 300)
+    if most < 64:
+        with pytest.raises(RuntimeError, match="can't allocate"):
+            upscaler(image, Size(400, 1200))
+        return
+    for _ in range(2):
+        large = upscaler(image, Size(400, 1200))
+        assert torch.equal(large[..., ::4, ::4], image)
+        assert all(side <= most for side in seen[-3:])
+    assert sum(side > most for side in seen) == (most < 256) + (most < 128)
+
+
 def test_enlargement_beyond_the_factor_is_the_planner_s_fault(file):
     with pytest.raises(AssertionError):
         load_upscaler(file)(picture(8, 8), Size(33, 32))

@@ -59,9 +59,7 @@ def clip_download(source: str | Path | None) -> Download | None:
     return Download(f"CLIP {source}", size if known else None, place, folder) if pending else None
 
 
-def fetch_clip(
-    source: str | None, prepare: Callable[[], None], say: Callable[[str], None]
-) -> None:
+def fetch_clip(source: str | None, prepare: Callable[[], None], say: Callable[[str], None]) -> None:
     """Say what CLIP will download and how to go on without, and load it; else do nothing.
 
     prepare: `ClipJudge.prepare`, after which the judge gives no scores if Ctrl-C ended it.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import EditError
 from ..geometry import Box, Size
-from ..memory import is_out_of_memory
+from ..memory import is_out_of_memory, release
 from ..precision import finite_in_single, single_precision
 from ..tiling import tiles
 from .torchvision_mend import mend_torchvision
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
 
 logger = logging.getLogger(__name__)
+SMALLEST_TILE = 64
+"""Tiles of this side are not made smaller when memory runs out."""
 FACTOR = 4.0
 """Greatest enlargement by interpolation: that of the usual networks, so that plans are the same."""
 
@@ -90,7 +92,8 @@ class Interpolation:
 class SuperResolution:
     """A network that enlarges by a fixed factor; its output is reduced to the size asked for.
 
-    Large pictures pass through it in tiles of at most `tile`² pixels, so that memory is bounded.
+    Large pictures pass through it in tiles of at most `tile`² pixels, so that memory is bounded;
+    when it runs out all the same, in tiles of half that side from then on.
     Neighbours overlap by `overlap`; each pixel is taken from a tile whose edge (unless it is the
     picture's) is at least half of that away.
     """
@@ -106,7 +109,14 @@ class SuperResolution:
         source = Size(*image.shape[-2:])
         assert size.height <= self.factor * source.height, (source, size)
         assert size.width <= self.factor * source.width, (source, size)
-        return bilinear(self._enlarged(image, source), size).clamp(0, 1)
+        while True:
+            try:
+                return bilinear(self._enlarged(image, source), size).clamp(0, 1)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error) or self.tile <= SMALLEST_TILE:
+                    raise
+            self.tile //= 2
+            release()
 
     def _enlarged(self, image: Tensor, source: Size) -> Tensor:
         """[1,3,H,W] -> [1,3,H*factor,W*factor] float32 in [0,1]; the tiles one by one."""

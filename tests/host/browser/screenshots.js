@@ -59,6 +59,6 @@ ui.play(async (page, work) => {
     await page.locator("#settings > .tab-nav button", { hasText: ui.TITLE }).click();
     await page.locator("#setting_msbd_clip_weights textarea").fill("");
     await page.waitForTimeout(500);
-    await shoot(page, file("settings"), "#settings_submit", "#setting_msbd_resolution");
+    await shoot(page, file("settings"), "#settings_submit", "#setting_msbd_resolution", "#msbd_check_button");
     return {};
 });
