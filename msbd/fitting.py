@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from .backend import Decoder
 from .decoder import Segment, nearness, optimise
 from .job import Job, View, cut
-from .memory import is_out_of_memory, release
+from .memory import evict, is_out_of_memory, release, with_room
 from .patches import PatchTraining
 from .plan import StagePlan
 from .precision import computes_in_bfloat16
@@ -60,6 +61,7 @@ def fitted(
         job.watch.advance(job.plan.decoder_work(area), text)
 
     if stage.decoder_iterations:
+        evict()  # training takes all the room that there is
         with _as_memory_allows(text, job):
             train = _on_patches if stage.decoder_patch else _on_tiles
             trained = train(stage, segments, job, advance)
@@ -75,7 +77,8 @@ def fitted(
         with _as_memory_allows(text, job):
             start = trained or _untrained(segments, job)
             weight = job.settings.decoder.decoder_background_weight
-            solved = Refit(start.decoder, start.picture, segments, weight, advance)
+            solve = partial(Refit, start.decoder, start.picture, segments, weight, advance)
+            solved = with_room(solve)
             before = (record.decoder_loss or solved.loss)[0]
             record.decoder_loss = before, solved.loss[1]
             decode = _refitted(solved, decode)

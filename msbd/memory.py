@@ -6,7 +6,9 @@ import copy
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -52,10 +54,22 @@ def is_out_of_memory(error: BaseException) -> bool:
     return cause is not None and cause is not error and is_out_of_memory(cause)
 
 
+T = TypeVar("T")
 STAYING = 1 / 4
-"""What is kept on a device for later, in units of the memory that is free there."""
+"""What is kept on a device for later, in units of the memory that is then still free there."""
 _lodgers: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
 """Networks, and their copies on a device that stay there for the next time."""
+_sparing = ContextVar("sparing", default=False)
+
+
+@contextmanager
+def sparing(wanted: bool = True) -> Iterator[None]:
+    """Meanwhile nothing stays on a device for later, as under a limit of the user's."""
+    token = _sparing.set(wanted)
+    try:
+        yield
+    finally:
+        _sparing.reset(token)
 
 
 def room(device: torch.device) -> int:
@@ -66,10 +80,12 @@ def room(device: torch.device) -> int:
     """
     if device.type != "cuda":
         return 0
-    free, total = torch.cuda.mem_get_info(device)
-    reserved = torch.cuda.memory_reserved(device)
-    share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda device: 1.0)(device)
-    return int(min(free, share * total - reserved)) + reserved - torch.cuda.memory_allocated(device)
+    # PyTorch 2.1 wants an index here.
+    index = torch.cuda.current_device() if device.index is None else device.index
+    free, total = torch.cuda.mem_get_info(index)
+    reserved = torch.cuda.memory_reserved(index)
+    share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda index: 1.0)(index)
+    return int(min(free, share * total - reserved)) + reserved - torch.cuda.memory_allocated(index)
 
 
 def capacity(device: torch.device) -> int:
@@ -80,8 +96,13 @@ def capacity(device: torch.device) -> int:
 
 
 def may_stay(size: int, device: torch.device) -> bool:
-    """Whether so many bytes may lie on a device for later, and leave enough room for work."""
-    return size <= STAYING * room(device)
+    """Whether so many bytes that lie on a device may stay for later, and leave enough for work."""
+    return not _sparing.get() and size <= STAYING * room(device)
+
+
+def suits(size: int, device: torch.device) -> bool:
+    """Whether so many bytes are little for a device; always the same answer for the same one."""
+    return not _sparing.get() and size <= capacity(device) / 16
 
 
 def size_of(*tensors: Tensor) -> int:
@@ -126,6 +147,17 @@ def evict(network: nn.Module | None = None) -> bool:
     return bool(leaving)
 
 
+def with_room(work: Callable[[], T]) -> T:
+    """`work()`; if memory runs out in it, once more without the lodged networks."""
+    try:
+        return work()
+    except (MemoryError, RuntimeError) as error:
+        if not (is_out_of_memory(error) and evict()):
+            raise
+    release()
+    return work()
+
+
 def release() -> None:
     """Give back what is kept for later, so that something smaller finds room."""
     evict()
@@ -137,8 +169,8 @@ def release() -> None:
 class Portions:
     """`denoise` for any number of samples, as many at a time as memory allows.
 
-    When memory runs out, and no lodged network can make room, the batch is halved, once and for
-    all, down to single samples; samples do not influence each other, so the result stays the same.
+    When memory runs out the batch is halved, once and for all, down to single samples; samples do
+    not influence each other, so the result stays the same.
     condition: None, or one for all samples or for each [n,...]. most: the largest batch that is
     tried.
     """
@@ -160,21 +192,18 @@ class Portions:
             size = min(len(z) - done, self.most)
             some = slice(done, done + size)
             try:
-                parts.append(self._denoise(z[some], sigma[some], self._theirs(some)))
+                parts.append(with_room(partial(self._of, z[some], sigma[some], some)))
                 done += size
                 continue
             except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
+                if size == 1 or not is_out_of_memory(error):
                     raise
-                made_room = evict()
-                if size == 1 and not made_room:
-                    raise
-            if not made_room:
-                self.most = size // 2
+            self.most = size // 2
             release()
         return torch.cat(parts)
 
-    def _theirs(self, some: slice) -> Condition:
-        if self._condition is None or len(self._condition) == 1:
-            return self._condition
-        return self._condition[some]
+    def _of(self, z: Tensor, sigma: Tensor, some: slice) -> Tensor:
+        theirs = self._condition
+        if theirs is not None and len(theirs) > 1:
+            theirs = theirs[some]
+        return self._denoise(z, sigma, theirs)

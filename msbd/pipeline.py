@@ -15,7 +15,7 @@ from .errors import EditError, Interrupted
 from .geometry import Size
 from .job import Job, View, cut
 from .masks import Mask
-from .memory import capacity, is_out_of_memory, release, size_of
+from .memory import is_out_of_memory, release, suits, with_room
 from .noise import Noise
 from .plan import EditPlan
 from .precision import finite, single_precision
@@ -61,7 +61,7 @@ def edit(
     report = Report(plan, settings, noise.seed)
     crop = cut(image, plan.crop)
     mask_there = cut(torch.from_numpy(mask), plan.crop)[None, None]
-    place = _place(backend.device, crop)
+    place = backend.device if pictures(plan.crop.size, backend.device) else torch.device("cpu")
     known, crop_mask = crop.to(place), mask_there.to(place)
     if settings.first.keep_inside or settings.later.soft_edge:
         # Cells that stay, or stay in part, would show what the mask hides.
@@ -76,7 +76,7 @@ def edit(
     assert patch is not None
 
     alpha = feathered(mask_there, settings.crop.feather)
-    result = pasted(image, resized(patch, plan.crop.size).cpu(), plan.crop, alpha)
+    result = pasted(image, resized(patch.cpu(), plan.crop.size), plan.crop, alpha)
     _judge(cut(result, plan.crop), crop, alpha, report)
     report.peak_memory_bytes = peak_memory(backend.device)
     report.seconds = clock.seconds()
@@ -105,21 +105,22 @@ def _stages(job: Job) -> Iterator[Tensor]:
         yield patch
 
 
-def _place(device: torch.device, crop: Tensor) -> torch.device:
-    """Where the stages' pictures lie: on the backend's device, unless the crop is large for it.
+def pictures(crop: Size, device: torch.device) -> int:
+    """Bytes that the stages' pictures take on a device; 0 if they lie in main memory.
 
     Decided by what the device has in all, so that the same edit has the same bytes there.
     """
-    fits = CANVASES * size_of(crop) <= capacity(device) / 16
-    return device if fits else torch.device("cpu")
+    size = CANVASES * 3 * 4 * crop.area
+    return size if suits(size, device) else 0
 
 
 def _enlarged(patch: Tensor, view: View, backend: Backend) -> Tensor:
     """The stage before at this one's size, by super-resolution where that will be used."""
     small, large = used_part(view.painted, Size(*patch.shape[-2:]))
     draft = resized(patch, Size(*view.painted.shape[-2:]))
-    part = backend.upscale(cut(patch, small).to(backend.device), large.size)
-    cut(draft, large).copy_(finite(part, "the upscaler"))
+    seen = cut(patch, small).to(backend.device)
+    part = with_room(lambda: backend.upscale(seen, large.size))
+    cut(draft, large).copy_(finite(part, "the upscaler", "upscaler"))
     return draft
 
 

@@ -21,10 +21,11 @@ NARROW = 4
 
 @contextmanager
 def single_precision() -> Iterator[None]:
-    """float32, ordinary tensors and no gradients, whatever wraps round the caller.
+    """float32, ordinary tensors and no gradients, whatever autocast or inference mode the caller
+    is in.
 
-    A host's autocast and inference mode end here; a backend enters its host's precision again
-    round its networks. Tensors made here can be trained on.
+    A backend enters its host's precision again round its networks. Tensors made here can be
+    trained on. Casts that a host makes without autocast are its backend's to leave.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -58,25 +59,27 @@ def exact_products(device: torch.device) -> Iterator[None]:
         setattr(products, name, allowed)
 
 
-def finite(numbers: Tensor, source: str) -> Tensor:
+def finite(numbers: Tensor, source: str, instead: str = "checkpoint") -> Tensor:
     """The very tensor, all of whose numbers are finite; `EditError` if not, so that what is not
-    a number never becomes a picture. source: what made it."""
+    a number never becomes a picture. source: what made it. instead: of what to choose another."""
     if bool(torch.isfinite(numbers).all()):
         return numbers
-    raise EditError(
-        f"{source} gave numbers that are not finite: its file may be damaged, or made for more "
-        "precision than this device computes with"
-    )
+    raise EditError(f"{source} gave numbers that are not finite (NaN): choose another {instead}")
 
 
-def finite_in_single(network: Any, run: Callable[[], Tensor], name: str) -> Tensor:
+def finite_in_single(
+    network: Any, run: Callable[[], Tensor], name: str, instead: str = "checkpoint"
+) -> Tensor:
     """`run()`, once more in single precision if a network in half precision overflows.
 
     network: what `run` asks, in its own precision; it is turned to float32 for good when that
-    is needed. name: its own, for the log. Raises `EditError` if that does not help.
+    is needed. name: its own, for the log. instead: see `finite`, whose `EditError` is raised if
+    that does not help.
     """
     result, dtype = run(), network.dtype
-    if dtype != torch.float32 and not bool(torch.isfinite(result).all()):
+    if bool(torch.isfinite(result).all()):
+        return result
+    if dtype != torch.float32:
         logger.warning("%s overflows in half precision and goes on in single precision", name)
         try:
             network.float()
@@ -84,7 +87,7 @@ def finite_in_single(network: Any, run: Callable[[], Tensor], name: str) -> Tens
             network.to(dtype)  # memory may not suffice for all of it
             raise
         result = run()
-    return finite(result, name)
+    return finite(result, name, instead)
 
 
 @contextmanager

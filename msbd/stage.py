@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from .denoising import denoised
 from .fitting import Decode, fitted
 from .geometry import Box
 from .job import Job, View, cut
-from .memory import evict, is_out_of_memory, release
+from .memory import is_out_of_memory, release, with_room
 from .plan import StagePlan, smaller_tiles
 from .precision import finite
 from .report import StageReport, Stopwatch, psnr
@@ -23,8 +24,8 @@ def refine(stage: StagePlan, start: Tensor, view: View, job: Job) -> Tensor:
 
     The first stage repaints the mask from pure noise and uses only the surroundings of `start`;
     a later one noises `start` to its strength and denoises it again (SDEdit). If memory runs out
-    it is done again where a lodged network can make room, or a later stage in smaller tiles; of
-    those the user is told.
+    it is done again without lodged networks; then, in a later stage, in smaller tiles, and the
+    user is told.
     """
     budget = job.plan.stage_work(stage)
     while True:
@@ -39,22 +40,17 @@ def refine(stage: StagePlan, start: Tensor, view: View, job: Job) -> Tensor:
 
         metered = replace(job, watch=replace(job.watch, advance=advance))
         try:
-            return _refined(stage, start, view, metered)
+            return with_room(partial(_refined, stage, start, view, metered))
         except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            made_room = evict()
             mask, facts = job.mask[0, 0].cpu().numpy(), job.backend.facts
             smaller = smaller_tiles(stage, job.plan, mask, job.settings, facts)
-            if smaller is None and not made_room:
+            if smaller is None or not is_out_of_memory(error):
                 raise
-        release()
-        budget = max(0.0, budget - spent)
-        if made_room or smaller is None:
-            continue
         stages = job.report.plan.stages
         sparing = stages[stage.index].decoder_checkpointing
         smaller = replace(smaller, decoder_checkpointing=sparing)
+        release()
+        budget = max(0.0, budget - spent)
         job.report.notes.append(
             f"stage {stage.index + 1}: out of memory in tiles of {stage.tiles[0].size}, done again "
             f"in tiles of {smaller.tiles[0].size}; lower tile_size to have it so at once"

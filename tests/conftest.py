@@ -3,6 +3,7 @@ and a model that is instant."""
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,15 +35,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _how(request: pytest.FixtureRequest) -> str | None:
-    return getattr(request, "param", None)
+def _how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str | None:
+    """One of both; seeds that nobody chose are then the same in both."""
+    how = getattr(request, "param", None)
+    if how:
+        draws = random.Random(0)
+        monkeypatch.setattr("secrets.randbelow", draws.randrange)
+    return how
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Any:
     how = getattr(item, "funcargs", {}).get("_how")
     name = item.nodeid.replace(str(how), "")
-    with SURROUNDINGS.of(name, how):
+    marker = item.get_closest_marker("edits")
+    with SURROUNDINGS.of(name, how, marker is None or marker.kwargs.get("alike", True)):
         return (yield)
 
 

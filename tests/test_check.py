@@ -276,6 +276,23 @@ def test_the_block_is_ascii_without_folders() -> None:
     assert "seconds" in lines[-3] and "denoising 1.5" in lines[-3]
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("'/data/Jane Doe/my models/v1.safetensors' is gone", "'v1.safetensors' is gone"),
+        ("/data/Jane Doe/my models/v1.safetensors: denied", "v1.safetensors: denied"),
+        ("OSError: 'C:\\\\Users\\\\Jane Doe\\\\x.pth'", "OSError: 'x.pth'"),
+        (r"C:\Users\Jane Doe\x.pth, ~/Jane/y.pt and z", "x.pth, y.pt and z"),
+        (r"\\server\Jane Doe\x.pth", "x.pth"),
+        ("x4.pth of https://a.b/c/d.pth", "x4.pth of https://a.b/c/d.pth"),
+        ("ViT-L-14/openai, 3 / 4, and/or", "ViT-L-14/openai, 3 / 4, and/or"),
+    ],
+)
+def test_of_a_path_only_the_last_name_is_told(said: str, told: str) -> None:
+    text = block(Examination([Finding("x", False, said)], [], 1), [])
+    assert text.splitlines()[1].endswith(f"FAILED: {told}")
+
+
 class Checkpoint:
     """What the command reads of a loaded model."""
 

@@ -37,7 +37,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[SecondDevice]:
 
 def with_memory(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(memory, "room", lambda place: size)
-    monkeypatch.setattr(pipeline, "capacity", lambda place: size)
+    monkeypatch.setattr(memory, "capacity", lambda place: size)
 
 
 @pytest.fixture

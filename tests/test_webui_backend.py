@@ -301,15 +301,20 @@ class TestNotANumber:
         assert host.shared.opts.upcast_attn is False
         assert len(backend.notes) == 1 and "single precision" in backend.notes[0]
 
+    @pytest.mark.parametrize("half", [True, False])
     def test_a_network_that_gives_no_numbers_is_named_with_what_to_do(
-        self, host, monkeypatch, value
+        self, host, monkeypatch, value, half
     ):
+        if half:
+            monkeypatch.setattr(host.devices, "dtype_unet", torch.float16)
         network = host.model.model.diffusion_model
         own = network.forward
         monkeypatch.setattr(network, "forward", lambda *a, **k: spoilt(own(*a, **k), value))
         backend = backend_of(host, ready(host))
-        with pytest.raises(EditError, match=r"Upcast cross attention layer to float32.*--no-half"):
+        with pytest.raises(EditError, match=r"Upcast cross attention layer to float32") as told:
             backend.denoise(torch.ones(1, 4, 4, 4), torch.ones(1), condition=ZEROS)
+        assert ("--no-half" in str(told.value)) == half and "checkpoint" in str(told.value)
+        assert not backend.notes
         assert host.shared.opts.upcast_attn is False
 
     @pytest.mark.parametrize("part", ["encode", "decode"])
@@ -335,15 +340,53 @@ class TestNotANumber:
         backend = backend_of(host, ready(host))
         given = torch.full((1, 3, 32, 32), 0.5) if part == "encode" else torch.ones(1, 4, 4, 4)
         if rescued:
-            assert bool(torch.isfinite(getattr(backend, part)(given)).all())
-            assert any("--no-half-vae" in note for note in backend.notes)
+            for _ in range(2):
+                assert bool(torch.isfinite(getattr(backend, part)(given)).all())
+            assert len(backend.notes) == 1 and "--no-half-vae" in backend.notes[0]
+            assert bits == [torch.float16, torch.float32, torch.float32]
         else:
             with pytest.raises(EditError, match="autoencoder gives NaN in single precision too"):
                 getattr(backend, part)(given)
-        assert bits == [torch.float16, torch.float32]
+            assert bits == [torch.float16, torch.float32] and not backend.notes
         assert host.devices.dtype_vae == torch.float16 and network.dtype == torch.float16
         after = network.state_dict()
         assert all(torch.equal(one, after[name]) for name, one in before.items())
+
+
+def test_without_memory_for_single_precision_the_hosts_autoencoder_stays(host, monkeypatch):
+    from msbd.webui.backend import _autoencoder_in_single_precision
+
+    network = host.model.first_stage_model.half()
+    monkeypatch.setattr(host.devices, "dtype_vae", torch.float16)
+    own = torch.nn.Module.to
+
+    def to(module: torch.nn.Module, kind: torch.dtype) -> Any:
+        if kind == torch.float32:
+            own(module.encoder, kind)
+            raise torch.cuda.OutOfMemoryError
+        return own(module, kind)
+
+    monkeypatch.setattr(type(network), "to", to)
+    with pytest.raises(torch.cuda.OutOfMemoryError), _autoencoder_in_single_precision():
+        pass
+    assert {one.dtype for one in network.parameters()} == {torch.float16}
+    assert host.devices.dtype_vae == torch.float16
+
+
+def test_an_inpainting_condition_is_made_again_in_single_precision(host, monkeypatch):
+    host.load(LatentDiffusion(conditioning_key="hybrid"), "inpainting")
+    network = host.model.first_stage_model.half()
+    own = network.encoder.forward
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return own(x) if x.dtype == torch.float32 else spoilt(own(x), torch.nan)
+
+    monkeypatch.setattr(host.devices, "dtype_vae", torch.float16)
+    monkeypatch.setattr(network.encoder, "forward", forward)
+    backend = backend_of(host, ready(host))
+    picture, painted = torch.full((1, 3, 32, 32), 0.5), torch.ones(1, 1, 32, 32)
+    told = backend.condition(picture, painted, torch.ones(1, 4, 4, 4))
+    assert bool(torch.isfinite(told).all()) and len(backend.notes) == 1
 
 
 class Normalising(torch.nn.Module):

@@ -131,6 +131,17 @@ def test_if_it_cannot_it_tries_once(host, model):
     assert len(host.errors.exception_records) == attempts + 1
 
 
+def test_whoever_holds_the_queue_tries_once_too(host, model):
+    """As the check does: nobody else can load one meanwhile."""
+    from msbd.webui.facts import loaded_model
+
+    host.sd_models.model_data.was_loaded_at_least_once = False
+    attempts = len(host.errors.exception_records)
+    with host.call_queue.queue_lock, pytest.raises(EditError, match=REFUSED):
+        loaded_model()
+    assert len(host.errors.exception_records) == attempts + 1
+
+
 @pytest.mark.parametrize("where", ["footprint", "enlargement"])
 def test_a_change_in_the_midst_of_a_plan_is_told(host, monkeypatch, where):
     from msbd.webui import measure

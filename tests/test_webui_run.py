@@ -373,6 +373,30 @@ class TestInterruption:
         with pytest.raises(EditError, match="tile_size or candidates"):
             edited(host, request(host), candidates=1)
 
+    @pytest.mark.parametrize("fails", [0, 1])
+    def test_a_picture_that_fails_leaves_those_before_it(self, host, monkeypatch, fails):
+        """Of a batch; a first one that fails is refused."""
+        from msbd.webui import run
+
+        edit, asked = run.edit, []
+
+        def failing(*given: Any, **named: Any) -> Any:
+            asked.append(1)
+            if len(asked) == fails + 1:
+                raise EditError("the network gives NaN")
+            return edit(*given, **named)
+
+        monkeypatch.setattr(run, "edit", failing)
+        p = request(host, batch_size=3, do_not_save_grid=True)
+        if not fails:
+            with pytest.raises(EditError, match="NaN"):
+                edited(host, p)
+            return
+        processed = edited(host, p)
+        assert [report["interrupted"] for report in reports(processed)] == [False, True, False]
+        assert np.array_equal(pixels(processed.images[1]), before(p))
+        assert "the network gives NaN: the picture is unchanged" in processed.comments
+
     def test_out_of_memory_with_several_candidates_makes_fewer_at_a_time(self, host):
         def fail() -> None:
             raise RuntimeError("DefaultCPUAllocator: not enough memory")

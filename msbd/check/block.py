@@ -20,7 +20,9 @@ _PARTS = {
 }
 """Names of an edit's parts, as `TimedBackend.parts` has them -> as people have them."""
 _WIDTH = 18
-_FOLDERS = re.compile(r"(?<![\w.:/\\])(?:[A-Za-z]:|~)?(?:[\\/]+[^\\/\s'\"]+)*[\\/]+([^\\/\s'\"]+)")
+_FOLDER = r"(?!\s)(?:(?!\.\w{1,12}[\s,;:)])[^\\/'\"\n])+[\\/]+"
+"""In a path: spaces may be in its name, but none behind what ends as the name of a file does."""
+_FOLDERS = re.compile(rf"(?<![\w.:/\\])(?:[A-Za-z]:|~)?[\\/]+(?:{_FOLDER})*([^\\/\s'\"]+)")
 
 
 def block(examination: Examination, about: Sequence[str]) -> str:

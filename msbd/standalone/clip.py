@@ -107,7 +107,7 @@ def similarity(model: ClipModel, images: Tensor, prompt: str, device: torch.devi
     with lodged(model.network, device) as network:
         seen = network.encode_image(prepared(images.to(device), model), normalize=True)
         read = network.encode_text(tokens, normalize=True)
-    return finite((seen @ read.T)[:, 0], "CLIP").to(images.device)
+    return finite((seen @ read.T)[:, 0], "CLIP", "CLIP").to(images.device)
 
 
 def prepared(images: Tensor, model: ClipModel) -> Tensor:

@@ -138,7 +138,7 @@ class SuperResolution:
         def run() -> Tensor:
             return cast(Tensor, network(image.to(network.device, network.dtype)))
 
-        return finite_in_single(network, run, "the upscaler").to(image).clamp(0, 1)
+        return finite_in_single(network, run, "the upscaler", "upscaler").to(image).clamp(0, 1)
 
 
 def bilinear(image: Tensor, size: Size) -> Tensor:

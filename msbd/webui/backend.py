@@ -16,10 +16,8 @@ from ..backend import Decoder, ModelFacts, Sampler
 from ..errors import EditError, Interrupted
 from ..geometry import Size
 from ..layers import exchanged
-from ..memory import evict
 from ..precision import single_precision
 from ..standalone.clip import ClipJudge
-from .options import option
 from .sampling import HostSampler, own_randomness
 from .upscale import Enlarge
 
@@ -65,6 +63,7 @@ class HostBackend:
         self._decoder_device = decoder_device
         self._schedule = torch.zeros(1)
         self._upcast = bool(getattr(shared.opts, UPCAST, True))
+        self._autoencoder_in_single = False
         self.notes: list[str] = []
 
     def sigmas(self, steps: int) -> Tensor:
@@ -76,10 +75,15 @@ class HostBackend:
 
     def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Tensor:
         """The host's image conditioning, [1,...]; meaningful for inpainting checkpoints."""
-        picture = (image * 2 - 1).to(self.device, devices.dtype_vae)
-        with own_randomness(), _autoencoders_precision():
-            torch.manual_seed(0)  # the host draws from the autoencoder's posterior
-            return self._p.img2img_image_conditioning(picture, source, painted)[:1]
+
+        def told() -> Tensor:
+            picture = (image * 2 - 1).to(self.device, devices.dtype_vae)
+            with own_randomness(), _autoencoders_precision():
+                torch.manual_seed(0)  # the host draws from the autoencoder's posterior
+                made: Tensor = self._p.img2img_image_conditioning(picture, source, painted)
+            return made[:1]
+
+        return self._by_autoencoder(told)
 
     def denoise(
         self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Any = None
@@ -95,12 +99,15 @@ class HostBackend:
         predicted = self._predicted(z, sigma, arguments)
         if predicted is None and not self._upcast:
             self._upcast = True
-            self._tell("the network needed its attention in single precision")
             predicted = self._predicted(z, sigma, arguments)
+            if predicted is not None:
+                self._tell("the network needed its attention in single precision")
         if predicted is None:
+            half = getattr(devices, "dtype_unet", None) != torch.float32
+            advice = "start the WebUI with --no-half, or " if half else ""
             raise EditError(
                 "the denoising network gives NaN, with the setting “Upcast cross attention layer "
-                "to float32” too: start the WebUI with --no-half, or choose another checkpoint"
+                f"to float32” too: {advice}choose another checkpoint"
             )
         return predicted
 
@@ -151,12 +158,14 @@ class HostBackend:
         return self._by_autoencoder(decoded).clamp(0, 1)
 
     def _by_autoencoder(self, work: Callable[[], Tensor]) -> Tensor:
-        """What the autoencoder makes, in single precision if its own does not suffice."""
-        result = _finite_or_none(work)
+        """What the autoencoder makes, in single precision from when its own did not suffice."""
+        result = None if self._autoencoder_in_single else _finite_or_none(work)
         if result is None and devices.dtype_vae != torch.float32:
-            self._tell("the autoencoder needed single precision (--no-half-vae has it so at once)")
             with _autoencoder_in_single_precision():
                 result = _finite_or_none(work)
+            if result is not None and not self._autoencoder_in_single:
+                self._autoencoder_in_single = True
+                self._tell("the autoencoder needed single precision, as with --no-half-vae")
         if result is None:
             raise EditError(
                 "the autoencoder gives NaN in single precision too: choose another VAE, or another "
@@ -176,10 +185,7 @@ class HostBackend:
     def score(self, images: Tensor) -> Tensor | None:
         # CLIP is built with random weights before its own are loaded.
         with own_randomness():
-            scores = self._judge.score(images, self._judged_by)
-        if option("memory_limit") or lowvram.is_enabled(shared.sd_model):
-            evict()
-        return scores
+            return self._judge.score(images, self._judged_by)
 
 
 class HostDecoder(Decoder):
@@ -263,9 +269,9 @@ def _autoencoders_precision() -> Any:
 def _autoencoder_in_single_precision() -> Iterator[None]:
     """The host's autoencoder, lent: its numbers are exact in single precision, and come back."""
     network, kept = shared.sd_model.first_stage_model, devices.dtype_vae
-    devices.dtype_vae = torch.float32
-    network.to(torch.float32)
     try:
+        devices.dtype_vae = torch.float32
+        network.to(torch.float32)
         yield
     finally:
         devices.dtype_vae = kept

@@ -12,6 +12,7 @@ import torch
 from modules import lowvram, shared
 
 from ..errors import EditError
+from ..pipeline import pictures
 from ..plan import PATCHES, EditPlan, StagePlan
 from ..settings import SETTINGS, EditSettings
 from . import measure, speed
@@ -126,6 +127,8 @@ def memory(plan: EditPlan, settings: EditSettings) -> dict[str, int]:
         # Pictures and CLIP are always in main memory, so there they come on top.
         loaded += 3 * FLOAT * (_PICTURES * plan.image.area + _CROPS * plan.crop.size.area)
         loaded += needed.pop("choosing", 0)
+    elif not (apart or option("memory_limit")):
+        loaded += pictures(plan.crop.size, device)
     return {work: loaded + size for work, size in needed.items()}
 
 

@@ -47,22 +47,22 @@ def loaded_model() -> Any:
     is loading one, or after `LOADING_LIMIT` seconds.
     """
     end = time.monotonic() + LOADING_LIMIT
-    while True:
-        last = not _is_loading() or time.monotonic() > end
-        model = _complete_model()
-        if model is not None:
-            return model
-        if last:
-            raise EditError(
-                "the checkpoint is still being loaded, or could not be: try again, or see the "
-                "console and choose another checkpoint"
-            )
+    while _complete_model() is None and _is_loading() and time.monotonic() < end:
         time.sleep(_INTERVAL)
+    # To ask for it by this name is to load it, if the host never had any.
+    model = _complete_model() or (None if sd_models.model_data.lock.locked() else shared.sd_model)
+    if model is None:
+        raise EditError(
+            "the checkpoint is still being loaded, or could not be: try again, or see the console "
+            "and choose another checkpoint"
+        )
+    return model
 
 
 def _complete_model() -> Any:
     """The host's checkpoint; None while its first is not all there, or there is none."""
-    return None if sd_models.model_data.lock.locked() else shared.sd_model
+    data = sd_models.model_data
+    return None if data.lock.locked() else data.sd_model
 
 
 def _is_loading() -> bool:

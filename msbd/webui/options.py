@@ -79,7 +79,7 @@ def known() -> dict[str, Option]:
             "CLIP weights file",
             "path of a file in OpenAI's layout; used instead of the model above unless empty",
         ),
-        "clip_device": _device("CLIP runs on", "it stays there during an edit as long as there is room"),
+        "clip_device": _device("CLIP runs on", "it stays there as long as there is room"),
         "decoder_device": _device(
             "Decoder optimisation runs on",
             "on the CPU it needs no video memory, and much more time",

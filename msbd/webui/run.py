@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 from fastapi import HTTPException
-from modules import devices, images, processing, sd_samplers, shared
+from modules import devices, images, lowvram, processing, sd_samplers, shared
 from PIL import Image
 from torch import Tensor
 
 from ..backend import Backend
 from ..errors import EditError, Interrupted
-from ..memory import evict
+from ..memory import evict, sparing
 from ..noise import Noise
 from ..pipeline import edit
 from ..plan import EditPlan, plan_edit
@@ -30,7 +30,7 @@ from .fields import CONTROLS, Choice, chosen
 from .inputs import prepared
 from .judge import judge, plain_text
 from .measure import decoder_device
-from .options import defaults
+from .options import defaults, option
 from .progress import Progress
 from .results import Gathering, Outcome, completed, described, picture_of
 from .sampling import HostSampler, replaced_sampler
@@ -184,8 +184,9 @@ class Job:
         p.sampler = sampler.host
         progress = Progress(len(p.seeds), self.plan)
         finished = processing.DecodedSamples()
+        limited_memory = bool(option("memory_limit")) or lowvram.is_enabled(shared.sd_model)
         try:
-            with progress.shown():
+            with progress.shown(), sparing(limited_memory):
                 for place in range(len(p.seeds)):
                     if place and _stop_requested():
                         break
@@ -214,9 +215,11 @@ class Job:
             image, report = done.image, done.report
             if not report.interrupted and report.plan is self.plan:
                 remember_pace(self.plan, report.seconds)
-        except Interrupted as interruption:
+        except (Interrupted, EditError) as stopped:
+            if isinstance(stopped, EditError) and not place:
+                raise  # no picture before this one is finished
             report = Report(self.plan, self.settings, noise.seed, interrupted=True)
-            notes.append(f"{interruption}: the picture is unchanged")
+            notes.append(f"{stopped}: the picture is unchanged")
         finally:
             devices.torch_gc()
         notes += backend.notes
