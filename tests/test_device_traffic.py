@@ -116,8 +116,10 @@ def test_without_room_pictures_and_features_lie_in_main_memory(
 @pytest.mark.gpu
 def test_a_gpus_memory_is_known() -> None:
     place = torch.device("cuda")
+    torch.empty(1, device=place)  # CUDA itself takes memory with the first
     free, size = memory.room(place), 2**28
     held = torch.empty(size, dtype=torch.uint8, device=place)
-    assert 0 < size - (free - memory.room(place)) + size < 2 * size + 2**24
-    assert memory.capacity(place) >= free
+    assert abs(free - memory.room(place) - size) < 2**25
+    assert memory.capacity(place) >= free > size
     del held
+    assert abs(free - memory.room(place)) < 2**25, "what PyTorch keeps is free"

@@ -219,9 +219,11 @@ class TestConflicts:
         assert "SDXL checkpoints are not supported" in notes()
 
     def test_no_checkpoint_is_loaded_for_it(self, host, monkeypatch):
-        host.sd_models.model_data.sd_model = None
-        monkeypatch.setattr(host.shared, "sd_model", None)
+        data, loaded = host.sd_models.model_data, []
+        data.sd_model, data.was_loaded_at_least_once = None, False
+        monkeypatch.setattr(host.sd_models, "load_model", lambda: loaded.append(True))
         assert notes("DDIM", inputs_of()).startswith("Euler a is used")
+        assert not loaded
 
     def test_the_hosts_options(self, host):
         host.shared.opts.img2img_color_correction = True
