@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from surroundings import HOSTED, PLAINLY, SURROUNDINGS
 
+from msbd.cli.command import main
 from msbd.standalone import models
 from msbd.standalone.clip import ClipJudge
-from msbd.standalone.command import main
-from msbd.standalone.torchvision_mend import mend_torchvision
+from msbd.torchvision_patch import patch_torchvision
 
-mend_torchvision()  # tests import diffusers themselves
+patch_torchvision()  # tests import diffusers themselves
 surroundings.install()
 
 QUICK = ("--set", "steps=3", "--set", "candidates=2", "--set", "repaint_repeats=0",

@@ -84,9 +84,9 @@ def now(device: torch.device) -> float:
 
 def full_sized(folder: Path, device: torch.device = torch.device("cuda")) -> Any:
     """A model of the real sizes."""
-    from msbd.standalone.torchvision_mend import mend_torchvision
+    from msbd.torchvision_patch import patch_torchvision
 
-    mend_torchvision()
+    patch_torchvision()
     import open_clip
 
     from msbd.benchmark.random_model import random_stable_diffusion

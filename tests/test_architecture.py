@@ -37,6 +37,9 @@ ORDER = [
     "pipeline",
 ]
 
+FLOORS = ("miniature", "standalone", "check", "evaluation", "benchmark", "webui", "cli")
+"""Packages, from the engine upwards."""
+
 
 def imported(path: Path) -> set[str]:
     """Every module that a file imports, relative ones as `.name`; type-checking ones excepted."""
@@ -86,6 +89,28 @@ def test_the_core_depends_only_on_what_is_listed_before_it(name):
     later = set(ORDER[ORDER.index(name) :])
     assert not relative & later
     assert relative <= {*ORDER, "__version__"}
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_import_runs_back_up(path):
+    own = floor(path.relative_to(ROOT / "msbd").parts)
+    for name in imported(path):
+        used = floor(resolved(path, name)) if name[0] == "." else 0
+        assert used <= own, f"{name} is above {path.name}"
+
+
+def resolved(path: Path, name: str) -> tuple[str, ...]:
+    """A relative import's place in the package."""
+    level = len(name) - len(name.lstrip("."))
+    here = path.relative_to(ROOT / "msbd").parts
+    return (*here[: len(here) - level], *filter(None, name.lstrip(".").split(".")))
+
+
+def floor(place: tuple[str, ...]) -> int:
+    """The higher, the more it may know; the engine is at the bottom."""
+    if place == ("__main__.py",):
+        return len(FLOORS)
+    return FLOORS.index(place[0]) + 1 if place and place[0] in FLOORS else 0
 
 
 def test_importing_the_engine_changes_no_global_state():

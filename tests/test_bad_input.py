@@ -14,8 +14,8 @@ import torch
 from conftest import Desk, Model, load, painted, save, speckles
 from PIL import Image
 
+from msbd.cli.saving import read_recipe
 from msbd.standalone import models, pictures
-from msbd.standalone.saving import read_recipe
 
 FULL = (slice(None), slice(None))
 

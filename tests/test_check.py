@@ -20,13 +20,14 @@ from msbd.check.block import BEGIN, END, block
 from msbd.check.examination import Made, Wrap, examine, examined
 from msbd.check.finding import Checked, Examination, Finding
 from msbd.check.subject import drawn
+from msbd.cli import checking, demo
 from msbd.errors import EditError, Interrupted
 from msbd.geometry import Size
 from msbd.noise import Noise
 from msbd.pipeline import edit
 from msbd.plan import plan_edit
 from msbd.settings import PRESETS, preset
-from msbd.standalone import checking, demo, models
+from msbd.standalone import models
 from msbd.standalone.clip import ClipJudge
 
 FACTS = small_facts(128, multiple=32)

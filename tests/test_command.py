@@ -15,11 +15,11 @@ import pytest
 import torch
 from conftest import Desk, Model, load, painted, save, speckles
 
+from msbd.cli.progress import Progress
+from msbd.cli.saving import read_recipe
 from msbd.errors import Interrupted
 from msbd.settings import DEFAULT_PRESET, PRESETS, SETTINGS, preset
 from msbd.standalone import models
-from msbd.standalone.progress import Progress
-from msbd.standalone.saving import read_recipe
 
 pytestmark = pytest.mark.edits
 
@@ -224,7 +224,7 @@ def test_out_of_memory_keeps_the_best_so_far(desk: Desk, model: Model) -> None:
 )
 def test_help_and_bad_files_answer_without_loading_torch(arguments: list[str]) -> None:
     code = (
-        "import sys; from msbd.standalone.command import main\n"
+        "import sys; from msbd.cli.command import main\n"
         f"try: main({arguments!r})\nexcept SystemExit: pass\n"
         "sys.exit('torch' in sys.modules)"
     )

@@ -12,11 +12,13 @@ from fakes import PointwiseBackend, small_facts
 from standalone_files import Widths, write_checkpoint
 
 from msbd import masks
+from msbd.cli import demo
 from msbd.errors import EditError
 from msbd.geometry import Size
+from msbd.miniature import scene as scene_of
 from msbd.plan import plan_edit
 from msbd.settings import EditSettings, preset
-from msbd.standalone import demo, models
+from msbd.standalone import models
 
 FILES = ["input.png", "mask.png", "report.json", "result.png", "sheet.png"]
 MINIATURE = small_facts(128, multiple=32)
@@ -45,11 +47,11 @@ def test_the_demo_writes_its_five_files_and_says_what_it_sees(
 
 
 def test_the_demos_crop_is_one_unit_of_its_world() -> None:
-    scene = demo.Scene()
-    mask = masks.from_grey(demo.draw_mask(scene))
+    scene = scene_of.Scene()
+    mask = masks.from_grey(scene_of.draw_mask(scene))
     plan = plan_edit(scene.size, mask, preset("fast"), MINIATURE)
     assert plan.crop.size == Size(scene.unit, scene.unit)
-    assert demo.in_words(demo.draw_picture(scene), scene) == "a blue circle"
+    assert scene_of.in_words(scene_of.draw_picture(scene), scene) == "a blue circle"
 
 
 def test_the_demo_needs_a_folder_it_can_make(desk: Desk) -> None:

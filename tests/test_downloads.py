@@ -12,9 +12,9 @@ from conftest import Desk, Model
 from msbd.standalone import downloads
 from msbd.standalone.clip import OPENAI, ClipJudge
 from msbd.standalone.downloads import Download, clip_download
-from msbd.standalone.torchvision_mend import mend_torchvision
+from msbd.torchvision_patch import patch_torchvision
 
-mend_torchvision()
+patch_torchvision()
 pytest.importorskip("open_clip")
 
 

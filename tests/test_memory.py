@@ -25,11 +25,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from msbd import memory
+from msbd.cli.command import main
 from msbd.errors import EditError
 from msbd.memory import Portions, is_out_of_memory
 from msbd.standalone import clip, models, pictures
 from msbd.standalone.checkpoint import read_tensors
-from msbd.standalone.command import main
 from msbd.standalone.upscaler import load_upscaler
 
 

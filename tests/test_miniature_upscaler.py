@@ -21,7 +21,7 @@ from msbd.miniature.train_upscaler import (
     to_tensor,
 )
 from msbd.miniature.world import draw_scene
-from msbd.standalone.torchvision_mend import mend_torchvision
+from msbd.torchvision_patch import patch_torchvision
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_file_is_real_esrgans() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("shipped", [False, True])
 def test_spandrel_agrees(random_file: Path, shipped: bool) -> None:
-    mend_torchvision()
+    patch_torchvision()
     import spandrel
 
     path = FILE if shipped else random_file

@@ -10,10 +10,10 @@ import pytest
 from conftest import Desk, load, painted, save, speckles
 from PIL import Image, ImageCms, ImageOps
 
+from msbd.cli.saving import Recipe, read_recipe, replacing, save_picture
 from msbd.settings import EditSettings
 from msbd.standalone import exif
 from msbd.standalone.pictures import read_mask, read_picture, to_pixels
-from msbd.standalone.saving import Recipe, read_recipe, replacing, save_picture
 
 RECIPE = Recipe("a \u2605 on grass", 'bad "hands"', 7, EditSettings(), "sd15.safetensors")
 SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".PNG")

@@ -17,9 +17,9 @@ from second_device import SecondDevice
 from msbd import memory
 from msbd.memory import evict
 from msbd.standalone.clip import ClipJudge, ClipModel, load_clip, prepared
-from msbd.standalone.torchvision_mend import mend_torchvision
+from msbd.torchvision_patch import patch_torchvision
 
-mend_torchvision()
+patch_torchvision()
 open_clip = pytest.importorskip("open_clip")
 
 VIT = {

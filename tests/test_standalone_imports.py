@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from msbd.standalone import torchvision_mend
+from msbd.standalone import torchvision_patch
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("diffusers", "transformers", "open_clip", "spandrel", "torchvision", "yaml")
@@ -28,7 +28,7 @@ def test_torchvision_can_be_imported_after_the_mend():
     """In a fresh process, twice, whether it was broken or not."""
     pytest.importorskip("open_clip")
     code = (
-        "from msbd.standalone.torchvision_mend import mend_torchvision as mend;"
+        "from msbd.torchvision_patch import patch_torchvision as mend;"
         "mend(); mend();"
         "import torchvision.transforms, open_clip, spandrel;"
         "from transformers import CLIPTextModel;"
@@ -42,14 +42,14 @@ def test_an_absent_torchvision_is_none_of_its_business(monkeypatch):
     def absent(name):
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(torchvision_mend, "import_module", absent)
-    torchvision_mend.mend_torchvision()
+    monkeypatch.setattr(torchvision_patch, "import_module", absent)
+    torchvision_patch.patch_torchvision()
 
 
 def test_other_errors_pass(monkeypatch):
     def broken(name):
         raise RuntimeError("something else")
 
-    monkeypatch.setattr(torchvision_mend, "import_module", broken)
+    monkeypatch.setattr(torchvision_patch, "import_module", broken)
     with pytest.raises(RuntimeError, match="something else"):
-        torchvision_mend.mend_torchvision()
+        torchvision_patch.patch_torchvision()

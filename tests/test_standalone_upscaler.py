@@ -12,10 +12,10 @@ from safetensors.torch import save_file
 
 from msbd.errors import EditError
 from msbd.geometry import Size
-from msbd.standalone.torchvision_mend import mend_torchvision
 from msbd.standalone.upscaler import SuperResolution, bilinear, load_upscaler
+from msbd.torchvision_patch import patch_torchvision
 
-mend_torchvision()  # basicsr imports it
+patch_torchvision()  # basicsr imports it
 rrdb = pytest.importorskip("msbd.miniature.rrdb")
 
 

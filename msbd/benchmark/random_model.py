@@ -11,8 +11,8 @@ from ..standalone.checkpoint import Checkpoint
 from ..standalone.clip import ClipJudge
 from ..standalone.discrete import scaled_linear
 from ..standalone.model import StandaloneModel
-from ..standalone.torchvision_mend import mend_torchvision
 from ..standalone.upscaler import load_upscaler
+from ..torchvision_patch import patch_torchvision
 
 WIDTH = 768
 """Channels of the text encoder's output."""
@@ -36,7 +36,7 @@ def random_stable_diffusion(device: torch.device, dtype: torch.dtype) -> Standal
 
 def unet(device: torch.device, dtype: torch.dtype) -> Any:
     """The denoising network."""
-    mend_torchvision()
+    patch_torchvision()
     from diffusers import UNet2DConditionModel
 
     with device:
@@ -48,7 +48,7 @@ def unet(device: torch.device, dtype: torch.dtype) -> Any:
 
 def autoencoder(device: torch.device, dtype: torch.dtype) -> Autoencoder:
     """The autoencoder."""
-    mend_torchvision()
+    patch_torchvision()
     from diffusers import AutoencoderKL
 
     with device:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from .. import masks
 from ..geometry import Size
-from ..standalone.demo import Scene, draw_mask, draw_picture
 
 _MARGIN = 1.3
 """About the side of the crop, in sides of the mask."""
@@ -42,6 +41,8 @@ class Subject:
 def drawn(resolution: int) -> Subject:
     """The demo's picture, with a mask so large that a model trained at `resolution` needs several
     stages, as far as there is room."""
+    from ..miniature.scene import Scene, draw_mask, draw_picture
+
     scene = Scene()
     side = scene.stroke[-1]
     wanted = side * resolution // 128

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import EditError
-from ..standalone.torchvision_mend import mend_torchvision
+from ..torchvision_patch import patch_torchvision
 from .clip_pictures import SIDE
 from .files import WEIGHTS, halve
 from .models import POSITIONS, VOCABULARY
@@ -54,7 +54,7 @@ def build_clip(positions: int = POSITIONS) -> CLIP:
 
 
 def _clip(settings: dict[str, Any]) -> CLIP:
-    mend_torchvision()
+    patch_torchvision()
     from open_clip import CLIP
 
     return CLIP(**settings)

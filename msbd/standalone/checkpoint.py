@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from ..errors import EditError
 from ..memory import is_out_of_memory
+from ..torchvision_patch import patch_torchvision
 from . import architecture
 from .autoencoder import Autoencoder
 from .discrete import NoiseSchedule, scaled_linear
 from .original_config import read_original_config
-from .torchvision_mend import mend_torchvision
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _unet(tensors: dict[str, Tensor], heads: int | None, dtype: torch.dtype) -> Any:
-    mend_torchvision()
+    patch_torchvision()
     from diffusers import UNet2DConditionModel
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
@@ -127,7 +127,7 @@ def _unet(tensors: dict[str, Tensor], heads: int | None, dtype: torch.dtype) -> 
 
 
 def _vae(tensors: dict[str, Tensor], dtype: torch.dtype) -> Any:
-    mend_torchvision()
+    patch_torchvision()
     from diffusers import AutoencoderKL
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
@@ -149,7 +149,7 @@ def _filled(
 
 
 def _text_encoder(tensors: dict[str, Tensor], dtype: torch.dtype) -> Any:
-    mend_torchvision()
+    patch_torchvision()
     from transformers import CLIPTextConfig, CLIPTextModel
 
     module: Any = CLIPTextModel(CLIPTextConfig(**architecture.text_arguments(tensors)))

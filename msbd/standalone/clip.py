@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from ..memory import is_out_of_memory, lodged, release
 from ..precision import finite, single_precision
+from ..torchvision_patch import patch_torchvision
 from .checkpoint import read_tensors
 from .downloads import FILES
-from .torchvision_mend import mend_torchvision
 
 logger = logging.getLogger(__name__)
 OPENAI = "ViT-L-14/openai"
@@ -127,7 +127,7 @@ def prepared(images: Tensor, model: ClipModel) -> Tensor:
 
 def load_clip(source: str | Path) -> ClipModel:
     """The network of a `ClipJudge`'s source. Raises whatever goes wrong."""
-    mend_torchvision()
+    patch_torchvision()
     path = Path(source)
     if path.suffix not in FILES:
         return _by_name(str(source))

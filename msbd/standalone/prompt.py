@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..precision import finite_in_single, single_precision
-from .torchvision_mend import mend_torchvision
+from ..torchvision_patch import patch_torchvision
 
 if TYPE_CHECKING:
     from open_clip.tokenizer import SimpleTokenizer
@@ -23,7 +23,7 @@ POSITIONS = 77
 @lru_cache(maxsize=1)
 def tokenizer() -> SimpleTokenizer:
     """CLIP's tokenizer, from the word list that open_clip brings along."""
-    mend_torchvision()
+    patch_torchvision()
     from open_clip.tokenizer import SimpleTokenizer
 
     return SimpleTokenizer()

@@ -17,7 +17,7 @@ from ..geometry import Box, Size
 from ..memory import is_out_of_memory, release
 from ..precision import finite_in_single, single_precision
 from ..tiling import tiles
-from .torchvision_mend import mend_torchvision
+from ..torchvision_patch import patch_torchvision
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
@@ -56,7 +56,7 @@ def load_upscaler(name: str | Path, device: torch.device | str = "cpu") -> Upsca
 
 
 def _load_network(path: Path, device: torch.device) -> ImageModelDescriptor:
-    mend_torchvision()
+    patch_torchvision()
     from spandrel import ImageModelDescriptor, ModelLoader
 
     try:

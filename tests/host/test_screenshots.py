@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from msbd.standalone import demo
+from msbd.cli import demo
 
 from .client import Scene
 from .server import Webui

@@ -20,8 +20,8 @@ from .. import __version__
 from ..errors import EditError
 from ..geometry import Size
 from ..settings import EditSettings
-from . import exif
-from .pictures import Picture, of_any_size
+from ..standalone import exif
+from ..standalone.pictures import Picture, of_any_size
 
 _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {}),

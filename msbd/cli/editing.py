@@ -13,8 +13,9 @@ from PIL import Image
 from .. import masks
 from ..errors import EditError
 from ..settings import DEFAULT_PRESET, preset
-from . import downloads, models, saving
-from .pictures import Picture, read_mask, read_picture, to_pixels
+from ..standalone import downloads, models
+from ..standalone.pictures import Picture, read_mask, read_picture, to_pixels
+from . import saving
 from .progress import Progress
 from .saving import Recipe
 

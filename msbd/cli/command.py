@@ -63,7 +63,8 @@ def _complain(text: str) -> None:
 
 
 def _edit(arguments: argparse.Namespace) -> int:
-    from . import editing, models
+    from ..standalone import models
+    from . import editing
 
     if arguments.output is None and not arguments.plan_only:
         raise EditError("there is no output: say where the result goes with -o OUT.png")
@@ -91,7 +92,8 @@ def _edit(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from . import editing, models
+    from ..standalone import models
+    from . import editing
 
     base = editing.starting_recipe(arguments.preset, arguments.like, arguments.changes)
     chosen = models.choose(base.settings, arguments.checkpoint)
@@ -114,7 +116,8 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from . import checking, models
+    from ..standalone import models
+    from . import checking
 
     upscaler = {"upscaler": arguments.upscaler} if arguments.upscaler else {}
     settings = preset(DEFAULT_PRESET).with_values(upscaler)

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from ..errors import Interrupted
 from ..settings import PRESETS, preset
-from . import downloads, models, saving
+from ..standalone import downloads, models
+from . import saving
 from .progress import Progress
 
 if TYPE_CHECKING:
     from ..check.examination import Made, Wrap
     from ..check.finding import Examination
     from ..check.subject import Subject
-    from .model import StandaloneModel
+    from ..standalone.model import StandaloneModel
 
 SEED = 7
 Say = Callable[[str], None]

@@ -16,7 +16,7 @@ _ARGUMENTS = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 _declared: list[torch.library.Library] = []
 
 
-def mend_torchvision() -> None:
+def patch_torchvision() -> None:
     """Declare the operators torchvision's import asks for, only if it fails for want of them.
 
     Call it before the first import of a package that imports torchvision. Where torchvision is

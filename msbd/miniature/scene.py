@@ -1,31 +1,21 @@
-"""`demo`: draw a megapixel picture and a mask, edit it with the miniature, say what came out."""
+"""A picture of the world and a hand-painted mask in it, for the demo and for checks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from ..errors import EditError
 from ..geometry import Size
-from ..settings import preset
-from . import models, saving
-from .editing import Outputs, Request, perform, read_inputs
-from .pictures import to_pixels
-from .saving import Recipe
-
-CHANGES = {"guidance": 4.0, "tile_guidance": 0.25}
-"""The miniature is best guided less than Stable Diffusion, and hardly in partial views
-(docs/miniature.md)."""
+from .oracle import read
+from .world import draw_background, draw_object
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What the demo draws and asks for.
+    """What is drawn, and what is asked for.
 
     unit: pixels of the picture to one unit of the world; about the side of the edit's crop, so
     that the first stage sees the world at the scale the miniature was trained at. stroke: the
@@ -45,39 +35,8 @@ class Scene:
         return f"a {self.colour} {self.shape} on {self.background}"
 
 
-def run(
-    folder: Path,
-    device: str | None,
-    quiet: bool,
-    say: Callable[[str], None],
-    scene: Scene = Scene(),
-) -> bool:
-    """Write input.png, mask.png, result.png, sheet.png and report.json; whether it was stopped."""
-    settings = preset("fast").with_values(CHANGES)
-    chosen = models.choose(settings, device=device)
-    outputs = Outputs(folder / "result.png", folder / "sheet.png", folder / "report.json")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EditError(f"cannot make the folder {folder}: {error.strerror}") from None
-    sources = folder / "input.png", folder / "mask.png"
-    for path, image in zip(sources, (draw_picture(scene), draw_mask(scene)), strict=True):
-        saving.check_output(path)
-        saving.save_drawing(path, Image.fromarray(image))
-        say(f"wrote {path}")
-    picture, mask = read_inputs(*sources, soft=False)
-    outputs.check(picture)
-    recipe = Recipe(scene.prompt, "", scene.seed, settings, chosen.checkpoint.name)
-    say(f"painting {scene.prompt!r} into a picture of {scene.size}")
-    done, stopped = perform(Request(picture, mask, recipe, chosen, outputs, quiet), say)
-    say(f"the result shows {in_words(to_pixels(done.image), scene)}")
-    return stopped
-
-
 def draw_picture(scene: Scene) -> NDArray[np.uint8]:
     """A stretch of the world with one object off to the side, uint8 [H,W,3]."""
-    from ..miniature.world import draw_background, draw_object
-
     rng = np.random.default_rng(scene.seed)
     size, unit = scene.size, scene.unit
     ground = draw_background(rng, scene.background, size.height, size.width, unit)
@@ -102,7 +61,5 @@ def draw_mask(scene: Scene) -> NDArray[np.uint8]:
 
 def in_words(pixels: NDArray[np.uint8], scene: Scene) -> str:
     """What the world's oracle sees in the picture: `a blue circle and a red star`."""
-    from ..miniature.oracle import read
-
     seen = [f"{found.colour} {found.shape}" for found in read(pixels, scene.unit)]
     return " and ".join(f"{'an' if s[0] == 'o' else 'a'} {s}" for s in seen) or "no object"
