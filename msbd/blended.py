@@ -25,6 +25,17 @@ def onwards(noise: KeyedNoise, steps: int) -> KeyedNoise:
     return lambda purpose, step, *key: noise(purpose, step + steps, *key)
 
 
+def last_steps(sigmas: Tensor, count: int) -> Tensor:
+    """The last `count` steps of a schedule: SDEdit's start at an intermediate noise level.
+
+    sigmas [n + 1], strictly descending to 0, count from 1 to n -> [count + 1]
+    (Meng et al. 2022, Algorithm 1; t0 = count / n).
+    """
+    assert 1 <= count < len(sigmas), (count, len(sigmas))
+    assert bool((sigmas[:-1] > sigmas[1:]).all()) and sigmas[-1] == 0, sigmas
+    return sigmas[-(count + 1) :]
+
+
 def latent_mask(painted: Tensor, factor: int) -> Tensor:
     """The cells that any painted pixel touches: [1,1,H,W] -> [1,1,H/factor,W/factor] of 0, 1.
 

@@ -9,15 +9,20 @@ import torch
 from torch import Tensor
 
 from .backend import Condition
-from .blended import blended_diffusion, inner_mask, latent_mask, onwards, soft_mask
+from .blended import (
+    blended_diffusion,
+    inner_mask,
+    last_steps,
+    latent_mask,
+    onwards,
+    soft_mask,
+)
 from .composite import tile_weight
 from .geometry import Box, Size
 from .job import Job, View, cut
 from .memory import Portions
 from .plan import StagePlan
 from .precision import finite
-from .ranking import best_of
-from .schedule import last_steps
 from .upscaling import blend
 
 NETWORK = "the denoising network"
@@ -177,8 +182,10 @@ def _choose(stage: StagePlan, z: Tensor, view: View, job: Job) -> int:
         scores = None
     if by_clip and scores is None:
         job.report.notes.append("CLIP is not available: the first candidate was taken")
-    chosen, job.report.scores = best_of(scores)
+    chosen = 0 if scores is None else int(scores.argmax())
     job.report.chosen = chosen
+    if scores is not None:
+        job.report.scores = [round(float(score), 4) for score in scores]
     for index, one in enumerate(shown):
         score = f" {job.report.scores[index]:.3f}" if job.report.scores else ""
         mark = " (chosen)" if index == chosen else ""

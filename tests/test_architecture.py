@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 HOST_ONLY = {"modules", "gradio"}
 TORCH_FREE = ["geometry", "masks", "settings", "plan", "tiling", "errors"]
 ORDER = [
-    *("errors", "geometry", "masks", "settings", "tiling", "plan", "noise", "schedule"),
+    *("errors", "geometry", "masks", "settings", "tiling", "plan", "noise"),
     *(
         "backend",
         "blended",
@@ -26,7 +26,6 @@ ORDER = [
         "memory",
         "regression",
         "refit",
-        "ranking",
         "report",
         "job",
         "denoising",
@@ -37,7 +36,7 @@ ORDER = [
     "pipeline",
 ]
 
-FLOORS = ("miniature", "standalone", "check", "evaluation", "benchmark", "webui", "cli")
+FLOORS = ("pictures", "miniature", "standalone", "check", "evaluation", "benchmark", "webui", "cli")
 """Packages, from the engine upwards."""
 
 
@@ -128,7 +127,7 @@ def test_importing_the_engine_changes_no_global_state():
 def test_nothing_that_only_unix_has_is_needed():
     code = (
         "import sys; sys.modules['resource'] = sys.modules['fcntl'] = None;"
-        "import msbd.pipeline, msbd.sheet, torch;"
+        "import msbd.pipeline, msbd.pictures.sheet, torch;"
         "assert msbd.report.peak_memory(torch.device('cpu')) == 0"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

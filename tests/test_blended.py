@@ -7,9 +7,15 @@ import torch
 from fakes import euler, euler_ancestral
 from torch import Tensor
 
-from msbd.blended import blended, blended_diffusion, inner_mask, latent_mask, soft_mask
+from msbd.blended import (
+    blended,
+    blended_diffusion,
+    inner_mask,
+    last_steps,
+    latent_mask,
+    soft_mask,
+)
 from msbd.noise import Noise
-from msbd.schedule import last_steps
 
 SHAPE = (2, 4, 6, 6)
 

@@ -10,15 +10,15 @@ from engine import box_mask
 from fakes import PointwiseBackend, small_facts
 from PIL import Image, ImageDraw, ImageFont
 
-from msbd import lettering
-from msbd.drawing import CROP, STAGES, draw_plan
 from msbd.geometry import Box, Size
 from msbd.noise import Noise
+from msbd.pictures import lettering
+from msbd.pictures.drawing import CROP, STAGES, draw_plan
+from msbd.pictures.sheet import SheetRecorder
 from msbd.pipeline import edit
 from msbd.plan import EditPlan, plan_edit
 from msbd.report import Watch
 from msbd.settings import EditSettings
-from msbd.sheet import SheetRecorder
 
 SETTINGS = EditSettings().with_values(
     {"steps": 3, "candidates": 3, "repaint_repeats": 0, "decoder_iterations": 2}

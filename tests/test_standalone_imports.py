@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from msbd.standalone import torchvision_patch
+from msbd import torchvision_patch
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("diffusers", "transformers", "open_clip", "spandrel", "torchvision", "yaml")

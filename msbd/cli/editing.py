@@ -20,9 +20,9 @@ from .progress import Progress
 from .saving import Recipe
 
 if TYPE_CHECKING:
+    from ..pictures.sheet import SheetRecorder
     from ..pipeline import Edit
     from ..plan import EditPlan
-    from ..sheet import SheetRecorder
 
 Say = Callable[[str], None]
 SEEDS = 2**32
@@ -120,9 +120,9 @@ def perform(request: Request, say: Say) -> tuple[Edit, bool]:
     stage was finished; then nothing is written.
     """
     from ..noise import Noise
+    from ..pictures.sheet import SheetRecorder
     from ..pipeline import edit
     from ..plan import plan_edit
-    from ..sheet import SheetRecorder
 
     chosen, settings = request.recipe, request.recipe.settings
     say(f"loading {request.models.checkpoint.name}")
@@ -177,6 +177,6 @@ def _tell(request: Request, done: Edit, say: Say) -> None:
 
 def draw(path: Path, picture: Picture, plan: EditPlan) -> None:
     """Save a drawing of the plan on the picture."""
-    from ..drawing import draw_plan
+    from ..pictures.drawing import draw_plan
 
     saving.save_drawing(path, draw_plan(Image.fromarray(picture.pixels), plan))

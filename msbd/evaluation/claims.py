@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from torch import Tensor
 
-from ..ranking import best_of
 from .quantities import QUANTITIES
 from .statistics import Estimate, estimate, estimate_ratio
 from .table import Table
@@ -78,7 +76,7 @@ def by_clip(table: Table, count: int, method: str = "candidates_10") -> list[tup
     for record in table.rows.get(method, {}).values():
         right, scores = record["candidates_right"][:count], (record["scores"] or [])[:count]
         if len(right) == len(scores) == count:
-            best, _ = best_of(Tensor(scores))
+            best = scores.index(max(scores))
             picks.append((float(right[best]), sum(right) / count, float(any(right))))
     return picks
 

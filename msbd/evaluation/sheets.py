@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..drawing import BACKGROUND, FAINT, INK
-from ..lettering import font, shortened
+from ..pictures.drawing import BACKGROUND, FAINT, INK
+from ..pictures.lettering import font, shortened
 from .cases import Case, draw
 from .methods import METHODS, MULTI_STAGE, Experiment
 from .running import Records, cases_of, plan_of, quickened

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..drawing import draw_plan, stage_facts, stage_title
+from ..pictures.drawing import draw_plan, stage_facts, stage_title
 from ..plan import EditPlan, plan_edit
 from ..settings import EditSettings
 from . import downloads

@@ -11,9 +11,9 @@ from modules import images
 from PIL import Image
 from torch import Tensor
 
+from ..pictures.sheet import SheetRecorder
 from ..plan import StagePlan
 from ..report import Report
-from ..sheet import SheetRecorder
 from ..standalone.pictures import to_pixels
 from .fields import TITLE
 from .options import SAVE, SHOW, option

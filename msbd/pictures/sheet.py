@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
+from ..geometry import Box
+from ..plan import StagePlan
 from .drawing import BACKGROUND, CROP, FAINT, INK, outline, stage_colour, stage_facts, stage_title
-from .geometry import Box
 from .lettering import font, shortened
-from .plan import StagePlan
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageEnhance
 
-from .geometry import Box, Size
+from ..geometry import Box, Size
+from ..plan import EditPlan, StagePlan
 from .lettering import font, shortened
-from .plan import EditPlan, StagePlan
 
 BACKGROUND, INK, FAINT = "#17191e", "#f2f2f0", "#a3a8b3"
 MASK, CROP = "#ffffff", "#ffd23f"
