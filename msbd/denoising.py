@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from .blended import (
 from .composite import tile_weight
 from .geometry import Box, Size
 from .job import Job, View, cut
-from .memory import Portions
+from .memory import AdaptiveBatches
 from .plan import StagePlan
 from .precision import finite
 from .upscaling import blend
@@ -49,36 +50,30 @@ def _apart(stage: StagePlan, canvas: Tensor, view: View, job: Job) -> Tensor:
     source, condition = _encoded(stage, canvas, view, job)
     if not stage.run_steps:
         return source
-    predicted = source
-    portions = _network(stage, condition, job)
-
-    def denoise(z: Tensor, sigma: Tensor, **extra: Any) -> Tensor:
-        nonlocal predicted
-        predicted = portions(z, sigma)
-        return predicted
-
-    sigmas = last_steps(backend.sigmas(stage.steps), stage.run_steps)
-    mean = torch.zeros_like(source) if stage.from_noise else source
+    model, sigmas = _model(stage, condition, job), _levels(stage, job)
     whole = _repainted(stage, view, job)
     mask = torch.cat([cut(whole, box) for box in cells]).to(source)
-    everyone = range(stage.candidates)
-    noise = _noise(stage, cells, source, job, everyone)
-    z = mean + float(sigmas[0]) * noise("start")
-    sampler, now = backend.sampler, stage.choose_at
-    repeats = [stage.repeats_at(step) for step in range(stage.run_steps)]
-    if now:
-        until_now = sigmas[: now + 1]
-        z = blended_diffusion(denoise, sampler, z, until_now, source, mask, noise, repeats)
-        finite(z, NETWORK)
-        chosen = _choose(stage, mask * predicted + (1 - mask) * source, view, job)
-        z = z[chosen : chosen + 1]
-        noise = _noise(stage, cells, source, job, everyone[chosen : chosen + 1])
-        noise = onwards(noise, now)
-    z = blended_diffusion(denoise, sampler, z, sigmas[now:], source, mask, noise, repeats[now:])
-    finite(z, NETWORK)
-    if stage.from_noise and len(stage.tiles) == 1 and not now:
-        chosen = _choose(stage, z, view, job)
-        z = z[chosen : chosen + 1]
+    resamplings = [stage.repeats_at(step) for step in range(stage.run_steps)]
+
+    def sample(z: Tensor, first: int, last: int, candidates: range) -> Tensor:
+        """From level `first` of the schedule to level `last`."""
+        noise = onwards(_noise(stage, cells, source, job, candidates), first)
+        levels, again = sigmas[first : last + 1], resamplings[first:]
+        z = blended_diffusion(model, backend.sampler, z, levels, source, mask, noise, again)
+        return finite(z, NETWORK)
+
+    everyone, k, n = range(stage.candidates), stage.choose_at, stage.run_steps
+    mean = torch.zeros_like(source) if stage.from_noise else source
+    z = mean + float(sigmas[0]) * _noise(stage, cells, source, job, everyone)("start")
+    if k:
+        z = sample(z, 0, k, everyone)
+        preview = mask * model.predicted + (1 - mask) * source
+        i = _choose(stage, preview, view, job)
+        return sample(z[i : i + 1], k, n, everyone[i : i + 1])
+    z = sample(z, 0, n, everyone)
+    if stage.from_noise and len(cells) == 1:  # several tiles are no candidates
+        i = _choose(stage, z, view, job)
+        z = z[i : i + 1]
     return z
 
 
@@ -91,15 +86,14 @@ def _together(stage: StagePlan, canvas: Tensor, view: View, job: Job) -> list[Te
     factor = backend.facts.latent_factor
     cells = [tile.divided(factor) for tile in stage.tiles]
     encoded, condition = _encoded(stage, canvas, view, job)
-    portions = _network(stage, condition, job)
+    model, sigmas = _model(stage, condition, job), _levels(stage, job)
     grid = stage.canvas.divided(factor)
     source = _averaged(encoded, cells, grid)
 
     def denoise(z: Tensor, sigma: Tensor, **extra: Any) -> Tensor:
         tiles = torch.cat([cut(z, box) for box in cells])
-        return _averaged(portions(tiles, sigma.expand(len(tiles))), cells, grid)
+        return _averaged(model(tiles, sigma.expand(len(tiles))), cells, grid)
 
-    sigmas = last_steps(backend.sigmas(stage.steps), stage.run_steps)
     mask = _repainted(stage, view, job).to(source)
     noise = _noise(stage, [Box.of(grid)], source, job, range(1))
     z = source + float(sigmas[0]) * noise("start")
@@ -131,16 +125,18 @@ def _encoded(stage: StagePlan, canvas: Tensor, view: View, job: Job) -> tuple[Te
     return torch.cat(latents), torch.cat(told) if told else None
 
 
-def _network(stage: StagePlan, condition: Condition, job: Job) -> Portions:
+def _model(stage: StagePlan, condition: Condition, job: Job) -> AdaptiveBatches:
     """The guided network on tiles, which tells its progress."""
-    text = f"stage {stage.index + 1}: denoising"
+    share, text = job.plan.share(stage), f"stage {stage.index + 1}: denoising"
+    guided = partial(job.backend.denoise, guidance=stage.guidance)
+    return AdaptiveBatches(
+        guided, condition, stage.batch, lambda samples: job.watch.advance(samples * share, text)
+    )
 
-    def network(z: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        predicted = job.backend.denoise(z, sigma, stage.guidance, condition)
-        job.watch.advance(len(z) * job.plan.share(stage), text)
-        return predicted
 
-    return Portions(network, condition, stage.batch)
+def _levels(stage: StagePlan, job: Job) -> Tensor:
+    """The noise levels that a stage runs through, [run_steps + 1]."""
+    return last_steps(job.backend.sigmas(stage.steps), stage.run_steps)
 
 
 def _averaged(parts: Tensor, boxes: Sequence[Box], size: Size) -> Tensor:

@@ -7,7 +7,6 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -166,44 +165,54 @@ def release() -> None:
         torch.cuda.empty_cache()
 
 
-class Portions:
-    """`denoise` for any number of samples, as many at a time as memory allows.
+class AdaptiveBatches:
+    """`denoise` as a sampler's model, for any number of samples: as many at a time as memory
+    allows.
 
     When memory runs out the batch is halved, once and for all, down to single samples; samples do
-    not influence each other, so the result stays the same.
-    condition: None, or one for all samples or for each [n,...]. most: the largest batch that is
-    tried.
+    not influence each other, so the result stays the same. condition: None, or one for all
+    samples or for each [n,...]. most: the largest batch that is tried. advance: is told how many
+    samples are done. predicted: the last answer.
     """
+
+    predicted: Tensor
 
     def __init__(
         self,
-        denoise: Callable[[Tensor, Tensor, Condition], Tensor],
+        denoise: Callable[..., Tensor],
         condition: Condition,
         most: int,
+        advance: Callable[[int], None] = lambda samples: None,
     ) -> None:
         self._denoise = denoise
         self._condition = condition
+        self._advance = advance
         self.most = most
 
-    def __call__(self, z: Tensor, sigma: Tensor) -> Tensor:
+    def __call__(self, z: Tensor, sigma: Tensor, **extra: Any) -> Tensor:
         parts: list[Tensor] = []
         done = 0
         while done < len(z):
-            size = min(len(z) - done, self.most)
-            some = slice(done, done + size)
+            some = slice(done, done + min(len(z) - done, self.most))
+            told = self._theirs(some)
             try:
-                parts.append(with_room(partial(self._of, z[some], sigma[some], some)))
-                done += size
+                parts.append(self._denoise(z[some], sigma[some], condition=told))
+                done += len(parts[-1])
+                self._advance(len(parts[-1]))
                 continue
             except (MemoryError, RuntimeError) as error:
-                if size == 1 or not is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
-            self.most = size // 2
+                made_room = evict()
+                if some.stop - some.start == 1 and not made_room:
+                    raise
+            if not made_room:
+                self.most = (some.stop - some.start) // 2
             release()
-        return torch.cat(parts)
+        self.predicted = torch.cat(parts)
+        return self.predicted
 
-    def _of(self, z: Tensor, sigma: Tensor, some: slice) -> Tensor:
-        theirs = self._condition
-        if theirs is not None and len(theirs) > 1:
-            theirs = theirs[some]
-        return self._denoise(z, sigma, theirs)
+    def _theirs(self, some: slice) -> Condition:
+        if self._condition is None or len(self._condition) == 1:
+            return self._condition
+        return self._condition[some]

@@ -20,9 +20,10 @@ from msbd.check.block import BEGIN, END, block
 from msbd.check.examination import Made, Wrap, examine, examined
 from msbd.check.finding import Checked, Examination, Finding
 from msbd.check.subject import drawn
-from msbd.cli import checking, demo
+from msbd.cli import checking
 from msbd.errors import EditError, Interrupted
 from msbd.geometry import Size
+from msbd.miniature import scene
 from msbd.noise import Noise
 from msbd.pipeline import edit
 from msbd.plan import plan_edit
@@ -85,7 +86,7 @@ def test_the_subject_has_a_megapixel_and_work_for_several_stages(resolution: int
     plan = plan_edit(subject.size, subject.painted(), preset("recommended"), facts)
     assert subject.size.area > 1e6 and not subject.painted().all()
     assert len(plan.stages) > 1 or resolution >= subject.size.shortest
-    assert drawn(128).picture.tobytes() == demo.draw_picture(demo.Scene()).tobytes()
+    assert drawn(128).picture.tobytes() == scene.draw_picture(scene.Scene()).tobytes()
 
 
 class NotNumbers(PointwiseBackend):

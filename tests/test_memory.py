@@ -1,4 +1,4 @@
-"""Smaller portions when memory runs out: the same samples, each once. That it ran out is recognised
+"""Smaller batches when memory runs out: the same samples, each once. That it ran out is recognised
 by what libraries really say, under a limit."""
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch import Tensor
 from msbd import memory
 from msbd.cli.command import main
 from msbd.errors import EditError
-from msbd.memory import Portions, is_out_of_memory
+from msbd.memory import AdaptiveBatches, is_out_of_memory
 from msbd.standalone import clip, models, pictures
 from msbd.standalone.checkpoint import read_tensors
 from msbd.standalone.upscaler import load_upscaler
@@ -52,48 +52,48 @@ Z, SIGMA = torch.arange(7.0), torch.arange(7.0) + 1
 
 
 @pytest.mark.parametrize("most", range(1, 8))
-def test_the_result_is_the_same_in_any_portions(most: int) -> None:
+def test_the_result_is_the_same_in_any_batches(most: int) -> None:
     network = Network(most)
-    portions = Portions(network, None, 99)
+    batches = AdaptiveBatches(network, None, 99)
     for _ in range(2):
-        assert torch.equal(portions(Z, SIGMA), 2 * Z * SIGMA)
+        assert torch.equal(batches(Z, SIGMA), 2 * Z * SIGMA)
     assert network.samples == 2 * len(Z)
 
 
 @pytest.mark.parametrize("most", range(1, 8))
 def test_no_batch_is_larger_than_it_may_be_and_each_has_its_conditions(most: int) -> None:
     network, conditions = Network(most), 10 * torch.arange(7.0)
-    given = Portions(network, conditions, most)(Z, SIGMA)
+    given = AdaptiveBatches(network, conditions, most)(Z, SIGMA)
     assert torch.equal(given, 2 * Z * SIGMA + conditions) and network.calls == -(-7 // most)
-    shared = Portions(Network(), torch.tensor([5.0]), most)(Z, SIGMA)
+    shared = AdaptiveBatches(Network(), torch.tensor([5.0]), most)(Z, SIGMA)
     assert torch.equal(shared, 2 * Z * SIGMA + 5)
 
 
 def test_what_is_done_is_not_done_again() -> None:
     """Also when memory runs out in the middle: other programs take some, too."""
     network = Network(fails=(1, 3))
-    assert torch.equal(Portions(network, None, 99)(Z, SIGMA), 2 * Z * SIGMA)
+    assert torch.equal(AdaptiveBatches(network, None, 99)(Z, SIGMA), 2 * Z * SIGMA)
     assert network.samples == len(Z)
 
 
 def test_it_is_not_tried_again_with_what_failed() -> None:
     network = Network(most=2)
-    portions = Portions(network, None, 99)
-    portions(Z, SIGMA)
+    batches = AdaptiveBatches(network, None, 99)
+    batches(Z, SIGMA)
     calls = network.calls
-    portions(Z, SIGMA)
-    assert network.calls - calls == 7 and portions.most == 1
+    batches(Z, SIGMA)
+    assert network.calls - calls == 7 and batches.most == 1
 
 
 def test_one_sample_that_does_not_fit_and_other_errors_are_the_callers() -> None:
     with pytest.raises(torch.cuda.OutOfMemoryError):
-        Portions(Network(most=0), None, 99)(Z, SIGMA)
+        AdaptiveBatches(Network(most=0), None, 99)(Z, SIGMA)
 
     def broken(z: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
         raise RuntimeError("another thing")
 
     with pytest.raises(RuntimeError, match="another thing"):
-        Portions(broken, None, 99)(Z, SIGMA)
+        AdaptiveBatches(broken, None, 99)(Z, SIGMA)
 
 
 @pytest.mark.parametrize(

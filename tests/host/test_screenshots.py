@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from msbd.cli import demo
+from msbd.miniature import scene as world
 
 from .client import Scene
 from .server import Webui
@@ -25,13 +25,13 @@ def test_screenshots(webui: Webui, play: Play, tmp_path: Path) -> None:
     folder = os.environ.get("MSBD_SCREENSHOTS")
     if not folder:
         pytest.skip("MSBD_SCREENSHOTS names no folder")
-    scene = demo.Scene()
+    scene = world.Scene()
     as_users_have_it = {"show_progress_type": "Full", "msbd_preset": "recommended"}
     webui.post("/sdapi/v1/options", as_users_have_it)
     try:
         play(
             "screenshots",
-            Scene(demo.draw_picture(scene), demo.draw_mask(scene)),
+            Scene(world.draw_picture(scene), world.draw_mask(scene)),
             prompt=scene.prompt,
             seed=scene.seed,
             steps=25,
