@@ -74,6 +74,8 @@ def edit(
         for finished in _stages(job):
             patch = finished
     assert patch is not None
+    if report.interrupted:
+        release()  # what the unfinished stage held
 
     alpha = feathered(mask_there, settings.crop.feather)
     result = pasted(image, resized(patch.cpu(), plan.crop.size), plan.crop, alpha)
@@ -151,7 +153,6 @@ def _keeping_the_best(report: Report, has_result: Callable[[], bool]) -> Iterato
         if not has_result():
             raise EditError(f"not enough memory for the first stage: {advice}") from error
         reason = f"out of memory ({advice})"
-        release()
     report.interrupted = True
     done, planned = len(report.stages), len(report.plan.stages)
     report.notes.append(f"{reason}: the result is that of stage {done} of {planned}")
