@@ -74,7 +74,10 @@ def blended(denoise: Denoise, source: Tensor, mask: Tensor, noise: Tensor) -> De
 
     Blended Diffusion (Avrahami et al. 2022, Algorithm 1) as a wrapper of the model: on every call
     the background is put at the very noise level the sampler has reached, and the prediction
-    leads it back to the source, so the rule holds for samplers of any order.
+    leads it back to the source, so the rule holds for samplers of any order:
+
+        z <- m z + (1 - m) (source + sigma eps)
+        z0 <- m z0 + (1 - m) source
 
     source: z0 of the background, [1 or B,4,h,w]. mask: [1 or B,1,h,w], 1 = repaint, in between a
     mixture. noise: the background's epsilon, [B,4,h,w].
@@ -96,57 +99,42 @@ def blended_diffusion(
     source: Tensor,
     mask: Tensor,
     noise: KeyedNoise,
-    repeats: Sequence[int] = (),
+    resamplings: Sequence[int] = (),
 ) -> Tensor:
     """Denoise z from `sigmas[0]` to the last, blended with the source, with RePaint.
 
     z: [B,4,h,w] at noise level sigmas[0]. sigmas: [n + 1] on the CPU, strictly descending; the last
     is 0, or another call goes on from there. source, mask: see `blended`. noise: names every
-    random number by (purpose, step, repeat, ...). repeats: RePaint's, of each step; none after the
-    list's end.
-    Returns [B,4,h,w], equal to the source where the mask is 0.
+    random number by (purpose, step, repeat, ...). resamplings: how often RePaint repeats each
+    step; never after the list's end. Returns [B,4,h,w], equal to the source where the mask is 0.
 
     Steps that are not repeated the sampler gets in one call, so multistep samplers keep their
     history. Those that are (Lugmayr et al. 2022, Algorithm 1, jump length 1) it gets one at a
-    time; before each repetition the sample goes back up to the step's upper level.
+    time; before each repetition the sample goes back up to the step's upper level:
+
+        z <- z + sqrt(sigma_hi^2 - sigma_lo^2) eps
     """
     sigmas = sigmas.to(z.dtype)
-    steps = range(len(sigmas) - 1)
-    again = dict(enumerate(repeats))
-    for part in _parts(steps, [step for step in steps if again.get(step)]):
-        levels, step = sigmas[part.start : part.stop + 1], part.start
-        z = _run(denoise, sampler, z, levels, source, mask, noise, (step, 0))
-        for repeat in range(1, 1 + again.get(step, 0)):
-            upper, lower = levels
-            back_up = (upper.square() - lower.square()).sqrt()
-            z = z + back_up * noise("back up", step, repeat)
-            z = _run(denoise, sampler, z, levels, source, mask, noise, (step, repeat))
+    steps, repeats = range(len(sigmas) - 1), dict(enumerate(resamplings))
+    for part in _parts(steps, [step for step in steps if repeats.get(step)]):
+        levels = sigmas[part.start : part.stop + 1]
+        for repeat in range(1 + repeats.get(part.start, 0)):
+            key = part.start, repeat
+            if repeat:
+                sigma_hi, sigma_lo = levels
+                z = z + (sigma_hi.square() - sigma_lo.square()).sqrt() * noise("back up", *key)
+            model = blended(denoise, source, mask, noise("background", *key))
+            z = sampler(model, z, levels, disable=True, noise_sampler=_in_turn(noise, key))
     return mask * z + (1 - mask) * source
+
+
+def _in_turn(noise: KeyedNoise, key: tuple[int, int]) -> Callable[[Tensor, Tensor], Tensor]:
+    """A sampler's own fresh noise, which is ours too: one after the other of one call."""
+    draws = itertools.count()
+    return lambda sigma, sigma_next: noise("sampler", *key, next(draws))
 
 
 def _parts(steps: range, alone: Sequence[int]) -> Iterator[range]:
     """The steps, cut before and after each that is to be alone."""
     cuts = {steps.start, steps.stop, *alone, *(step + 1 for step in alone)}
     return (range(*pair) for pair in itertools.pairwise(sorted(cuts)))
-
-
-def _run(
-    denoise: Denoise,
-    sampler: Sampler,
-    z: Tensor,
-    sigmas: Tensor,
-    source: Tensor,
-    mask: Tensor,
-    noise: KeyedNoise,
-    key: tuple[int, int],
-) -> Tensor:
-    """One call of the sampler; its own fresh noise is ours too."""
-    draws = itertools.count()
-    model = blended(denoise, source, mask, noise("background", *key))
-    return sampler(
-        model,
-        z,
-        sigmas,
-        disable=True,
-        noise_sampler=lambda sigma, sigma_next: noise("sampler", *key, next(draws)),
-    )
