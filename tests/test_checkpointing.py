@@ -128,10 +128,10 @@ def test_a_stage_done_again_in_smaller_tiles_keeps_to_it(monkeypatch: pytest.Mon
     class Small(WithABlock):
         """Memory for tiles of so many cells."""
 
-        def denoise(self, z: Any, *others: Any) -> Any:
+        def denoise(self, z: Any, *others: Any, **named: Any) -> Any:
             if z.shape[-1] * z.shape[-2] > 40:
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-            return super().denoise(z, *others)
+            return super().denoise(z, *others, **named)
 
     plain: list[int] = []
 
