@@ -190,6 +190,7 @@ def test_what_is_left_is_spread_inwards() -> None:
     assert torch.equal(changed[..., 48 + ring.REACH :], background[..., 48 + ring.REACH :] - 0.1)
 
 
+@pytest.mark.edits
 @pytest.mark.slow
 def test_the_quick_benchmark_writes_figures_and_their_document(tmp_path: Path) -> None:
     said: list[str] = []
@@ -231,6 +232,7 @@ def test_where_the_system_tells_no_memory_the_rest_is_told() -> None:
     assert "in single precision" in document.summary(found) and "### Mixed" not in text
 
 
+@pytest.mark.edits
 @pytest.mark.slow
 def test_on_a_gpu_the_document_says_what_only_a_gpu_can_show(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -59,6 +59,7 @@ def test_the_demo_needs_a_folder_it_can_make(desk: Desk) -> None:
     assert desk.msbd("demo", "-o", desk.folder / "file") == 2 and desk.refused("file")
 
 
+@pytest.mark.edits
 @pytest.mark.slow
 def test_the_demo_paints_a_red_star(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()

@@ -141,6 +141,7 @@ def test_clip_stays_only_where_all_of_an_edit_fits_beside_it(
         assert max(parts.values()) - loaded < left, parts
 
 
+@pytest.mark.edits
 @pytest.mark.gpu
 @pytest.mark.parametrize(("picture", "side"), EDITS)
 def test_the_default_fits_on_a_card(picture: tuple[int, int], side: int) -> None:
