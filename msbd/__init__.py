@@ -1,3 +1,3 @@
 """High-resolution image editing with multi-stage blended diffusion (Ackermann & Li 2022)."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

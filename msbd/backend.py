@@ -72,17 +72,6 @@ class Decoder(nn.Module):
         """The last layer, with a bias: it gives the image but for a factor and a constant."""
         raise NotImplementedError
 
-    def head(self, z: Tensor) -> Tensor:
-        """The first part, which sees its input as a whole: z to [B,C,h,w]."""
-        raise NotImplementedError
-
-    def tail(self, middle: Tensor) -> Tensor:
-        """The rest, to images: but for group normalisations only what is near has any effect."""
-        raise NotImplementedError
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.tail(self.head(z))
-
 
 class Backend(Protocol):
     """A diffusion model with its autoencoder, super-resolution network and picture judge."""

@@ -1,13 +1,23 @@
-"""Put pictures together: tiles to a stage, the last stage into the photograph."""
+"""Cut and resize pictures, and put them together: tiles to a stage, a stage into the photograph."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .geometry import Box, Size, bands
+
+CONTEXT = 16
+"""Pixels that super-resolution is shown round what will be used of its result."""
+
+
+def cut(image: Tensor, box: Box) -> Tensor:
+    """The part of [...,H,W] inside the box; a view."""
+    return image[..., box.rows, box.columns]
 
 
 def merged(base: Tensor, tiles: Iterable[tuple[Box, Tensor]]) -> Tensor:
@@ -79,3 +89,81 @@ def pasted(image: Tensor, patch: Tensor, box: Box, alpha: Tensor) -> Tensor:
         under, over, opacity = (one[..., rows, :] for one in (below, patch, alpha))
         under.copy_(torch.where(opacity > 0, torch.lerp(under, over, opacity), under))
     return result
+
+
+def resized(image: Tensor, size: Size) -> Tensor:
+    """Antialiased bilinear, [1,C,H,W] -> [1,C,size]; the image itself if nothing changes."""
+    target = (size.height, size.width)
+    if tuple(image.shape[-2:]) == target:
+        return image
+    return F.interpolate(image, target, mode="bilinear", align_corners=False, antialias=True)
+
+
+def used_part(painted: Tensor, before: Size) -> tuple[Box, Box]:
+    """What of a picture of size `before` makes the painted part of its enlargement, and what of
+    the enlargement that makes.
+
+    painted: [1,1,H,W] of 0 and 1, not all 0, at the enlargement's size. The boxes lie exactly over
+    each other, and leave `CONTEXT` pixels round the painted part where there are so many.
+    """
+    small_rows, large_rows = _used_span(painted[0, 0].amax(1), before.height)
+    small_columns, large_columns = _used_span(painted[0, 0].amax(0), before.width)
+    return (
+        Box(small_rows[0], small_columns[0], small_rows[1], small_columns[1]),
+        Box(large_rows[0], large_columns[0], large_rows[1], large_columns[1]),
+    )
+
+
+def _used_span(painted: Tensor, before: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Of one side, cut where a pixel ends in both pictures."""
+    after = len(painted)
+    parts = math.gcd(before, after)
+    seen = painted.nonzero()
+    margin = -(-CONTEXT * parts // before)
+    first = max(0, int(seen[0]) * parts // after - margin)
+    end = min(parts, int(seen[-1]) * parts // after + 1 + margin)
+    small, large = ((first * n // parts, end * n // parts) for n in (before, after))
+    return small, large
+
+
+def any_touch(mask: Tensor, size: Size) -> Tensor:
+    """[1,1,H,W] -> [1,1,size] of 0 and 1: 1 where any non-zero pixel falls, even partly."""
+    target = (size.height, size.width)
+    if tuple(mask.shape[-2:]) != target:
+        mask = F.adaptive_max_pool2d(mask, target)
+    return (mask > 0).float()
+
+
+def padded(image: Tensor, canvas: Size, repeat_edge: bool = True) -> Tensor:
+    """Grown at the bottom and right to `canvas`, by the edge pixels or by zeros; the image itself
+    if nothing changes."""
+    height, width = image.shape[-2:]
+    margins = (0, canvas.width - width, 0, canvas.height - height)
+    if not any(margins):
+        return image
+    return F.pad(image, margins, mode="replicate" if repeat_edge else "constant")
+
+
+def filled(image: Tensor, painted: Tensor) -> Tensor:
+    """The image with its surroundings' colours run into the painted part, [1,C,H,W].
+
+    Push and pull (Gortler et al. 1996): averages of what is known, halved until all is. painted:
+    [1,1,H,W] of 0 and 1; where it is 0 the image stays, and all of it if nothing is 0.
+    """
+    known = 1 - painted
+    if not known.any() or known.all():
+        return image
+    height, width = image.shape[-2:]
+    even = Size(height + height % 2, width + width % 2)
+    known_at = padded(known, even, repeat_edge=False)
+    weighed = padded(torch.where(known > 0, image, 0), even, repeat_edge=False)
+    weight = F.avg_pool2d(known_at, 2)
+    coarse = F.avg_pool2d(weighed, 2) / weight.clamp(min=1e-6)
+    below = filled(coarse, (weight == 0).float())
+    up = F.interpolate(below, (2 * below.shape[-2], 2 * below.shape[-1]), mode="bilinear")
+    return torch.where(painted > 0, up[..., :height, :width], image)
+
+
+def blend(inside: Tensor, outside: Tensor, painted: Tensor) -> Tensor:
+    """`inside` where painted is 1, `outside` where it is 0, exactly."""
+    return torch.lerp(outside, inside, painted)

@@ -7,6 +7,7 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -148,13 +149,44 @@ def evict(network: nn.Module | None = None) -> bool:
 
 def with_room(work: Callable[[], T]) -> T:
     """`work()`; if memory runs out in it, once more without the lodged networks."""
-    try:
-        return work()
-    except (MemoryError, RuntimeError) as error:
-        if not (is_out_of_memory(error) and evict()):
-            raise
-    release()
-    return work()
+    for _, attempt in attempts(None, lambda _: None):
+        with attempt:
+            result = work()
+    return result
+
+
+class Attempt:
+    """A context that keeps a failed allocation to itself. error: that, if there was one."""
+
+    error: BaseException | None = None
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        if isinstance(error, (MemoryError, RuntimeError)) and is_out_of_memory(error):
+            self.error = error
+        return self.error is not None
+
+
+def attempts(way: T, lesser: Callable[[T], T | None]) -> Iterator[tuple[T, Attempt]]:
+    """`for way, attempt in attempts(way, lesser): with attempt: ...`, until memory suffices.
+
+    When memory runs out in it, it is tried once more without the lodged networks, then by the way
+    that is `lesser` than the one that failed; where that is None the error is raised.
+    """
+    evicted = False
+    while True:
+        attempt = Attempt()
+        yield way, attempt
+        if attempt.error is None:
+            return
+        if not (evicted := not evicted and evict()):
+            less = lesser(way)
+            if less is None:
+                raise attempt.error
+            way = less
+        attempt.error = None  # its traceback holds what is to be freed
+        release()
 
 
 def release() -> None:
@@ -165,6 +197,7 @@ def release() -> None:
         torch.cuda.empty_cache()
 
 
+@dataclass
 class AdaptiveBatches:
     """`denoise` as a sampler's model, for any number of samples: as many at a time as memory
     allows.
@@ -175,44 +208,25 @@ class AdaptiveBatches:
     samples are done. predicted: the last answer.
     """
 
-    predicted: Tensor
-
-    def __init__(
-        self,
-        denoise: Callable[..., Tensor],
-        condition: Condition,
-        most: int,
-        advance: Callable[[int], None] = lambda samples: None,
-    ) -> None:
-        self._denoise = denoise
-        self._condition = condition
-        self._advance = advance
-        self.most = most
+    denoise: Callable[..., Tensor]
+    condition: Condition
+    most: int
+    advance: Callable[[int], None] = lambda samples: None
+    predicted: Tensor = field(init=False)
 
     def __call__(self, z: Tensor, sigma: Tensor, **extra: Any) -> Tensor:
         parts: list[Tensor] = []
-        done = 0
-        while done < len(z):
-            some = slice(done, done + min(len(z) - done, self.most))
-            told = self._theirs(some)
-            try:
-                parts.append(self._denoise(z[some], sigma[some], condition=told))
-                done += len(parts[-1])
-                self._advance(len(parts[-1]))
-                continue
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                made_room = evict()
-                if some.stop - some.start == 1 and not made_room:
-                    raise
-            if not made_room:
-                self.most = (some.stop - some.start) // 2
-            release()
+        condition = self.condition
+        while (done := sum(map(len, parts))) < len(z):
+            wanted = min(len(z) - done, self.most)
+            for count, attempt in attempts(wanted, lambda count: count // 2 or None):
+                with attempt:
+                    some = slice(done, done + count)
+                    told = condition
+                    if condition is not None and len(condition) > 1:
+                        told = condition[some]
+                    parts.append(self.denoise(z[some], sigma[some], condition=told))
+            self.most = self.most if count == wanted else count
+            self.advance(count)
         self.predicted = torch.cat(parts)
         return self.predicted
-
-    def _theirs(self, some: slice) -> Condition:
-        if self._condition is None or len(self._condition) == 1:
-            return self._condition
-        return self._condition[some]

@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 
 from .backend import Backend
-from .composite import feathered, pasted
+from .composite import blend, cut, feathered, filled, pasted, resized, used_part
 from .errors import EditError, Interrupted
 from .geometry import Size
-from .job import Job, View, cut
 from .masks import Mask
-from .memory import is_out_of_memory, release, suits, with_room
+from .memory import attempts, is_out_of_memory, release, suits, with_room
 from .noise import Noise
-from .plan import EditPlan
+from .plan import EditPlan, StagePlan
+from .planning import smaller_tiles
 from .precision import finite, single_precision
-from .report import Report, Stopwatch, Watch, outside_difference, peak_memory, seam_ratio
+from .progress import Callbacks, Recorder
+from .report import Report, Stopwatch, outside_difference, peak_memory, seam_ratio
 from .settings import EditSettings
-from .stage import refine
-from .upscaling import blend, filled, resized, used_part
+from .stage import StageInputs, refined
 
 CANVASES = 8
 """Pictures as large as the crop that are there at one time, at the most."""
@@ -44,7 +44,7 @@ def edit(
     settings: EditSettings,
     backend: Backend,
     noise: Noise,
-    watch: Watch = Watch(),
+    callbacks: Callbacks = Callbacks(),
 ) -> Edit:
     """Repaint the masked part of a picture after the prompt that is bound into `backend`.
 
@@ -52,59 +52,60 @@ def edit(
     for this mask, these settings and this backend. noise: all randomness.
 
     Guarantees: the same arguments give the same picture; where the feathered mask is 0 the result
-    is the input bit by bit; no global random generator is touched. If the user interrupts, or
-    memory runs out or the backend fails, the last finished stage is pasted at full resolution and
-    the report says so, as it does where a network gives what is not a number. Raises
-    `Interrupted`, or `EditError`, when no stage was finished.
+    is the input bit by bit; no global random generator is touched. Where memory runs out a stage
+    is done again, in smaller tiles at the last. If the user interrupts, or memory runs out for
+    good, or a network fails or gives what is not a number, the last finished stage is pasted at
+    full resolution and the report says so. Raises `Interrupted`, or `EditError`, when no stage was
+    finished.
     """
     clock = Stopwatch(backend.device)
-    report = Report(plan, settings, noise.seed)
-    crop = cut(image, plan.crop)
-    mask_there = cut(torch.from_numpy(mask), plan.crop)[None, None]
+    recorder = Recorder(plan, settings, noise.seed, callbacks, backend.device)
+    crop, crop_mask = cut(image, plan.crop), cut(torch.from_numpy(mask), plan.crop)[None, None]
     place = backend.device if pictures(plan.crop.size, backend.device) else torch.device("cpu")
-    known, crop_mask = crop.to(place), mask_there.to(place)
-    if settings.first.keep_inside or settings.later.soft_edge:
+    known, painted = crop.to(place), crop_mask.to(place)
+    if settings.whole_cells or settings.soft_edge:
         # Cells that stay, or stay in part, would show what the mask hides.
-        known = filled(known, (crop_mask > 0).float())
-    job = Job(known, crop_mask, plan, settings, backend, noise, watch, report)
-    watch.begin(plan, plan.work)
+        known = filled(known, (painted > 0).float())
+
+    def smaller(stage: StagePlan) -> StagePlan | None:
+        less = smaller_tiles(stage, plan, crop_mask[0, 0].numpy(), settings, backend.facts)
+        if less:
+            recorder.note(
+                f"stage {stage.index + 1}: out of memory in tiles of {stage.tiles[0].size}, done "
+                f"again in tiles of {less.tiles[0].size}; lower tile_size to have it so at once"
+            )
+        return less
+
+    def inputs(stage: StagePlan) -> StageInputs:
+        return StageInputs.of(stage, known, painted, settings, backend.facts.latent_factor)
 
     patch: Tensor | None = None
-    with _keeping_the_best(report, lambda: patch is not None):
-        for finished in _stages(job):
-            patch = finished
+    context: Tensor | None = None
+    with _keeping_the_best(recorder, lambda: patch is not None):
+        for planned in plan.stages:
+            seen = inputs(planned)
+            if patch is None:
+                start = seen.target
+                callbacks.image("crop", start, planned, f"crop {plan.crop.size}")
+            else:
+                start = blended_draft(patch, context, planned, seen, backend, callbacks)
+            for stage, attempt in attempts(planned, smaller):
+                with attempt:
+                    seen = seen if stage is planned else inputs(stage)
+                    patch = refined(stage, start, seen, settings, backend, noise, recorder)
+            context = seen.target if settings.ablation.lowpass_background else None
     assert patch is not None
-    if report.interrupted:
+    if recorder.report.interrupted:
         release()  # what the unfinished stage held
 
-    alpha = feathered(mask_there, settings.crop.feather)
+    alpha = feathered(crop_mask, settings.feather)
     result = pasted(image, resized(patch.cpu(), plan.crop.size), plan.crop, alpha)
-    _judge(cut(result, plan.crop), crop, alpha, report)
+    report, after = recorder.report, cut(result, plan.crop)
+    report.seam = seam_ratio(after, alpha)
+    report.outside_max_difference = outside_difference(after, crop, alpha)
     report.peak_memory_bytes = peak_memory(backend.device)
     report.seconds = clock.seconds()
     return Edit(result, report)
-
-
-def _stages(job: Job) -> Iterator[Tensor]:
-    """The crop [1,3,size] in [0,1] after each of the plan's stages, at their sizes."""
-    first, *rest = job.plan.stages
-    view = View(first, job)
-    job.watch.show("crop", view.target, first, f"crop {job.plan.crop.size}")
-    patch = refine(first, view.target, view, job)
-    yield patch
-    for stage in rest:
-        before, view = view, View(stage, job)
-        draft = _enlarged(patch, view, job.backend)
-        context = view.target
-        if job.settings.later.lowpass_background:
-            # As soft as the draft: what the stage before saw (section 3.2, Figure 5 f).
-            assert before.target.shape == patch.shape
-            context = resized(before.target, stage.size)
-        start = blend(draft, context, view.painted)
-        for name, shown in (("draft", draft), ("context", context), ("start", start)):
-            job.watch.show(name, shown, stage, name)
-        patch = refine(stage, start, view, job)
-        yield patch
 
 
 def pictures(crop: Size, device: torch.device) -> int:
@@ -116,24 +117,33 @@ def pictures(crop: Size, device: torch.device) -> int:
     return size if suits(size, device) else 0
 
 
-def _enlarged(patch: Tensor, view: View, backend: Backend) -> Tensor:
-    """The stage before at this one's size, by super-resolution where that will be used."""
-    small, large = used_part(view.painted, Size(*patch.shape[-2:]))
-    draft = resized(patch, Size(*view.painted.shape[-2:]))
-    seen = cut(patch, small).to(backend.device)
-    part = with_room(lambda: backend.upscale(seen, large.size))
-    cut(draft, large).copy_(finite(part, "the upscaler", "upscaler"))
-    return draft
+def blended_draft(
+    patch: Tensor,
+    context: Tensor | None,
+    stage: StagePlan,
+    seen: StageInputs,
+    backend: Backend,
+    callbacks: Callbacks,
+) -> Tensor:
+    """What a later stage starts from, [1,3,size]: the stage before at this one's size, by
+    super-resolution where that will be used, over what surrounds it.
 
-
-def _judge(result: Tensor, before: Tensor, alpha: Tensor, report: Report) -> None:
-    """Measure the pasted crop against the photograph."""
-    report.seam = seam_ratio(result, alpha)
-    report.outside_max_difference = outside_difference(result, before, alpha)
+    patch: the stage before. context: what that stage saw, which is as soft as the draft (section
+    3.2, Figure 5 f); None for the photograph as this one sees it.
+    """
+    small, large = used_part(seen.painted, Size(*patch.shape[-2:]))
+    draft, part = resized(patch, stage.size), cut(patch, small).to(backend.device)
+    enlarged = with_room(lambda: backend.upscale(part, large.size))
+    cut(draft, large).copy_(finite(enlarged, "the upscaler", "upscaler"))
+    surroundings = seen.target if context is None else resized(context, stage.size)
+    start = blend(draft, surroundings, seen.painted)
+    for name, shown in (("draft", draft), ("context", surroundings), ("start", start)):
+        callbacks.image(name, shown, stage, name)
+    return start
 
 
 @contextmanager
-def _keeping_the_best(report: Report, has_result: Callable[[], bool]) -> Iterator[None]:
+def _keeping_the_best(recorder: Recorder, has_result: Callable[[], bool]) -> Iterator[None]:
     """Turn an interruption or a failure into an early end if there is something to keep."""
     try:
         yield
@@ -153,6 +163,4 @@ def _keeping_the_best(report: Report, has_result: Callable[[], bool]) -> Iterato
         if not has_result():
             raise EditError(f"not enough memory for the first stage: {advice}") from error
         reason = f"out of memory ({advice})"
-    report.interrupted = True
-    done, planned = len(report.stages), len(report.plan.stages)
-    report.notes.append(f"{reason}: the result is that of stage {done} of {planned}")
+    recorder.stop(reason)

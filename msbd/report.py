@@ -1,11 +1,10 @@
-"""What was done, for people and programs; and what an onlooker is told meanwhile."""
+"""What was done, for people and programs."""
 
 from __future__ import annotations
 
 import math
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,41 +13,8 @@ from torch import Tensor
 
 from . import __version__
 from .geometry import bands
-from .plan import EditPlan, StagePlan
+from .plan import EditPlan
 from .settings import EditSettings
-
-
-def _ignore(*_: Any) -> None:
-    """The onlooker who does not care."""
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Callables through which an edit tells its progress; all optional.
-
-    begin(plan, total): before anything runs; `total` work units will be advanced in all.
-    stage(stage): a stage starts. advance(work, text): work units done, and what is being done.
-    picture(name, image, stage, caption): an intermediate picture, image [1,3,H,W] in [0,1] on the
-    CPU (names: crop, candidate, draft, context, start, before, result); only those in `wanted`, if
-    that is given, and pictures that cost extra work are only made then. Any of them may raise
-    `Interrupted`.
-    """
-
-    begin: Callable[[EditPlan, float], None] = _ignore
-    stage: Callable[[StagePlan], None] = _ignore
-    advance: Callable[[float, str], None] = _ignore
-    picture: Callable[[str, Tensor, StagePlan, str], None] = _ignore
-    wanted: frozenset[str] | None = None
-
-    def looks(self, name: str) -> bool:
-        """Whether somebody wants intermediate pictures of this name."""
-        asked_for = self.wanted is None or name in self.wanted
-        return self.picture is not _ignore and asked_for
-
-    def show(self, name: str, image: Tensor, stage: StagePlan, caption: str) -> None:
-        """Hand an intermediate picture to whoever wants it."""
-        if self.looks(name):
-            self.picture(name, image.cpu(), stage, caption)
 
 
 @dataclass
@@ -92,19 +58,11 @@ class Report:
         """Plain JSON values."""
         return {
             "version": __version__,
-            "seed": self.seed,
+            **vars(self),
             "settings": self.settings.flat(),
             "plan": self.plan.to_dict(),
             "stages": [vars(stage) for stage in self.stages],
-            "scores": self.scores,
-            "chosen": self.chosen,
-            "seconds": self.seconds,
             "model_calls": self.model_calls,
-            "peak_memory_bytes": self.peak_memory_bytes,
-            "seam": self.seam,
-            "outside_max_difference": self.outside_max_difference,
-            "interrupted": self.interrupted,
-            "notes": self.notes,
         }
 
 

@@ -8,246 +8,144 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from dataclasses import dataclass
+from typing import Any
 
 from .errors import EditError
+from .setting import Setting, collected, setting
 
-_WORDS = {"true": True, "yes": True, "on": True, "1": True} | {
-    "false": False,
-    "no": False,
-    "off": False,
-    "0": False,
-}
 WHOLE_CROP = 4.0
-"""The tile context from which on later stages denoise all of the crop."""
-
-
-def setting(
-    default: Any,
-    label: str,
-    help: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    step: float | None = None,
-    choices: tuple[str, ...] | None = None,
-    paper: str = "",
-) -> Any:
-    """A dataclass field with what a user interface must know of it.
-
-    low, high: inclusive bounds. choices: the only values allowed. paper: section or figure.
-    """
-    facts = dict(
-        label=label, help=help, low=low, high=high, step=step, choices=choices, paper=paper
-    )
-    return field(default=default, metadata=facts)
+"""The context from which on later stages denoise all of the crop."""
+OFF, LAST_LAYER, FINE_TUNE = "off", "last layer", "fine-tune"
+"""Ways to optimise the decoder."""
 
 
 @dataclass(frozen=True)
-class Crop:
-    """What part of the picture the model sees."""
+class Ablation:
+    """Numbers of the method that the evaluation varies; users gain nothing by them (findings.md).
+
+    minimum_crop: the crop's shortest side, in units of the training resolution. repaint_from,
+    repaint_until: between which shares of the first stage's steps RePaint repeats them. choose: by
+    CLIP, or the first candidate. growth: from one intermediate stage to the next (3.2).
+    intermediate_strength: their share of the noise schedule (3.2: 0.4). tile_guidance: in place of
+    `guidance_later` squared. tile_overlap: in units of the training resolution (3.2: 128 of 512).
+    soft_edge: in place of `whole_cells`, whether later stages mix the cells at the mask's edge.
+    lowpass_background: whether it is as soft as the draft (3.2, Figure 5 f). decoder_iterations,
+    decoder_rate, decoder_background_weight: steps, Adam's rate and lambda of fine-tuning (3.3).
+    decoder_checkpointing: fine-tune with gradient checkpointing from the start, and not only when
+    memory runs out. sampler: the command line's; euler_ancestral is DDIM with eta 1.
+    """
+
+    minimum_crop: float = setting(0.5, span=(0.1, 2.0))
+    repaint_from: float = setting(0.0, span=(0.0, 0.95))
+    repaint_until: float = setting(1.0, span=(0.05, 1.0))
+    choose: str = setting("clip", choices=("clip", "first"))
+    growth: float = setting(1.414, span=(1.1, 4.0))
+    intermediate_strength: float = setting(0.4, span=(0.0, 1.0))
+    tile_guidance: float | None = setting(None, span=(0.0, 2.0))
+    tile_overlap: float = setting(0.25, span=(0.0, 0.5))
+    soft_edge: bool | None = setting(None)
+    lowpass_background: bool = setting(True)
+    decoder_iterations: int = setting(100, span=(1, 1000))
+    decoder_rate: float = setting(1e-4, span=(1e-6, 1e-2))
+    decoder_background_weight: float = setting(100.0, span=(0.0, 10000.0))
+    decoder_checkpointing: bool = setting(False)
+    sampler: str = setting(
+        "euler_ancestral", choices=("euler_ancestral", "euler", "heun", "dpmpp_2m")
+    )
+
+    def __post_init__(self) -> None:
+        for name, known in ABLATIONS.items():
+            known.check(getattr(self, name))
+
+
+ABLATIONS: dict[str, Setting] = collected(Ablation)
+
+
+@dataclass(frozen=True)
+class EditSettings:
+    """All settings of one edit."""
 
     margin: float = setting(
         1.3,
         "Margin",
         "Side of the square crop, in units of the mask's longer side. More shows the model more "
         "of the surroundings but leaves fewer pixels for the edit.",
-        low=1.0,
-        high=4.0,
-        step=0.05,
+        span=(1.0, 4.0, 0.05),
         paper="3.1: between 1.1 and 1.4",
-    )
-    minimum_crop: float = setting(
-        0.5,
-        "Smallest crop",
-        "Shortest allowed side of the crop, in units of the model's training resolution. Small "
-        "masks are enlarged up to the inverse of this.",
-        low=0.1,
-        high=2.0,
-        step=0.05,
     )
     feather: int = setting(
         4,
         "Feather",
         "Width in pixels of the soft edge outside the mask. Beyond it the picture is untouched.",
-        low=0,
-        high=128,
-        step=1,
+        span=(0, 128, 1),
     )
-
-
-@dataclass(frozen=True)
-class FirstStage:
-    """Blended Latent Diffusion from pure noise at the training resolution, with RePaint."""
-
     candidates: int = setting(
         5,
         "Candidates",
-        "How many first-stage pictures are made; the one nearest the prompt goes on.",
-        low=1,
-        high=16,
-        step=1,
+        "First-stage pictures, of which the one nearest the prompt by CLIP goes on; 1 needs none.",
+        span=(1, 16, 1),
         paper="3.1",
     )
     steps: int = setting(
         50,
         "Steps",
         "Sampling steps of a whole schedule; later stages run their share of it.",
-        low=1,
-        high=150,
-        step=1,
+        span=(1, 150, 1),
         paper="4: 50",
     )
-    repaint_repeats: int = setting(
+    resampling_steps: int = setting(
         5,
         "RePaint repeats",
-        "How often every first-stage step is taken back and repeated, so that the edit and its "
-        "surroundings grow together.",
-        low=0,
-        high=20,
-        step=1,
+        "How often a first-stage step is taken back and repeated, so that all grows together.",
+        span=(0, 20, 1),
         paper="3.1, Figure 6: little gain beyond 5",
     )
-    repaint_from: float = setting(
-        0.0,
-        "RePaint from",
-        "At which share of the first stage's steps RePaint begins: 0 for the first step, in pure "
-        "noise, where the edit's shape is decided.",
-        low=0.0,
-        high=0.95,
-        step=0.05,
-        paper="3.1: all steps",
-    )
-    repaint_until: float = setting(
-        1.0,
-        "RePaint until",
-        "At which share of the first stage's steps RePaint ends: 1 for the last step, where the "
-        "details are decided.",
-        low=0.05,
-        high=1.0,
-        step=0.05,
-        paper="3.1: all steps",
-    )
-    keep_inside: bool = setting(
+    whole_cells: bool = setting(
         False,
-        "Stay inside the mask",
-        "Let the first stage paint only latent cells that lie in the mask altogether, so that "
-        "what it paints is not cut off by the mask's edge; later stages paint up to the edge.",
+        "Whole latent cells only",
+        "Stay inside the mask: the first stage paints only latent cells that lie in it altogether, "
+        "so that what it paints is not cut off by the edge, and later stages mix cells at the edge "
+        "by the share of them that is painted.",
     )
-    choose: str = setting(
-        "clip",
-        "Choose by",
-        "How the candidate that goes on is chosen: by CLIP's similarity to the prompt, or simply "
-        "the first one.",
-        choices=("clip", "first"),
-        paper="3.1: CLIP ViT-L/14",
-    )
-    choose_after: float = setting(
+    early_selection: float = setting(
         1.0,
         "Choose after",
         "After which share of the steps the candidate is chosen, by a preview if it is less than "
         "1; only that one is finished.",
-        low=0.1,
-        high=1.0,
-        step=0.05,
+        span=(0.1, 1.0, 0.05),
         paper="3.1: finished candidates",
-    )
-
-
-@dataclass(frozen=True)
-class LaterStages:
-    """Enlargement by super-resolution and SDEdit, up to the picture's own resolution."""
-
-    growth: float = setting(
-        1.414,
-        "Growth per stage",
-        "Enlargement from one intermediate stage to the next.",
-        low=1.1,
-        high=4.0,
-        step=0.05,
-        paper="3.2: about the square root of 2",
-    )
-    intermediate_strength: float = setting(
-        0.4,
-        "Intermediate strength",
-        "How much of the noise schedule the intermediate stages run. Higher invents more detail, "
-        "and strays further from the first stage.",
-        low=0.0,
-        high=1.0,
-        step=0.05,
-        paper="3.2: 0.4",
     )
     final_strength: float = setting(
         0.25,
         "Detail strength",
         "How much of the noise schedule the final, full-resolution stage runs.",
-        low=0.0,
-        high=1.0,
-        step=0.05,
+        span=(0.0, 1.0, 0.05),
         paper="3.2: 0.25",
     )
-    later_guidance: float = setting(
+    guidance_later: float = setting(
         1.0,
-        "Later guidance",
-        "Guidance of the later stages that are done in one pass, in units of the first stage's; 0 "
-        "ignores the prompt there.",
-        low=0.0,
-        high=2.0,
-        step=0.05,
+        "Guidance in later stages",
+        "In units of the first stage's; 0 ignores the prompt. Stages in tiles get its square, so "
+        "that a tile, which sees only a part of a large edit, does not paint a whole one.",
+        span=(0.0, 2.0, 0.05),
         paper="3.2: the prompt throughout; Figure 5 c without",
     )
-    tile_guidance: float = setting(
-        1.0,
-        "Tile guidance",
-        "The same for stages that are split into tiles. A tile sees only a part of a large edit; "
-        "less guidance keeps it from painting a whole one.",
-        low=0.0,
-        high=2.0,
-        step=0.05,
-        paper="3.2: the prompt throughout",
+    context: float = setting(
+        WHOLE_CROP,
+        "Tile context",
+        "How much of the surroundings later stages denoise with the edit, in units of the training "
+        "resolution; 4 for all of the crop. Less is faster, in tiles no larger than it takes.",
+        span=(0.0625, WHOLE_CROP, 0.0625),
+        paper="3.2: the crop",
     )
     tile_size: float = setting(
         1.5,
         "Tile size",
         "Largest side denoised in one pass, in units of the training resolution; larger stages "
-        "are split into tiles of this side.",
-        low=1.0,
-        high=4.0,
-        step=0.25,
+        "are split into tiles of this side. Less takes less memory.",
+        span=(1.0, 4.0, 0.25),
         paper="3.2: 768 for a model trained at 512",
-    )
-    tile_overlap: float = setting(
-        0.25,
-        "Tile overlap",
-        "Overlap of neighbouring tiles, in units of the training resolution.",
-        low=0.0,
-        high=0.5,
-        step=0.0625,
-        paper="3.2: 128 for a model trained at 512",
-    )
-    tile_context: float = setting(
-        WHOLE_CROP,
-        "Tile context",
-        "How much of the surroundings later stages denoise with the edit, in units of the "
-        "training resolution; 4 for all of the crop. Less is faster, and the tiles are then no "
-        "larger than it takes.",
-        low=0.0625,
-        high=WHOLE_CROP,
-        step=0.0625,
-        paper="3.2: the crop",
-    )
-    soft_edge: bool = setting(
-        False,
-        "Soft edge",
-        "Let later stages mix latent cells that the mask's edge crosses by the share of them that "
-        "is painted, instead of repainting them whole.",
-    )
-    joint_tiles: bool = setting(
-        False,
-        "Denoise tiles together",
-        "Average the predictions of overlapping tiles at every step, instead of denoising them one "
-        "after the other and laying one over the other.",
     )
     upscaler: str = setting(
         "R-ESRGAN 4x+",
@@ -256,258 +154,88 @@ class LaterStages:
         "Bicubic, Lanczos.",
         paper="3.2, Figure 5: Real-ESRGAN x4plus",
     )
-    lowpass_background: bool = setting(
-        True,
-        "Low-pass the background",
-        "Blend with a background as soft as the enlarged edit, instead of the sharp original.",
-        paper="3.2, Figure 5 f",
+    decoder: str = setting(
+        FINE_TUNE,
+        "Decoder optimisation",
+        "Match the autoencoder's decoder to the picture, so that no step of tone is left at the "
+        "mask's edge: solve for its last layer, in seconds, or fine-tune all of it, in minutes.",
+        choices=(OFF, LAST_LAYER, FINE_TUNE),
+        paper="3.3: fine-tuned",
     )
-
-
-@dataclass(frozen=True)
-class DecoderOptimisation:
-    """Fine-tune a copy of the autoencoder's decoder for this picture, after each stage."""
-
-    decoder_iterations: int = setting(
-        100,
-        "Decoder iterations",
-        "Optimisation steps of the decoder after each stage; 0 turns it off and leaves the "
-        "autoencoder's tone shift at the mask's edge.",
-        low=0,
-        high=1000,
-        step=5,
-        paper="3.3: 100",
-    )
-    decoder_refit: bool = setting(
-        False,
-        "Refit the decoder",
-        "After any iterations, solve for the last layer of the decoder at a stroke, which takes "
-        "about as long as one of them.",
-    )
-    decoder_rate: float = setting(
-        1e-4,
-        "Decoder learning rate",
-        "Learning rate of Adam.",
-        low=1e-6,
-        high=1e-2,
-        step=1e-5,
-        paper="3.3: 1e-4",
-    )
-    decoder_patch: int = setting(
-        0,
-        "Decoder patch",
-        "Side in pixels of the patches that an iteration looks at instead of all tiles; 0 for the "
-        "tiles. Patches take little memory, and no more steps for more tiles.",
-        low=0,
-        high=256,
-        step=8,
-        paper="3.3: overlapping segments",
-    )
-    decoder_checkpointing: bool = setting(
-        False,
-        "Decoder gradient checkpointing",
-        "Decoder iterations on whole tiles keep less for the gradient and compute it twice: less "
-        "memory, more time, the same picture. Turned on by itself when memory runs out. No effect "
-        "on patches and on refitting alone.",
-    )
-    decoder_mixed_precision: bool = setting(
-        False,
-        "Decoder mixed precision",
-        "Decoder iterations compute in bfloat16 where the device does so itself, as NVIDIA's cards "
-        "do since the 30 series: less time and memory. Weights, sums and the result stay in single "
-        "precision. No effect on refitting alone.",
-    )
-    decoder_background_weight: float = setting(
-        100.0,
-        "Decoder background weight",
-        "Weight of the surroundings against the edit itself (lambda).",
-        low=0.0,
-        high=10000.0,
-        step=10.0,
-        paper="3.3: 100",
-    )
-    decoder_patience: int = setting(
-        0,
-        "Decoder patience",
-        "Stop early after this many iterations without a 1 % lower loss; 0 runs all of them, and "
-        "so do patches, whose losses scatter.",
-        low=0,
-        high=1000,
-        step=5,
-    )
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """The sampler and how strictly it follows the prompt (the WebUI has its own controls)."""
-
     guidance: float = setting(
         7.5,
         "Guidance",
         "Classifier-free guidance scale.",
-        low=1.0,
-        high=30.0,
-        step=0.5,
+        span=(1.0, 30.0, 0.5),
         paper="4: 7.5",
     )
-    sampler: str = setting(
-        "euler_ancestral",
-        "Sampler",
-        "Sampling method; euler_ancestral is the paper's DDIM with eta 1.",
-        choices=("euler_ancestral", "euler", "heun", "dpmpp_2m"),
-        paper="4: DDIM, eta 1",
-    )
-
-
-@dataclass(frozen=True)
-class EditSettings:
-    """All settings of one edit, in groups; field names are unique across the groups."""
-
-    crop: Crop = Crop()
-    first: FirstStage = FirstStage()
-    later: LaterStages = LaterStages()
-    decoder: DecoderOptimisation = DecoderOptimisation()
-    guidance: Guidance = Guidance()
+    ablation: Ablation = Ablation()
 
     def __post_init__(self) -> None:
         for name, known in SETTINGS.items():
-            known.check(getattr(getattr(self, known.group), name))
+            known.check(getattr(self, name))
+
+    @property
+    def ranks_by_clip(self) -> bool:
+        """Whether CLIP chooses among candidates."""
+        return self.candidates > 1 and self.ablation.choose == "clip"
+
+    @property
+    def tile_guidance(self) -> float:
+        """Guidance of stages that are split into tiles."""
+        given = self.ablation.tile_guidance
+        return self.guidance_later**2 if given is None else given
+
+    @property
+    def soft_edge(self) -> bool:
+        """Whether later stages mix the cells at the mask's edge."""
+        given = self.ablation.soft_edge
+        return self.whole_cells if given is None else given
 
     def flat(self) -> dict[str, Any]:
-        """All settings as one dictionary, in their order of definition."""
-        return {name: getattr(getattr(self, s.group), name) for name, s in SETTINGS.items()}
+        """All settings and ablations as one dictionary, in their order of definition."""
+        own = {name: getattr(self, name) for name in SETTINGS}
+        return own | {name: getattr(self.ablation, name) for name in ABLATIONS}
 
     def changed(self) -> dict[str, Any]:
         """Only what differs from the defaults."""
-        return {k: v for k, v in self.flat().items() if v != SETTINGS[k].default}
+        known = SETTINGS | ABLATIONS
+        return {k: v for k, v in self.flat().items() if v != known[k].default}
 
     def with_values(self, values: Mapping[str, Any]) -> EditSettings:
-        """A copy with some settings replaced.
+        """A copy with some settings and ablations replaced.
 
-        values: by setting name; strings, and floats that are whole numbers, are converted to
-        the setting's type. Raises `EditError` for an unknown name or a value that is not allowed.
+        values: by name; strings, and floats that are whole numbers, are converted to the setting's
+        type. Raises `EditError` for an unknown name or a value that is not allowed.
         """
-        groups: dict[str, dict[str, Any]] = {}
-        for name, value in values.items():
-            if name not in SETTINGS:
-                raise EditError(f"unknown setting {name!r}; known are {', '.join(SETTINGS)}")
-            known = SETTINGS[name]
-            groups.setdefault(known.group, {})[name] = known.converted(value)
-        replaced = {
-            group: dataclasses.replace(getattr(self, group), **changes)
-            for group, changes in groups.items()
-        }
-        return dataclasses.replace(self, **replaced)
+        unknown = [name for name in values if name not in SETTINGS | ABLATIONS]
+        if unknown:
+            raise EditError(f"unknown setting {unknown[0]!r}; known are {', '.join(SETTINGS)}")
+        own, ablated = (
+            {name: kind[name].converted(value) for name, value in values.items() if name in kind}
+            for kind in (SETTINGS, ABLATIONS)
+        )
+        ablation = dataclasses.replace(self.ablation, **ablated)
+        return dataclasses.replace(self, **own, ablation=ablation)
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One setting as a user interface sees it."""
+SETTINGS: dict[str, Setting] = collected(EditSettings)
+"""What users set, by name, in their order of definition."""
 
-    name: str
-    group: str
-    type: type
-    default: Any
-    label: str
-    help: str
-    low: float | None
-    high: float | None
-    step: float | None
-    choices: tuple[str, ...] | None
-    paper: str
-
-    def converted(self, value: Any) -> Any:
-        """`value` as this setting's type, if nothing is lost by it; checked."""
-        original = value
-        try:
-            if self.type is bool and isinstance(value, str):
-                value = _WORDS[value.lower()]
-            elif self.type is float and not isinstance(value, bool):
-                value = float(value)
-            elif self.type is int and not isinstance(value, bool):
-                value = int(value) if float(value).is_integer() else value
-        except (TypeError, ValueError, KeyError, OverflowError):
-            value = original
-        self.check(value)
-        return value
-
-    def check(self, value: Any) -> None:
-        """Raise `EditError` unless `value` is of the right type and in range."""
-        if not self.allows(value):
-            raise EditError(f"{self.name} must be {self.kind}, not {value!r}")
-
-    def allows(self, value: Any) -> bool:
-        """Whether `value` is of the right type and in range."""
-        if self.choices:
-            return value in self.choices
-        right_type = type(value) is self.type
-        if self.low is None or self.high is None:
-            return right_type
-        return right_type and bool(self.low <= value <= self.high)
-
-    @property
-    def kind(self) -> str:
-        """The allowed values in words."""
-        if self.choices:
-            return f"one of {', '.join(self.choices)}"
-        if self.type is bool:
-            return "true or false"
-        if self.low is not None and self.high is not None:
-            what = "a whole number" if self.type is int else "a number"
-            return f"{what} from {self.low:g} to {self.high:g}"
-        return "a text"
-
-
-def _collect() -> dict[str, Setting]:
-    collected: dict[str, Setting] = {}
-    for group in dataclasses.fields(EditSettings):
-        group_type = get_type_hints(EditSettings)[group.name]
-        types = get_type_hints(group_type)
-        for item in dataclasses.fields(group_type):
-            assert item.name not in collected, item.name
-            collected[item.name] = Setting(
-                item.name, group.name, types[item.name], item.default, **item.metadata
-            )
-    return collected
-
-
-SETTINGS: dict[str, Setting] = _collect()
-"""All settings by name, in their order of definition."""
-
-_INSIDE = {
-    "keep_inside": True,
-    "later_guidance": 0.5,
-    "tile_guidance": 0.25,
-    "soft_edge": True,
-}
-_REFIT = {"decoder_iterations": 0, "decoder_refit": True}
+_OURS = {"whole_cells": True, "guidance_later": 0.5}
+_QUICK = {**_OURS, "steps": 20, "resampling_steps": 0, "context": 0.125}
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "recommended": {
+        **_OURS,
         "steps": 25,
-        "repaint_repeats": 1,
-        "choose_after": 0.5,
-        **_INSIDE,
-        "tile_context": 0.25,
-        **_REFIT,
+        "resampling_steps": 1,
+        "early_selection": 0.5,
+        "context": 0.25,
+        "decoder": LAST_LAYER,
     },
-    "fast": {
-        "candidates": 3,
-        "steps": 20,
-        "repaint_repeats": 0,
-        "choose_after": 0.5,
-        **_INSIDE,
-        "tile_context": 0.125,
-        **_REFIT,
-    },
-    "draft": {
-        "candidates": 1,
-        "steps": 20,
-        "repaint_repeats": 0,
-        **_INSIDE,
-        "tile_context": 0.125,
-        "decoder_iterations": 0,
-    },
+    "fast": {**_QUICK, "candidates": 3, "early_selection": 0.5, "decoder": LAST_LAYER},
+    "draft": {**_QUICK, "candidates": 1, "decoder": OFF},
 }
 """What each preset changes from the defaults; `paper` is the defaults. Why `recommended` differs
 from it is measured in docs/evaluation."""

@@ -2,105 +2,144 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from .composite import merged
-from .denoising import denoised
-from .fitting import Decode, fitted
+from .backend import Backend
+from .composite import any_touch, blend, cut, merged, padded, resized
+from .decoder import Decode, Segment, nearness, optimised
+from .diffusion import denoised, inner_mask, latent_mask, soft_mask
 from .geometry import Box
-from .job import Job, View, cut
-from .memory import is_out_of_memory, release, with_room
-from .plan import StagePlan, smaller_tiles
+from .noise import Noise
+from .plan import StagePlan
 from .precision import finite
-from .report import StageReport, Stopwatch, psnr
-from .upscaling import padded
+from .progress import Recorder
+from .report import psnr
+from .settings import EditSettings
+
+AUTOENCODER = "the autoencoder"
 
 
-def refine(stage: StagePlan, start: Tensor, view: View, job: Job) -> Tensor:
+@dataclass(frozen=True)
+class StageInputs:
+    """The photograph and the mask as one stage sees them.
+
+    target: the true picture [1,3,size]. painted: [1,1,size], 1 wherever the mask touches.
+    canvas_target, canvas_painted: the same, padded to the stage's canvas. cells: how far each
+    latent cell of the canvas is repainted, [1,1,h,w] in [0,1].
+    """
+
+    target: Tensor
+    painted: Tensor
+    canvas_target: Tensor
+    canvas_painted: Tensor
+    cells: Tensor
+
+    @classmethod
+    def of(
+        cls, stage: StagePlan, crop: Tensor, mask: Tensor, settings: EditSettings, factor: int
+    ) -> StageInputs:
+        """crop: the photograph inside the plan's crop, or what the mask leaves of it, [1,3,H,W].
+        mask: there, [1,1,H,W] in [0,1]. factor: pixels per latent cell."""
+        target, painted = resized(crop, stage.size), any_touch(mask, stage.size)
+        canvas_painted = padded(painted, stage.canvas, repeat_edge=False)
+        if stage.from_noise:
+            reduced = inner_mask if settings.whole_cells else latent_mask
+        else:
+            reduced = soft_mask if settings.soft_edge else latent_mask
+        cells = reduced(canvas_painted, factor)
+        return cls(target, painted, padded(target, stage.canvas), canvas_painted, cells)
+
+
+def refined(
+    stage: StagePlan,
+    start: Tensor,
+    seen: StageInputs,
+    settings: EditSettings,
+    backend: Backend,
+    noise: Noise,
+    recorder: Recorder,
+) -> Tensor:
     """Carry out one stage on `start` [1,3,size]; return the picture [1,3,size] in [0,1].
 
     The first stage repaints the mask from pure noise and uses only the surroundings of `start`;
-    a later one noises `start` to its strength and denoises it again (SDEdit). If memory runs out
-    it is done again without lodged networks; then, in a later stage, in smaller tiles, and the
-    user is told.
+    a later one noises `start` to its strength and denoises it again (SDEdit). Raises what its
+    networks raise, running out of memory included.
     """
-    budget = job.plan.stage_work(stage)
-    while True:
-        spent = 0.0
-        # What was spent in vain counts: the progress of what is left fills what remains.
-        scale = budget / max(job.plan.stage_work(stage), 1e-9)
+    recorder.start(stage)
 
-        def advance(work: float, text: str, scale: float = scale) -> None:
-            nonlocal spent
-            spent += scale * work
-            job.watch.advance(scale * work, text)
+    def choose(z: Tensor) -> int:
+        return choose_candidate(z, stage, seen, settings, backend, recorder)
 
-        metered = replace(job, watch=replace(job.watch, advance=advance))
-        try:
-            return with_room(partial(_refined, stage, start, view, metered))
-        except (MemoryError, RuntimeError) as error:
-            mask, facts = job.mask[0, 0].cpu().numpy(), job.backend.facts
-            smaller = smaller_tiles(stage, job.plan, mask, job.settings, facts)
-            if smaller is None or not is_out_of_memory(error):
-                raise
-        stages = job.report.plan.stages
-        sparing = stages[stage.index].decoder_checkpointing
-        smaller = replace(smaller, decoder_checkpointing=sparing)
-        release()
-        budget = max(0.0, budget - spent)
-        job.report.notes.append(
-            f"stage {stage.index + 1}: out of memory in tiles of {stage.tiles[0].size}, done again "
-            f"in tiles of {smaller.tiles[0].size}; lower tile_size to have it so at once"
-        )
-        changed = (*stages[: stage.index], smaller, *stages[stage.index + 1 :])
-        job.report.plan = replace(job.report.plan, stages=changed)
-        stage, view = smaller, View(smaller, job)
-
-
-def _refined(stage: StagePlan, start: Tensor, view: View, job: Job) -> Tensor:
-    """The stage as it is planned."""
-    job.watch.stage(stage)
-    clock = Stopwatch(job.backend.device)
-    record = StageReport(stage.name, str(stage.size), model_calls=stage.model_calls)
     canvas = padded(start, stage.canvas)
-    latents = denoised(stage, canvas, view, job)
-    decode = _as_it_is(latents, job)
-    if stage.decoder_area:
-        if job.watch.looks("before"):
-            before = _decoded(stage, view, decode)
-            job.watch.show("before", before, stage, "before decoder optimisation")
-        fitting = Stopwatch(job.backend.device)
-        decode = fitted(stage, latents, decode, view, job, record)
-        record.fitting_seconds = fitting.seconds()
-    result = _decoded(stage, view, _timed(decode, record, job))
-    record.background_psnr = psnr(result, view.target, 1 - view.painted)
-    record.seconds = clock.seconds()
-    job.report.stages.append(record)
-    job.watch.show("result", result, stage, f"stage {stage.index + 1}: {stage.size}")
+    latents = denoised(
+        stage, canvas, seen.canvas_painted, seen.cells, backend, noise, choose, recorder.denoised
+    ).split(1)
+
+    decode: Decode = lambda index: backend.decode(latents[index])  # noqa: E731
+    if stage.optimises_decoder:
+        if recorder.callbacks.wants("before"):
+            before = _merged(stage, seen, decode)
+            recorder.callbacks.image("before", before, stage, "before decoder optimisation")
+        with recorder.timed("fitting_seconds"):
+            segments = _segments(stage, latents, seen, backend.facts.latent_factor)
+            decode = optimised(stage, segments, decode, settings.ablation, backend, recorder)
+    recorder.fill()
+    with recorder.timed("decoding_seconds"):
+        result = _merged(stage, seen, decode)
+    recorder.finish(psnr(result, seen.target, 1 - seen.painted))
+    recorder.callbacks.image("result", result, stage, f"stage {stage.index + 1}: {stage.size}")
     return result
 
 
-def _as_it_is(latents: list[Tensor], job: Job) -> Decode:
-    return lambda index: job.backend.decode(latents[index])
-
-
-def _timed(decode: Decode, record: StageReport, job: Job) -> Decode:
-    def decoded(index: int) -> Tensor:
-        clock = Stopwatch(job.backend.device)
-        image = decode(index)
-        record.decoding_seconds += clock.seconds()
-        return image
-
-    return decoded
-
-
-def _decoded(stage: StagePlan, view: View, decode: Decode) -> Tensor:
+def _merged(stage: StagePlan, seen: StageInputs, decode: Decode) -> Tensor:
     """All tiles decoded and composited over the true picture, [1,3,size]."""
     tiles = (
-        (box, finite(decode(index), "the autoencoder").to(view.canvas_target))
+        (box, finite(decode(index), AUTOENCODER).to(seen.canvas_target))
         for index, box in enumerate(stage.tiles)
     )
-    return cut(merged(view.canvas_target, tiles), Box.of(stage.size))
+    return cut(merged(seen.canvas_target, tiles), Box.of(stage.size))
+
+
+def _segments(
+    stage: StagePlan, latents: tuple[Tensor, ...], seen: StageInputs, factor: int
+) -> list[Segment]:
+    """What the decoder is fitted to."""
+    maps = seen.canvas_target, seen.canvas_painted, nearness(seen.canvas_painted, factor)
+    return [
+        Segment(z, *(cut(one, box).to(z) for one in maps))
+        for box, z in zip(stage.tiles, latents, strict=True)
+    ]
+
+
+def choose_candidate(
+    z: Tensor,
+    stage: StagePlan,
+    seen: StageInputs,
+    settings: EditSettings,
+    backend: Backend,
+    recorder: Recorder,
+) -> int:
+    """Which candidate of z [n,4,h,w] goes on, ranked by CLIP on the decoded crop."""
+    by_clip = settings.ablation.choose == "clip" and len(z) > 1
+    if not (by_clip or recorder.callbacks.wants("candidate")):
+        return 0
+    decoded = torch.cat([backend.decode(one[None]).to(seen.target) for one in z])
+    decoded = finite(decoded, AUTOENCODER)
+    shown = blend(cut(decoded, Box.of(stage.size)), seen.target, seen.painted)
+    scores = backend.score(shown.to(backend.device)) if by_clip else None
+    if scores is not None and not bool(torch.isfinite(scores).all()):
+        scores = None
+    if by_clip and scores is None:
+        recorder.note("CLIP is not available: the first candidate was taken")
+    chosen = 0 if scores is None else int(scores.argmax())
+    told = None if scores is None else [round(float(score), 4) for score in scores]
+    recorder.report.chosen, recorder.report.scores = chosen, told
+    for index, one in enumerate(shown):
+        score = f" {told[index]:.3f}" if told else ""
+        mark = " (chosen)" if index == chosen else ""
+        caption = f"candidate {index + 1}{score}{mark}"
+        recorder.callbacks.image("candidate", one[None], stage, caption)
+    return chosen

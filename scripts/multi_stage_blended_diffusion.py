@@ -2,7 +2,8 @@
 
 from modules import script_callbacks, scripts
 
-from msbd.webui import api, check_panel, controls, fields, infotext, options, run, tab, xyz
+from msbd.webui import api, fields, infotext, options, run, xyz
+from msbd.webui.panel import check, controls, tab
 
 
 class MultiStageBlendedDiffusion(scripts.Script):
@@ -46,6 +47,6 @@ class MultiStageBlendedDiffusionAxes(scripts.Script):
 
 
 script_callbacks.on_ui_settings(options.register)
-script_callbacks.on_ui_settings(check_panel.register)
+script_callbacks.on_ui_settings(check.register)
 script_callbacks.on_before_ui(xyz.add_axes)
 script_callbacks.on_app_started(api.mount)

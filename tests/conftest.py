@@ -4,6 +4,7 @@ and a model that is instant."""
 from __future__ import annotations
 
 import random
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from surroundings import HOSTED, PLAINLY, SURROUNDINGS
 
+from msbd import cost
 from msbd.cli.command import main
+from msbd.miniature.torchvision_patch import patch_torchvision
 from msbd.standalone import models
 from msbd.standalone.clip import ClipJudge
-from msbd.torchvision_patch import patch_torchvision
 
 patch_torchvision()  # tests import diffusers themselves
 surroundings.install()
 
-QUICK = ("--set", "steps=3", "--set", "candidates=2", "--set", "repaint_repeats=0",
-         "--set", "decoder_iterations=2", "--quiet")  # fmt: skip
+QUICK = ("--set", "steps=3", "--set", "candidates=2", "--set", "resampling_steps=0",
+         "--set", "decoder=fine-tune", "--set", "decoder_iterations=2", "--quiet")  # fmt: skip
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -42,6 +44,14 @@ def _how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
         draws = random.Random(0)
         monkeypatch.setattr("secrets.randbelow", draws.randrange)
     return how
+
+
+@pytest.fixture(autouse=True)
+def _costs(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test learns from another, or writes into the user's home."""
+    kept = tmp_path_factory.getbasetemp() / f"{secrets.token_hex(8)}.json"
+    monkeypatch.setattr(cost, "_lessons", {})
+    monkeypatch.setattr(cost, "file", lambda: kept)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from fakes import PointwiseBackend
 from torch import Tensor
@@ -10,11 +12,11 @@ from msbd.geometry import Box, Size
 from msbd.masks import Mask
 from msbd.noise import Noise
 from msbd.pipeline import Edit, edit
-from msbd.plan import plan_edit
-from msbd.report import Watch
+from msbd.planning import plan_edit
+from msbd.progress import Callbacks
 from msbd.settings import EditSettings
 
-QUICK = {"steps": 6, "repaint_repeats": 1, "candidates": 2, "decoder_iterations": 3}
+QUICK = {"steps": 6, "resampling_steps": 1, "candidates": 2, "decoder_iterations": 3}
 
 
 def photograph(height: int, width: int) -> Tensor:
@@ -34,7 +36,7 @@ def run(
     mask: Mask,
     backend: PointwiseBackend | None = None,
     seed: int = 3,
-    watch: Watch = Watch(),
+    watch: Callbacks = Callbacks(),
     **values,
 ) -> Edit:
     """Edit with quick settings."""
@@ -42,3 +44,10 @@ def run(
     settings = EditSettings().with_values({**QUICK, **values})
     plan = plan_edit(Size(*image.shape[-2:]), mask, settings, backend.facts)
     return edit(image, mask, plan, settings, backend, Noise(seed), watch)
+
+
+def transposed(what: Any) -> Any:
+    """A size or a box with its axes exchanged."""
+    if isinstance(what, Size):
+        return Size(what.width, what.height)
+    return Box(what.left, what.top, what.right, what.bottom)

@@ -86,14 +86,8 @@ class PointwiseDecoder(nn.Module):
             self.last.weight.copy_(torch.eye(3, 4)[:, :, None, None] / 2)
             self.last.bias.fill_(0.5 + tint)
 
-    def head(self, z: Tensor) -> Tensor:
-        return z
-
-    def tail(self, middle: Tensor) -> Tensor:
-        return self.last(F.interpolate(middle, scale_factor=8, mode=self.mode))
-
     def forward(self, z: Tensor) -> Tensor:
-        return self.tail(self.head(z))
+        return self.last(F.interpolate(z, scale_factor=8, mode=self.mode))
 
 
 @dataclass

@@ -84,17 +84,14 @@ def now(device: torch.device) -> float:
 
 def full_sized(folder: Path, device: torch.device = torch.device("cuda")) -> Any:
     """A model of the real sizes."""
-    from msbd.torchvision_patch import patch_torchvision
-
-    patch_torchvision()
-    import open_clip
-
     from msbd.benchmark.random_model import random_stable_diffusion
     from msbd.miniature.rrdb import RRDBNet
     from msbd.standalone import clip
     from msbd.standalone.upscaler import load_upscaler
 
-    model = random_stable_diffusion(device, torch.float16)
+    model = random_stable_diffusion(device, torch.float16)  # makes torchvision fit for open_clip
+    import open_clip
+
     path = folder / "RealESRGAN_x4plus.pth"
     torch.save({"params": RRDBNet(64, 23).state_dict()}, path)
     model.upscaler = load_upscaler(path, device)
@@ -111,14 +108,19 @@ def measure(rehearse: bool, preset_name: str, edit_name: str) -> dict[str, Any]:
     from msbd.geometry import Size
     from msbd.noise import Noise
     from msbd.pipeline import edit
-    from msbd.plan import plan_edit
-    from msbd.settings import preset
+    from msbd.settings import SETTINGS, preset
     from msbd.standalone import models
 
+    try:
+        from msbd.planning import plan_edit
+    except ImportError:  # before 0.2
+        from msbd.plan import plan_edit  # type: ignore[attr-defined, no-redef]
+
     settings = preset(preset_name)
+    repeats = "resampling_steps" if "resampling_steps" in SETTINGS else "repaint_repeats"
     with tempfile.TemporaryDirectory() as folder:
         if rehearse:
-            settings = settings.with_values({"steps": 2, "repaint_repeats": 0})
+            settings = settings.with_values({"steps": 2, repeats: 0})
             model = models.load(models.choose(settings, device="cpu"))
         else:
             model = full_sized(Path(folder))
@@ -128,7 +130,7 @@ def measure(rehearse: bool, preset_name: str, edit_name: str) -> dict[str, Any]:
     )
     mask = np.zeros((height, width), np.float32)
     mask[50 : 50 + side, 100 : 100 + side] = 1
-    backend = model.bind("a red star on grass", "", 7.5, settings.guidance.sampler)
+    backend = model.bind("a red star on grass", "", 7.5, settings.flat()["sampler"])
     plan = plan_edit(Size(height, width), mask, settings, backend.facts)
     edit(image, mask, plan, settings, backend, Noise(0))  # the first is slower
     if backend.device.type == "cuda":

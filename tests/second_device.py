@@ -84,7 +84,7 @@ EXACT = {
 class Move:
     """Bytes that went to the CPU (down) or to the device, and the function that moved them.
 
-    place: the innermost function of the package on the stack, as "stage.py:refine"; OUTSIDE if
+    place: the innermost function of the package on the stack, as "stage.py:refined"; OUTSIDE if
     there is none. From Python 3.11 on a method comes with its class, and a lambda, generator or
     inner function counts for the function round it.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,30 +12,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 HOST_ONLY = {"modules", "gradio"}
-TORCH_FREE = ["geometry", "masks", "settings", "plan", "tiling", "errors"]
-ORDER = [
-    *("errors", "geometry", "masks", "settings", "tiling", "plan", "noise"),
-    *(
-        "backend",
-        "blended",
-        "upscaling",
-        "composite",
-        "layers",
-        "checkpointing",
-        "precision",
-        "decoder",
-        "memory",
-        "regression",
-        "refit",
-        "report",
-        "job",
-        "denoising",
-        "patches",
-        "fitting",
-        "stage",
-    ),
-    "pipeline",
+TORCH_FREE = [
+    *("errors", "geometry", "masks", "setting", "settings", "legacy", "plan", "planning"),
+    "cost",
 ]
+ORDER = [
+    *TORCH_FREE,
+    *("noise", "backend", "memory", "precision", "composite", "diffusion", "report", "progress"),
+    *("decoder.regression", "decoder.fine_tune", "decoder.last_layer", "decoder"),
+    *("stage", "pipeline"),
+]
+"""The engine's modules; each knows only what is before it."""
+MOST_MODULES, MOST_LINES, MOST_STATEMENTS = 24, 250, 40
 
 FLOORS = ("pictures", "miniature", "standalone", "check", "evaluation", "benchmark", "webui", "cli")
 """Packages, from the engine upwards."""
@@ -82,20 +71,57 @@ def test_planning_needs_no_torch(name):
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", ORDER)
-def test_the_core_depends_only_on_what_is_listed_before_it(name):
-    relative = {n.lstrip(".") for n in imported(ROOT / "msbd" / f"{name}.py") if n[0] == "."}
-    later = set(ORDER[ORDER.index(name) :])
-    assert not relative & later
-    assert relative <= {*ORDER, "__version__"}
+def engine() -> list[Path]:
+    """The files of the engine."""
+    package = ROOT / "msbd"
+    files = [*package.glob("*.py"), *(package / "decoder").glob("*.py")]
+    return sorted(path for path in files if path.name != "__main__.py")
+
+
+def named(path: Path) -> str:
+    """A module's name in the package."""
+    parts = path.relative_to(ROOT / "msbd").with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def used(path: Path) -> set[str]:
+    """The modules of the package that one imports, by name; "" for the package itself."""
+    relative = (name for name in imported(path) if name[0] == ".")
+    places = (resolved(path, name) for name in relative)
+    return {".".join(place).removesuffix("__version__") for place in places}
+
+
+def test_the_order_holds_every_module_of_the_engine():
+    assert sorted(ORDER) == sorted(filter(None, map(named, engine())))
+
+
+@pytest.mark.parametrize("path", engine(), ids=named)
+def test_the_core_depends_only_on_what_is_listed_before_it(path):
+    name = named(path)
+    before = ORDER[: ORDER.index(name)] if name else []
+    assert used(path) <= {"", *before}
+
+
+def test_the_engine_is_small():
+    assert len(engine()) <= MOST_MODULES
+
+
+@pytest.mark.parametrize("path", engine(), ids=named)
+def test_a_module_of_the_engine_can_be_read_in_one_go(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MOST_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            statements = sum(isinstance(part, ast.stmt) for part in ast.walk(node)) - 1
+            assert statements <= MOST_STATEMENTS, f"{node.name} has {statements} statements"
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_import_runs_back_up(path):
     own = floor(path.relative_to(ROOT / "msbd").parts)
     for name in imported(path):
-        used = floor(resolved(path, name)) if name[0] == "." else 0
-        assert used <= own, f"{name} is above {path.name}"
+        other = floor(resolved(path, name)) if name[0] == "." else 0
+        assert other <= own, f"{name} is above {path.name}"
 
 
 def resolved(path: Path, name: str) -> tuple[str, ...]:
@@ -110,6 +136,33 @@ def floor(place: tuple[str, ...]) -> int:
     if place == ("__main__.py",):
         return len(FLOORS)
     return FLOORS.index(place[0]) + 1 if place and place[0] in FLOORS else 0
+
+
+def test_the_map_names_what_exists():
+    """Every file, folder and name in docs/architecture.md."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "`" in line]
+    assert len(rows) >= 12
+    named: list[tuple[str, str]] = []
+    for row in rows:
+        path = ""
+        for word in re.findall(r"`([^`]+)`", row):
+            if "/" in word:
+                path = word
+                assert (ROOT / path).exists(), path
+            elif path.endswith(".py"):
+                named.append((path, word))
+    for path, name in named:
+        defined = {
+            node.name
+            for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8")))
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+        }
+        assert name in defined, f"{path} has no {name}"
+    assert len(named) >= 12
+    drawn = text.split("```")[1]
+    for module in re.findall(r"(\w+)\.py", drawn):
+        assert list((ROOT / "msbd").glob(f"{module}.py")), module
 
 
 def test_importing_the_engine_changes_no_global_state():

@@ -18,13 +18,13 @@ from msbd.benchmark import bench, counted, document, every, fitting, random_mode
 from msbd.benchmark.bench import Bench
 from msbd.benchmark.runs import Run
 from msbd.benchmark.setups import MASKS, SIZES, Setup, setup
+from msbd.check.timed import TimedBackend
 from msbd.decoder import Segment, nearness
+from msbd.decoder.last_layer import LastLayer
 from msbd.geometry import Size
-from msbd.refit import Refit
-from msbd.settings import EditSettings, preset
+from msbd.settings import FINE_TUNE, EditSettings, preset
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE
-from msbd.timed import TimedBackend
 
 ZERO = torch.zeros(1, 4, 12, 12)
 DOCS = Path(__file__).parent.parent / "docs"
@@ -101,7 +101,7 @@ def test_no_second_is_told_twice() -> None:
             return Slow()
 
     calls: list[int] = []
-    few = {"steps": 2, "repaint_repeats": 0, "candidates": 3, "tile_size": 1.0, "growth": 4.0}
+    few = {"steps": 2, "resampling_steps": 0, "candidates": 3, "tile_size": 1.0, "growth": 4.0}
     run = Run(Setup(Size(300, 400), 200), preset("recommended").with_values(few))
     seconds = runs.once(run, Model())["seconds"]
     assert sum(calls) > 3 and seconds["judging"] > 0.15
@@ -111,7 +111,7 @@ def test_no_second_is_told_twice() -> None:
 
 
 def test_the_losses_are_those_the_fit_reports() -> None:
-    """On a decoder whose error is a tint, which all ways can undo."""
+    """On a decoder whose error is a tint, which both ways can undo."""
     backend = PointwiseBackend(tint=0.1)
     settings = preset("paper")
     what = Setup(Size(150, 200), 60)
@@ -119,14 +119,14 @@ def test_the_losses_are_those_the_fit_reports() -> None:
     as_is = PointwiseDecoder(0.1, "nearest")
     with torch.no_grad():
         kept = [as_is(segment.z) for segment in segments]
-    solved = Refit(as_is, lambda n: as_is(segments[n].z), segments, 100.0, lambda: None)
+    solved = LastLayer(as_is, segments, 100.0, lambda: None)
     images = [solved.decoded(index) for index in range(len(segments))]
     assert fitting.loss(kept, segments, kept) == pytest.approx(solved.loss[0], rel=1e-3)
     # What is told is of the change at its full strength, which fades out inside the mask.
     assert 0.8 * solved.loss[1] < fitting.loss(images, segments, kept) <= solved.loss[1]
     row = fitting.compared(what, settings, backend, iterations=3)
     losses = row["loss"]
-    assert max(losses[way] for way in ("ours", "published", "patches")) < losses["before"]
+    assert max(losses["ours"], losses["published"]) < losses["before"]
     tones = row["tone"]
     assert tones["ours"] < 0.3 * tones["before"] and tones["published"] < tones["before"]
     assert row["iterations"] == 3 and min(row["seconds"].values()) > 0
@@ -146,7 +146,7 @@ def test_seconds_of_few_steps_are_told_as_of_all() -> None:
     """Where a pass takes 1 s, and a step 3."""
 
     def edit(what: Setup, settings: EditSettings) -> dict[str, Any]:
-        steps = settings.decoder.decoder_iterations
+        steps = settings.ablation.decoder_iterations if settings.decoder == FINE_TUNE else 0
         seconds = {"fitting": 1.0 + 3.0 * steps, "denoising": 20.0, "other": 4.0}
         told = {"notes": ["undone"], "ring_psnr": [20.0], "steps": steps}
         return {"seconds": seconds | {"all": sum(seconds.values())}, **told}
@@ -199,7 +199,6 @@ def test_the_quick_benchmark_writes_figures_and_their_document(tmp_path: Path) -
     found = json.loads(file.read_text())
     assert set(found["ratios"]) == {
         *("network_evaluations", "decoder_optimisation", "decoder_loss", "peak_memory"),
-        *("patches_seconds", "patches_loss"),
     }
     for way in ("published", "ours"):
         seconds = dict(found["edits"][way]["seconds"])
@@ -224,12 +223,10 @@ def test_where_the_system_tells_no_memory_the_rest_is_told() -> None:
     found = json.loads((DOCS / "performance.json").read_text())
     for edit in (*found["edits"].values(), *(e for row in found["every"] for e in row.values())):
         edit["memory"] = None
-    for row in found["fitting"]:
-        row["mixed_patches"] = False
-        row["seconds"].pop("mixed", None)
+    found["memory"]["sparing"]["bytes"] = None
     text = document.markdown(found)
     assert "an unknown part of the memory" in text and "| – |" in text
-    assert "in single precision" in document.summary(found) and "### Mixed" not in text
+    assert "adds – MiB" in text
 
 
 @pytest.mark.edits

@@ -26,7 +26,7 @@ from msbd.geometry import Size
 from msbd.miniature import scene
 from msbd.noise import Noise
 from msbd.pipeline import edit
-from msbd.plan import plan_edit
+from msbd.planning import plan_edit
 from msbd.settings import PRESETS, preset
 from msbd.standalone import models
 from msbd.standalone.clip import ClipJudge
@@ -157,8 +157,8 @@ def test_what_is_wrong_with_a_part_is_named(kind: type, name: str, words: str) -
 
 @pytest.mark.edits
 def test_what_is_not_a_number_is_seen_even_if_the_engine_lets_it_pass(monkeypatch) -> None:
-    monkeypatch.setattr("msbd.denoising.finite", lambda numbers, source: numbers, raising=False)
-    monkeypatch.setattr("msbd.stage.finite", lambda numbers, source: numbers, raising=False)
+    monkeypatch.setattr("msbd.diffusion.finite", lambda numbers, source: numbers)
+    monkeypatch.setattr("msbd.stage.finite", lambda numbers, source: numbers)
     assert "not finite" in failures(a_backend(NotNumbers))["networks"]
 
 

@@ -65,7 +65,7 @@ def test_like_repeats_an_edit_from_its_picture_alone(desk: Desk) -> None:
     assert again.read_bytes() == desk.out.read_bytes()
     recipe = read_recipe(again)
     assert (recipe.prompt, recipe.negative) == ("a red star", "blue")
-    assert recipe.settings.crop.feather == 2
+    assert recipe.settings.feather == 2
 
 
 def test_like_can_be_overridden(desk: Desk) -> None:
@@ -74,8 +74,8 @@ def test_like_can_be_overridden(desk: Desk) -> None:
     arguments = ("--like", desk.out, "-o", again, "--seed", 6, "--set", "feather=7", "--quiet")
     assert desk.msbd("edit", desk.image, desk.mask, "a blue ring", *arguments) == 0
     recipe = read_recipe(again)
-    assert (recipe.prompt, recipe.seed, recipe.settings.crop.feather) == ("a blue ring", 6, 7)
-    assert recipe.settings.first.steps == 3
+    assert (recipe.prompt, recipe.seed, recipe.settings.feather) == ("a blue ring", 6, 7)
+    assert recipe.settings.steps == 3
 
 
 def test_the_report_says_what_the_issue_promises(desk: Desk) -> None:
@@ -84,7 +84,8 @@ def test_the_report_says_what_the_issue_promises(desk: Desk) -> None:
     facts = json.loads(report.read_text())
     assert facts["seed"] == 3 and facts["prompt"] == "a red star"
     assert facts["settings"] == preset(DEFAULT_PRESET).flat() | {
-        "steps": 3, "candidates": 2, "repaint_repeats": 0, "decoder_iterations": 2
+        "steps": 3, "candidates": 2, "resampling_steps": 0, "decoder": "fine-tune",
+        "decoder_iterations": 2,
     }  # fmt: skip
     assert facts["models"]["checkpoint"] == "fake.safetensors"
     assert facts["outside_max_difference"] == 0 and facts["peak_memory_bytes"] > 0
@@ -115,8 +116,8 @@ def test_plan_prints_and_draws(desk: Desk, model: Model) -> None:
 
 def test_settings_lists_every_setting_and_preset(desk: Desk) -> None:
     assert desk.msbd("settings") == 0
-    for name in [*SETTINGS, *PRESETS]:
-        assert f"  {name}" in desk.stdout
+    assert all(f"\n{name} = " in f"\n{desk.stdout}" for name in SETTINGS)
+    assert all(f"\n  {name}: " in desk.stdout for name in PRESETS)
     assert desk.msbd("edit", "-h") == 0
     assert all(f"{name}=" in desk.stdout.replace("\n  ", " ") for name in SETTINGS)
 

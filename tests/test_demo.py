@@ -16,7 +16,7 @@ from msbd.cli import demo
 from msbd.errors import EditError
 from msbd.geometry import Size
 from msbd.miniature import scene as scene_of
-from msbd.plan import plan_edit
+from msbd.planning import plan_edit
 from msbd.settings import EditSettings, preset
 from msbd.standalone import models
 
@@ -29,7 +29,7 @@ def test_the_demo_writes_its_five_files_and_says_what_it_sees(
     desk: Desk, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The pointwise decoder has too few weights to match the surroundings without losing the edit.
-    monkeypatch.setattr(demo, "CHANGES", {**demo.CHANGES, "decoder_refit": False})
+    monkeypatch.setattr(demo, "CHANGES", {**demo.CHANGES, "decoder": "off"})
     model.backend = PointwiseBackend(facts=MINIATURE, colour=(0.87, 0.11, 0.13), spread=0.02)
     folder = desk.folder / "new" / "demo"
     assert desk.msbd("demo", "-o", folder, "--quiet") == 0, desk.stderr

@@ -11,17 +11,18 @@ import torch
 from engine import box_mask, photograph
 from second_device import Move, SecondDevice
 
-from msbd import memory, pipeline, regression
+from msbd import memory, pipeline
+from msbd.decoder import regression
 from msbd.geometry import Box, Size
 from msbd.memory import evict, size_of
 from msbd.noise import Noise
-from msbd.plan import plan_edit
+from msbd.planning import plan_edit
 from msbd.settings import preset
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE, MINIATURE_CLIP, MINIATURE_UPSCALER
 
 SIZE, BOX = Size(150, 170), Box(20, 20, 130, 150)
-NOISE = "denoising.py:_noise"
+NOISE = "diffusion.py:denoised"
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_nothing_but_noise_crosses_in_a_step(model: StandaloneModel, device: Sec
     """Twice the steps, and the same moves but for the noise."""
     others, noise = [], []
     for steps in (2, 4):
-        edited(model, device, steps=steps, repaint_repeats=1, choose="first")
+        edited(model, device, steps=steps, resampling_steps=1, choose="first")
         others.append([move for move in device.moves if move.place != NOISE])
         noise.append(len(device.moves) - len(others[-1]))
     assert others[0] == others[1]
@@ -109,7 +110,7 @@ def test_without_room_pictures_and_features_lie_in_main_memory(
     done = edited(model, device)
     assert float((done.image - expected).abs().max()) < 2 / 255
     down = moved(device.moves, True)
-    assert {"refit.py:Refit._keep", "stage.py:_decoded.<genexpr>"} & set(down), device
+    assert {"decoder/last_layer.py:LastLayer._keep", "stage.py:_merged"} <= set(down), device
     assert moved(device.moves, False)["memory.py:_copied"] and not evict(), "CLIP leaves"
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from conftest import Desk, Model
 
+from msbd.miniature.torchvision_patch import patch_torchvision
 from msbd.standalone import downloads
 from msbd.standalone.clip import OPENAI, ClipJudge
 from msbd.standalone.downloads import Download, clip_download
-from msbd.torchvision_patch import patch_torchvision
 
 patch_torchvision()
 pytest.importorskip("open_clip")

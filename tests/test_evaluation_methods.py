@@ -14,6 +14,7 @@ import torch
 from engine import box_mask, photograph
 from fakes import PointwiseBackend
 
+from msbd.composite import cut
 from msbd.evaluation import painting
 from msbd.evaluation.cases import COUNT, FORMATS, SEED, all_cases, draw
 from msbd.evaluation.methods import EXPERIMENTS, METHODS, MULTI_STAGE
@@ -23,15 +24,14 @@ from msbd.evaluation.painting import Painting, Task
 from msbd.evaluation.recalling import RecallingBackend, Spent
 from msbd.evaluation.running import cases_of, errands, plan_of, quickened, recipe
 from msbd.geometry import Box, Size
-from msbd.job import cut
 from msbd.miniature import bank, clip_measures, clip_pictures, train_upscaler
 from msbd.miniature.oracle import read
 from msbd.noise import Noise
 from msbd.pipeline import edit
-from msbd.plan import plan_edit
+from msbd.planning import plan_edit
 from msbd.settings import EditSettings
 
-QUICK = {"steps": 4, "repaint_repeats": 1, "candidates": 3, "decoder_iterations": 0}
+QUICK = {"steps": 4, "resampling_steps": 1, "candidates": 3, "decoder": "off"}
 SIZE = Size(160, 200)
 
 
@@ -98,7 +98,7 @@ def test_experiments_have_the_names_the_command_line_knows() -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_settings_are_the_papers_but_for_what_a_method_is_about(name: str) -> None:
     changed = set(METHODS[name].settings.changed())
-    assert changed <= {"guidance", "decoder_iterations", *METHODS[name].changes}
+    assert changed <= {"guidance", "decoder", *METHODS[name].changes}
 
 
 @pytest.mark.edits
@@ -175,8 +175,9 @@ def test_tiles_overlap_by_just_what_was_asked_but_for_the_last(pixels: int) -> N
 
 def test_figure_5_c_has_no_prompt_after_the_first_stage() -> None:
     plan = plan_of(all_cases()[0], METHODS["unconditional"])
-    assert [stage.guidance for stage in plan.stages] == [1.0, *[0.0] * (len(plan.stages) - 1)]
-    assert all(s.guidance == 1 for s in plan_of(all_cases()[0], METHODS["text"]).stages)
+    first, *later = (stage.schedule.guidance for stage in plan.stages)
+    assert first == 1 and set(later) == {0.0}
+    assert all(s.schedule.guidance == 1 for s in plan_of(all_cases()[0], METHODS["text"]).stages)
 
 
 def test_no_two_edits_share_their_noise_by_chance() -> None:
@@ -278,7 +279,7 @@ def test_a_quick_run_is_the_same_with_fewer_steps() -> None:
 def test_the_plan_is_for_the_miniature() -> None:
     case = all_cases()[0]
     plan = plan_of(case, replace(MULTI_STAGE, changes={"candidates": 2}))
-    assert plan.resolution == 128 and plan.stages[0].candidates == 2
+    assert plan.resolution == 128 and plan.stages[0].schedule.candidates == 2
     _, mask = draw(case)
     own = plan_edit(
         case.size, mask, MULTI_STAGE.settings, replace(PointwiseBackend().facts, resolution=128)

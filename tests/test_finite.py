@@ -96,7 +96,7 @@ def test_an_edit_ends_with_finite_numbers_or_an_error(part: str, value: float, g
 @pytest.mark.edits
 @pytest.mark.parametrize("part", PARTS)
 def test_what_fails_at_the_very_end_leaves_the_stages_before(part: str) -> None:
-    plain = {"decoder_refit": False, "decoder_iterations": 0}
+    plain = {"decoder": "off"}
     whole = Failing(part=part, good=10**6)
     stages = len(edited(whole, **plain).report.stages)
     done = edited(Failing(part=part, good=whole.calls - 1), **plain)

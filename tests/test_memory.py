@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import traceback
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
@@ -26,7 +27,7 @@ from torch import Tensor
 
 from msbd import memory
 from msbd.cli.command import main
-from msbd.errors import EditError
+from msbd.errors import EditError, Interrupted
 from msbd.memory import AdaptiveBatches, is_out_of_memory
 from msbd.standalone import clip, models, pictures
 from msbd.standalone.checkpoint import read_tensors
@@ -421,11 +422,142 @@ class TestLodging:
             memory.with_room(lambda: 1 / 0)
         assert memory.evict()
 
+    def test_a_batch_is_not_halved_where_the_room_was_made_otherwise(self) -> None:
+        network = Network(fails=(1, 3))
+        batches = AdaptiveBatches(network, None, 4)
+        assert torch.equal(batches(Z, SIGMA), 2 * Z * SIGMA)
+        assert network.samples == len(Z) and batches.most == 1
+        assert network.calls == 2 + 1 + 3, "four, and then three one by one"
+
+    def test_one_sample_is_tried_again_where_room_was_made(self) -> None:
+        network = Network(fails=(1,))
+        batches = AdaptiveBatches(network, None, 1)
+        assert torch.equal(batches(Z, SIGMA), 2 * Z * SIGMA)
+        assert network.calls == len(Z) + 1 and not memory.evict()
+
+    def test_what_fails_while_it_is_used_does_not_stay(self) -> None:
+        network = torch.nn.Linear(2, 2)
+        with pytest.raises(ZeroDivisionError), memory.lodged(network, torch.device("meta")):
+            assert 1 / 0
+        assert network not in memory._lodgers
+
     def test_under_a_limit_nothing_stays(self) -> None:
         device = torch.device("meta")
         with memory.sparing():
             assert not memory.may_stay(1, device) and not memory.suits(0, device)
         assert memory.may_stay(1, device)
+
+
+class Held:
+    """Something that a failed attempt has on its hands."""
+
+
+class TestAttempts:
+    """As it is, without lodged networks, by lesser ways; then the error is the caller's."""
+
+    @pytest.fixture(autouse=True)
+    def _room(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        monkeypatch.setattr(memory, "room", lambda device: 10**9)
+        memory.evict()
+        yield
+        memory.evict()
+
+    def lodge(self) -> None:
+        self.network = torch.nn.Linear(2, 2)  # its copy leaves with it
+        with memory.lodged(self.network, torch.device("meta")):
+            pass
+
+    @pytest.mark.parametrize("ways", [1, 2, 4])
+    @pytest.mark.parametrize("lodging", ["nothing", "before", "in every attempt"])
+    @pytest.mark.parametrize("fails", range(10))
+    def test_the_order_of_ways(
+        self, ways: int, lodging: str, fails: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Memory runs out so often."""
+        monkeypatch.setattr("gc.collect", lambda: 0)  # takes long
+        again = {"nothing": 0, "before": 1, "in every attempt": ways}[lodging]
+        order = [way for way in range(ways) for _ in range(2 if way < again else 1)]
+        asked: list[int] = []
+        tried: list[tuple[int, bool]] = []
+        errors: list[MemoryError] = []
+
+        def lesser(way: int) -> int | None:
+            asked.append(way)
+            return way + 1 if way + 1 < ways else None
+
+        def all_of_them() -> None:
+            for way, attempt in memory.attempts(0, lesser):
+                with attempt:
+                    tried.append((way, bool(memory._lodgers)))
+                    assert len(tried) <= len(order), "it goes round in circles"
+                    if lodging == "in every attempt":
+                        self.lodge()
+                    if len(tried) <= fails:
+                        errors.append(MemoryError())
+                        raise errors[-1]
+
+        if lodging == "before":
+            self.lodge()
+        if fails < len(order):
+            all_of_them()
+        else:
+            with pytest.raises(MemoryError) as caught:
+                all_of_them()
+            assert caught.value is errors[-1], "the very error"
+        assert [way for way, _ in tried] == order[: fails + 1]
+        assert [crowded for _, crowded in tried] == [
+            lodging == "before" and index == 0 for index in range(len(tried))
+        ]
+        left = order[fails] if fails < len(order) else ways
+        assert asked == list(range(left)), "once for each way that failed"
+
+    def test_what_a_failed_attempt_held_is_freed_before_the_next(self) -> None:
+        """Where its frames hold it, and where it holds itself."""
+        held: list[weakref.ref[Held]] = []
+
+        def work() -> None:
+            here, itself = Held(), Held()
+            itself.me = itself  # type: ignore[attr-defined]
+            held.extend((weakref.ref(here), weakref.ref(itself)))
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+        def lesser(way: int) -> int | None:
+            return way + 1 if way < 3 else None
+
+        tried = 0
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            for _, attempt in memory.attempts(0, lesser):
+                with attempt:
+                    assert all(one() is None for one in held)
+                    tried += 1
+                    work()
+        assert tried == 4 and len(held) == 8
+
+    @pytest.mark.parametrize(
+        "error",
+        [RuntimeError("boom"), KeyError("memory"), EditError("no"), Interrupted(),
+         KeyboardInterrupt(), OSError(12, "Cannot allocate memory")],
+        ids=repr,
+    )  # fmt: skip
+    def test_other_errors_pass_at_once(self, error: BaseException) -> None:
+        """Those that have nothing to do with memory, and those that no work on tensors raises."""
+        self.lodge()
+        tried = []
+        with pytest.raises(type(error)) as caught:
+            for way, attempt in memory.attempts(0, lambda way: way + 1):
+                with attempt:
+                    tried.append(way)
+                    raise error
+        assert caught.value is error and tried == [0] and memory.evict()
+
+    def test_what_is_wrong_with_a_lesser_way_is_told(self) -> None:
+        def lesser(way: int) -> int | None:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            for _, attempt in memory.attempts(0, lesser):
+                with attempt:
+                    raise MemoryError
 
 
 @pytest.mark.parametrize("index", [None, 1])

@@ -12,6 +12,7 @@ from msbd.errors import EditError
 from msbd.miniature.degradation import KERNELS, compress, degrade, reduce
 from msbd.miniature.pictures import draw_batch
 from msbd.miniature.rrdb import RRDBNet
+from msbd.miniature.torchvision_patch import patch_torchvision
 from msbd.miniature.train_upscaler import (
     FILE,
     export_upscaler,
@@ -21,7 +22,6 @@ from msbd.miniature.train_upscaler import (
     to_tensor,
 )
 from msbd.miniature.world import draw_scene
-from msbd.torchvision_patch import patch_torchvision
 
 
 @pytest.fixture(scope="module")

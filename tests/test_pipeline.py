@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import traceback
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,15 +17,17 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from msbd.blended import inner_mask
+import msbd
+from msbd.composite import any_touch, cut, resized
+from msbd.diffusion import inner_mask
 from msbd.errors import EditError, Interrupted
 from msbd.geometry import Box, Size
-from msbd.job import cut
-from msbd.report import Watch
-from msbd.upscaling import any_touch, resized
+from msbd.progress import Callbacks, work
+from msbd.standalone import samplers
 
 pytestmark = pytest.mark.edits
 
+PACKAGE = Path(msbd.__file__).parent
 SIZE = Size(150, 203)
 PAINTED = Box(40, 60, 90, 130)
 
@@ -45,7 +49,7 @@ def near(mask: np.ndarray, feather: int) -> torch.Tensor:
 
 
 def test_the_edit_is_what_the_prompt_says_and_the_rest_is_untouched(image, mask):
-    result = run(image, mask, decoder_iterations=0, lowpass_background=False).image
+    result = run(image, mask, decoder="off", lowpass_background=False).image
     inside = result[..., 48:82, 68:122]
     red = torch.tensor([0.9, 0.1, 0.1]).reshape(1, 3, 1, 1)
     assert (inside - red).abs().mean() < 0.1
@@ -63,7 +67,7 @@ def test_outside_the_feathered_mask_the_numbers_are_the_same_at_any_size(data):
     feather = data.draw(st.integers(0, 6))
     image = photograph(height, width)
     mask = box_mask(Size(height, width), Box(top, left, bottom, right))
-    edit = run(image, mask, feather=feather, candidates=1, repaint_repeats=0, decoder_iterations=1)
+    edit = run(image, mask, feather=feather, candidates=1, resampling_steps=0, decoder_iterations=1)
     outside = ~near(mask, feather).expand_as(image)
     assert edit.image.shape == image.shape
     assert torch.isfinite(edit.image).all()
@@ -96,46 +100,22 @@ def test_the_first_candidate_does_not_depend_on_how_many_there_are(image, mask):
 
 def test_onlookers_do_not_change_the_result(image, mask):
     seen = []
-    watch = Watch(picture=lambda name, *_: seen.append(name))
+    watch = Callbacks(picture=lambda name, *_: seen.append(name))
     assert torch.equal(run(image, mask).image, run(image, mask, watch=watch).image)
     assert {"crop", "candidate", "draft", "context", "start", "before", "result"} == set(seen)
 
 
-@pytest.mark.parametrize("together", [False, True])
-def test_one_tile_equals_many_for_a_pointwise_model(image, mask, together):
+def test_one_tile_equals_many_for_a_pointwise_model(image, mask):
     """With one noise field per stage, cutting it into tiles changes nothing."""
-    values = {"growth": 4.0, "decoder_iterations": 0}
+    values = {"growth": 4.0, "decoder": "off"}
     one = run(image, mask, tile_size=4.0, **values)
     backend = PointwiseBackend()
-    many = run(image, mask, backend, tile_size=1.0, joint_tiles=together, **values)
+    many = run(image, mask, backend, tile_size=1.0, **values)
     final_one, final_many = (e.report.plan.stages[-1] for e in (one, many))
     assert len(final_one.tiles) == 1 < len(final_many.tiles)
     assert final_one.size == final_many.size
     assert torch.allclose(one.image, many.image, atol=1e-5)
     assert backend.samples == many.report.plan.model_calls
-
-
-def test_tiles_denoised_together_are_equal_where_they_overlap(image, mask):
-    """Also for a model to which every tile looks different."""
-
-    class Moody(PointwiseBackend):
-        def denoise(self, z, sigma, guidance=1.0, condition=None):
-            return super().denoise(z, sigma, guidance) + 0.1 * condition
-
-        def decode(self, z):
-            seen.append(z)
-            return super().decode(z)
-
-    seen: list[torch.Tensor] = []
-    values = {"growth": 4.0, "candidates": 1, "tile_size": 1.0, "decoder_iterations": 0}
-    stage = run(image, mask, Moody(), joint_tiles=True, **values).report.plan.stages[-1]
-    latents = seen[-len(stage.tiles) :]
-    whole = torch.full((1, 4, *(n // 8 for n in (stage.canvas.height, stage.canvas.width))), 9.0)
-    for box, z in zip(stage.tiles, latents, strict=True):
-        there = cut(whole, box.divided(8))
-        assert torch.equal(z[there != 9], there[there != 9])
-        there.copy_(z)
-    assert len(stage.tiles) > 1
 
 
 def test_the_brightest_candidate_wins_and_scores_are_reported(image, mask):
@@ -157,7 +137,7 @@ def test_choosing_earlier_changes_only_the_cost_if_the_choice_is_the_same(image,
     backends = [ThirdIsBest(sampler=sampler, spread=0.2) for _ in range(2)]
     values = {"candidates": 4, "steps": 8}
     late = run(image, mask, backends[0], **values)
-    early = run(image, mask, backends[1], choose_after=0.5, **values)
+    early = run(image, mask, backends[1], early_selection=0.5, **values)
     assert early.report.chosen == late.report.chosen == 2
     assert torch.allclose(early.image, late.image, atol=1e-5)
     assert backends[1].samples == early.report.plan.model_calls
@@ -176,11 +156,11 @@ def test_without_a_judge_the_first_candidate_goes_on_and_the_user_is_told(image,
 def test_the_first_stage_can_stay_inside_the_mask(image, mask):
     """In cells the mask only touches it shows the surroundings, not what the mask hides."""
     shown: dict[str, torch.Tensor] = {}
-    watch = Watch(
+    watch = Callbacks(
         picture=lambda name, picture, stage, caption: shown.setdefault(name, picture.clone()),
         wanted=frozenset(["result"]),
     )
-    values = {"decoder_iterations": 0, "keep_inside": True, "feather": 0}
+    values = {"decoder": "off", "whole_cells": True, "feather": 0}
     edit = run(image, mask, watch=watch, **values)
     hidden = torch.from_numpy(mask)[None, None]
     plan, first = edit.report.plan, edit.report.plan.stages[0]
@@ -191,9 +171,9 @@ def test_the_first_stage_can_stay_inside_the_mask(image, mask):
     assert inside.any() and (painted[~inside] > 0).any()
 
 
-@pytest.mark.parametrize("name", ["keep_inside", "soft_edge"])
+@pytest.mark.parametrize("name", ["whole_cells", "soft_edge"])
 def test_cells_that_stay_in_part_show_nothing_of_what_the_mask_hides(image, mask, name):
-    values = {"decoder_iterations": 0, "feather": 0, name: True}
+    values = {"decoder": "off", "feather": 0, name: True}
     hidden = (torch.from_numpy(mask)[None, None] > 0).expand_as(image)
     edit = run(image, mask, **values)
     other = run(torch.where(hidden, 1 - image, image), mask, **values)
@@ -210,14 +190,14 @@ def test_a_soft_edge_leaves_more_of_the_cells_at_the_edge(image, mask):
 
     hard, soft = Seen(), Seen()
     for backend, chosen in ((hard, False), (soft, True)):
-        run(image, mask, backend, decoder_iterations=0, keep_inside=True, soft_edge=chosen)
+        run(image, mask, backend, decoder="off", whole_cells=True, soft_edge=chosen)
     changed = (hard.latents - soft.latents).abs().amax(1, keepdim=True) > 1e-3
     assert 0 < changed.float().mean() < 0.5
 
 
 def test_decoder_optimisation_lifts_the_surroundings_before_the_paste(image, mask):
     tinted = {"backend": PointwiseBackend(tint=0.1), "decoder_rate": 1e-2}
-    off = run(image, mask, **tinted, decoder_iterations=0).report
+    off = run(image, mask, **tinted, decoder="off").report
     on = run(image, mask, **tinted, decoder_iterations=60).report
     for with_it, without in zip(on.stages, off.stages, strict=True):
         assert with_it.background_psnr > without.background_psnr
@@ -225,10 +205,10 @@ def test_decoder_optimisation_lifts_the_surroundings_before_the_paste(image, mas
 
 def test_the_context_is_as_soft_as_the_stage_before_saw_it(image, mask):
     shown = {}
-    watch = Watch(
+    watch = Callbacks(
         picture=lambda name, picture, stage, _: shown.update({(name, stage.index): picture.clone()})
     )
-    values = {"growth": 1.5, "keep_inside": False, "soft_edge": False}
+    values = {"growth": 1.5, "whole_cells": False, "soft_edge": False}
     stages = run(image, mask, watch=watch, **values).report.plan.stages
     assert len(stages) > 2
     for before, stage in itertools.pairwise(stages):
@@ -246,24 +226,34 @@ def test_a_decoder_that_got_worse_is_not_used(mask):
     backend = PointwiseBackend(tint=0.001, colour=(0.5, 0.5, 0.5), spread=1e-4)
     nearly = {"backend": backend, "decoder_rate": 1e-2}
     wild = run(plain, mask, **nearly, decoder_iterations=3)
-    off = run(plain, mask, **nearly, decoder_iterations=0)
+    off = run(plain, mask, **nearly, decoder="off")
     assert len([note for note in wild.report.notes if "undone" in note]) == 3
     assert torch.equal(wild.image, off.image)
 
 
-@pytest.mark.parametrize("patch", [0, 16])
-@pytest.mark.parametrize("refit", [False, True])
-def test_work_and_calls_are_exactly_what_the_plan_says(image, mask, patch, refit):
-    backend, told = PointwiseBackend(sampler=euler), []
-    watch = Watch(
+@pytest.mark.parametrize("candidates", [1, 3])
+@pytest.mark.parametrize("name", ["euler", "heun"])
+@pytest.mark.parametrize(
+    ("decoder", "sparing"),
+    [("off", False), ("last layer", False), ("fine-tune", False), ("fine-tune", True)],
+)
+def test_work_and_calls_are_exactly_what_the_plan_says(
+    image, mask, decoder, sparing, name, candidates
+):
+    sampler, each = samplers.SAMPLERS[name]
+    backend, told = PointwiseBackend(small_facts(calls_per_step=each), sampler=sampler), []
+    watch = Callbacks(
         begin=lambda plan, total: told.append(-total), advance=lambda work, text: told.append(work)
     )
-    values = {"decoder_patience": 5, "decoder_patch": patch, "decoder_refit": refit}
-    edit = run(image, mask, backend, watch=watch, decoder_iterations=20, **values)
+    values = {"decoder": decoder, "decoder_checkpointing": sparing, "early_selection": 0.5}
+    values |= {"candidates": candidates, "decoder_iterations": 20, "repaint_until": 0.5}
+    edit = run(image, mask, backend, watch=watch, **values)
     assert min(told[1:]) >= -1e-9
     assert backend.samples == edit.report.plan.model_calls == edit.report.model_calls
-    assert told[0] == -edit.report.plan.work
+    assert told[0] == -work(edit.report.plan)
     assert math.isclose(sum(told), 0, abs_tol=1e-6)
+    for planned, done in zip(edit.report.plan.stages, edit.report.stages, strict=True):
+        assert done.model_calls == planned.schedule.model_calls * len(planned.tiles)
 
 
 def interrupt_at(samples: int, error: BaseException):
@@ -335,8 +325,8 @@ def test_the_report_is_json_with_what_was_promised(image, mask):
 
 def test_a_soft_mask_blends(image):
     mask = box_mask(SIZE, PAINTED) * 0.5
-    edit = run(image, mask, feather=0, decoder_iterations=0)
-    full = run(image, mask * 2, feather=0, decoder_iterations=0)
+    edit = run(image, mask, feather=0, decoder="off")
+    full = run(image, mask * 2, feather=0, decoder="off")
     halfway = (full.image + image) / 2
     assert torch.allclose(edit.image, halfway, atol=1e-5)
 
@@ -350,8 +340,7 @@ def test_each_tile_is_denoised_under_its_own_condition(image, mask):
     ]
 
 
-@pytest.mark.parametrize("joint", [False, True])
-def test_tiles_in_one_batch_are_denoised_as_if_each_were_alone(image, mask, joint):
+def test_tiles_in_one_batch_are_denoised_as_if_each_were_alone(image, mask):
     class Moody(PointwiseBackend):
         """Each tile's condition shows in it; so many samples at a time."""
 
@@ -362,14 +351,14 @@ def test_tiles_in_one_batch_are_denoised_as_if_each_were_alone(image, mask, join
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory")
             return super().denoise(z, sigma, guidance, condition) + 0.1 * condition
 
-    values = {"growth": 4.0, "candidates": 5, "tile_size": 1.0, "joint_tiles": joint}
+    values = {"growth": 4.0, "candidates": 5, "tile_size": 1.0}
     together, alone = Moody(), Moody()
     alone.most = 1
     many, single = (run(image, mask, backend, **values) for backend in (together, alone))
     assert torch.allclose(many.image, single.image, atol=1e-6)
     last = many.report.plan.stages[-1]
     assert len(last.tiles) > last.batch > 1
-    assert max(shape[0] for shape in together.shapes[-last.run_steps :]) == last.batch
+    assert max(shape[0] for shape in together.shapes[-last.schedule.run_steps :]) == last.batch
     assert together.samples == alone.samples == many.report.plan.model_calls
 
 
@@ -407,7 +396,7 @@ def test_candidates_that_do_not_fit_together_are_made_in_portions(image, mask):
 def test_tiles_that_do_not_fit_are_made_smaller_and_the_stage_done_again(image, mask):
     small, told = Small(), []
     small.cells = 40
-    watch = Watch(
+    watch = Callbacks(
         begin=lambda plan, total: told.append(-total), advance=lambda work, text: told.append(work)
     )
     values = {"candidates": 1, "tile_size": 3.0, "growth": 4.0}
@@ -446,7 +435,7 @@ def test_without_memory_for_the_decoder_the_edit_goes_on(image, mask):
                 return super().decoder()(z).clamp(0, 1)
 
     totals, done = [], []
-    watch = Watch(
+    watch = Callbacks(
         begin=lambda plan, total: totals.append(total), advance=lambda work, _: done.append(work)
     )
     edited = run(image, mask, Crowded(), watch=watch)
@@ -454,3 +443,22 @@ def test_without_memory_for_the_decoder_the_edit_goes_on(image, mask):
     assert len(edited.report.stages) == len(edited.report.plan.stages)
     assert any("left out for lack of memory" in note for note in edited.report.notes)
     assert sum(done) == pytest.approx(totals[0])
+
+
+@pytest.mark.parametrize("values", [{}, {"tile_size": 1.0}, {"early_selection": 0.5}], ids=str)
+def test_a_networks_error_is_a_few_frames_below_the_edit(image, mask, values):
+    """So that a traceback can be read: from `edit` down to what calls the network."""
+    calls = [stage.model_calls for stage in run(image, mask, **values).report.stages]
+    assert len(calls) > 1
+    for stage in range(len(calls)):
+        broken = interrupt_at(sum(calls[:stage]), RuntimeError("boom"))
+        backend = PointwiseBackend(before=broken, sampler=samplers.euler_ancestral)
+        with pytest.raises(RuntimeError, match="boom") as caught:
+            run(image, mask, backend, **values)
+        frames = [
+            f"{Path(frame.filename).relative_to(PACKAGE).as_posix()}:{frame.name}"
+            for frame in traceback.extract_tb(caught.value.__traceback__)
+            if PACKAGE in Path(frame.filename).parents
+        ]
+        assert frames[0] == "pipeline.py:edit"
+        assert len(frames) <= 7, "\n".join(frames)

@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from engine import transposed
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from msbd.backend import ModelFacts
 from msbd.errors import EditError
 from msbd.geometry import Box, Size
-from msbd.plan import plan_edit
+from msbd.planning import plan_edit, smaller_tiles
 from msbd.settings import EditSettings
 
 FACTS = [ModelFacts(), ModelFacts(resolution=128, multiple=32)]
@@ -37,7 +38,7 @@ def requests(draw):
         "growth": draw(st.sampled_from([1.1, 1.414, 4.0])),
         "tile_size": draw(st.sampled_from([1.0, 1.5, 3.0])),
         "tile_overlap": draw(st.sampled_from([0.0, 0.25, 0.5])),
-        "tile_context": draw(st.sampled_from([0.0625, 0.25, 4.0])),
+        "context": draw(st.sampled_from([0.0625, 0.25, 4.0])),
     }
     return Size(height, width), Box(top, left, bottom, right), draw(st.sampled_from(FACTS)), values
 
@@ -85,14 +86,37 @@ def check_tiles(stage, plan, mask, facts):
 
 @hypothesis_settings(max_examples=100, deadline=None)
 @given(requests())
+def test_smaller_tiles_are_the_same_stage_down_to_the_training_resolution(request):
+    size, painted, facts, values = request
+    plan, mask = planned(size, painted, facts, **values)
+    settings = EditSettings().with_values(values)
+    crop = mask[plan.crop.rows, plan.crop.columns]
+    for given_stage in plan.stages:
+        stage = given_stage
+        less = smaller_tiles(stage, plan, crop, settings, facts)
+        while less is not None:
+            assert not less.from_noise and less.tile_area < stage.tile_area
+            assert (less.index, less.name, less.box, less.size, less.schedule, less.decoder) == (
+                *(stage.index, stage.name, stage.box),
+                *(stage.size, stage.schedule, stage.decoder),
+            )
+            check_tiles(less, plan, mask, facts)
+            assert plan.with_stage(less).stages[stage.index] == less
+            stage, less = less, smaller_tiles(less, plan, crop, settings, facts)
+        sides = stage.tiles[0].size
+        assert stage.from_noise or sides.longest <= facts.resolution
+
+
+@hypothesis_settings(max_examples=100, deadline=None)
+@given(requests())
 def test_transposing_the_request_transposes_the_plan(request):
     size, painted, facts, values = request
     plan, _ = planned(size, painted, facts, **values)
-    other, _ = planned(size.transposed, painted.transposed, facts, **values)
-    assert other.crop == plan.crop.transposed
+    other, _ = planned(transposed(size), transposed(painted), facts, **values)
+    assert other.crop == transposed(plan.crop)
     for a, b in zip(plan.stages, other.stages, strict=True):
-        assert b.size == a.size.transposed
-        assert sorted(b.tiles) == sorted(tile.transposed for tile in a.tiles)
+        assert b.size == transposed(a.size)
+        assert sorted(b.tiles) == sorted(transposed(tile) for tile in a.tiles)
 
 
 def test_the_papers_plan_for_a_square_mask():
@@ -104,7 +128,11 @@ def test_the_papers_plan_for_a_square_mask():
         Size(704, 704),
         Size(1344, 1344),
     )
-    assert (first.run_steps, middle.run_steps, final.run_steps) == (50, 20, 12)
+    assert (first.schedule.run_steps, middle.schedule.run_steps, final.schedule.run_steps) == (
+        50,
+        20,
+        12,
+    )
     assert first.model_calls == 50 * 6 * 5
     assert len(final.tiles) == 4
 
@@ -120,7 +148,7 @@ def test_less_context_costs_no_more_and_the_first_stage_does_not_change():
     box = Box(300, 300, 900, 1400)
     evaluations = []
     for context in (0.0625, 0.25, 1.0, 4.0):
-        plan, _ = planned(Size(2000, 3000), box, FACTS[0], tile_context=context)
+        plan, _ = planned(Size(2000, 3000), box, FACTS[0], context=context)
         evaluations.append(plan.network_evaluations)
         assert plan.stages[0].tiles == (Box(0, 0, 512, 512),)
     assert evaluations == sorted(evaluations) and evaluations[0] < evaluations[-1]
@@ -151,7 +179,7 @@ def test_the_first_stage_of_a_panorama_is_one_pass_and_not_too_thin():
 def test_calls_of_a_second_order_sampler_are_counted():
     facts = ModelFacts(calls_per_step=2)
     plan, _ = planned(
-        Size(512, 512), Box(0, 0, 512, 512), facts, steps=10, candidates=1, repaint_repeats=0
+        Size(512, 512), Box(0, 0, 512, 512), facts, steps=10, candidates=1, resampling_steps=0
     )
     assert plan.model_calls == 19
 
@@ -164,7 +192,7 @@ def test_strength_zero_runs_no_steps():
         intermediate_strength=0.0,
         final_strength=0.0,
     )
-    assert [stage.run_steps for stage in plan.stages[1:]] == [0, 0]
+    assert [stage.schedule.run_steps for stage in plan.stages[1:]] == [0, 0]
 
 
 def test_a_plan_prints_and_is_json():
@@ -187,15 +215,15 @@ def test_unusable_masks_are_refused(mask, message):
         plan_edit(Size(20, 30), mask, EditSettings(), FACTS[0])
 
 
-@pytest.mark.parametrize("choose_after", [0.3, 0.5, 1.0])
-def test_repainting_parts_of_the_schedule_adds_up_to_repainting_all_of_it(choose_after):
+@pytest.mark.parametrize("early_selection", [0.3, 0.5, 1.0])
+def test_repainting_parts_of_the_schedule_adds_up_to_repainting_all_of_it(early_selection):
     def calls(**values):
         plan, _ = planned(
-            Size(900, 900), Box(0, 0, 800, 800), FACTS[0], choose_after=choose_after, **values
+            Size(900, 900), Box(0, 0, 800, 800), FACTS[0], early_selection=early_selection, **values
         )
         return plan.stages[0].model_calls
 
-    none, everywhere = calls(repaint_repeats=0), calls()
+    none, everywhere = calls(resampling_steps=0), calls()
     early, late = calls(repaint_until=0.3), calls(repaint_from=0.3)
     assert none < min(early, late) and max(early, late) < everywhere
     assert (early - none) + (late - none) == everywhere - none
@@ -205,24 +233,24 @@ def test_an_empty_interval_for_repaint_is_refused():
     values = {"repaint_from": 0.5, "repaint_until": 0.5}
     with pytest.raises(EditError, match="repaint_until must be more"):
         planned(Size(600, 600), Box(0, 0, 300, 300), FACTS[0], **values)
-    plan, _ = planned(Size(600, 600), Box(0, 0, 300, 300), FACTS[0], repaint_repeats=0, **values)
-    assert plan.stages[0].steps_in_words == "50 steps"
+    plan, _ = planned(Size(600, 600), Box(0, 0, 300, 300), FACTS[0], resampling_steps=0, **values)
+    assert plan.stages[0].schedule.in_words == "50 steps"
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 10])
 @pytest.mark.parametrize(("begin", "end"), [(0.5, 0.55), (0.55, 0.6), (0.95, 1.0), (0.0, 0.05)])
-def test_an_interval_for_repaint_repeats_at_least_one_step(steps, begin, end):
+def test_an_interval_for_resampling_steps_at_least_one_step(steps, begin, end):
     values = {"steps": steps, "repaint_from": begin, "repaint_until": end}
     plan, _ = planned(Size(600, 600), Box(0, 0, 300, 300), FACTS[0], **values)
     first = plan.stages[0]
-    assert sum(first.repeats_at(step) > 0 for step in range(first.run_steps)) == 1
+    assert sum(count > 0 for count in first.schedule.resamplings) == 1
 
 
 def test_steps_in_words():
     def words(**values):
         plan, _ = planned(Size(600, 600), Box(0, 0, 300, 300), FACTS[0], **values)
-        return plan.stages[0].steps_in_words
+        return plan.stages[0].schedule.in_words
 
     assert words() == "50 steps x 6"
     assert words(repaint_from=0.5) == "50 steps, 25 x 6"
-    assert words(steps=1, repaint_repeats=0) == "1 step"
+    assert words(steps=1, resampling_steps=0) == "1 step"

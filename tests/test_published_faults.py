@@ -6,6 +6,7 @@ import itertools
 import logging
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +17,9 @@ from fakes import PointwiseBackend
 from msbd.backend import ModelFacts
 from msbd.errors import EditError, Interrupted
 from msbd.geometry import Box, Size
-from msbd.plan import plan_edit
-from msbd.report import Watch
-from msbd.settings import SETTINGS, EditSettings
+from msbd.planning import plan_edit
+from msbd.progress import Callbacks
+from msbd.settings import ABLATIONS, SETTINGS, EditSettings
 
 pytestmark = pytest.mark.edits
 
@@ -112,7 +113,7 @@ def test_repaint_never_leaves_the_schedule():
 
     backend = Spy()
     size = Size(32, 32)
-    run(photograph(32, 32), box_mask(size, Box(0, 0, 32, 32)), backend, repaint_repeats=3)
+    run(photograph(32, 32), box_mask(size, Box(0, 0, 32, 32)), backend, resampling_steps=3)
     schedule = [float(level) for level in backend.sigmas(6)[:-1]]
     assert set(levels) == set(schedule)
     assert levels == sorted(levels, reverse=True)
@@ -142,7 +143,7 @@ def test_the_background_is_at_the_samples_own_noise_level():
 
 def test_nothing_is_rounded_to_bytes_between_the_stages():
     seen = []
-    watch = Watch(picture=lambda name, image, *_: seen.append(image))
+    watch = Callbacks(picture=lambda name, image, *_: seen.append(image))
     image, mask = photograph(100, 100), box_mask(Size(100, 100), Box(20, 20, 80, 80))
     run(image, mask, watch=watch)
     assert all(picture.dtype == torch.float32 for picture in seen)
@@ -154,7 +155,7 @@ def test_no_value_wraps_around():
     """An edit brighter than white stays white."""
     image, mask = photograph(100, 100), box_mask(Size(100, 100), Box(30, 30, 70, 70))
     backend = PointwiseBackend(colour=(1.0, 1.0, 1.0), tint=0.2, spread=0.001)
-    result = run(image, mask, backend, decoder_iterations=0).image
+    result = run(image, mask, backend, decoder="off").image
     assert result.max() <= 1
     assert result[..., 40:60, 40:60].min() > 0.9
 
@@ -175,7 +176,7 @@ def test_the_decoder_is_intact_after_any_error(error):
 
     image, mask = photograph(64, 64), box_mask(Size(64, 64), Box(20, 20, 40, 40))
     with pytest.raises((RuntimeError, Interrupted)):
-        run(image, mask, Spy(tint=0.1), watch=Watch(advance=advance))
+        run(image, mask, Spy(tint=0.1), watch=Callbacks(advance=advance))
     before = {k: v.clone() for k, v in decoder.decoder().state_dict().items()}
     assert copies
     assert all(torch.equal(v, decoder.decoder().state_dict()[k]) for k, v in before.items())
@@ -206,42 +207,56 @@ def test_an_empty_mask_is_an_error_in_words():
 
 def test_defaults_are_written_once():
     """No module but settings.py states a default of a setting again."""
-    names = "|".join(SETTINGS)
+    known = SETTINGS | ABLATIONS
+    names = "|".join(known)
     pattern = re.compile(rf"\b({names})\s*(?::\s*\w+\s*)?=\s*([\d.]+)\b")
     for path in (Path(__file__).parent.parent / "msbd").rglob("*.py"):
         if path.name == "settings.py" or {"miniature", "evaluation"} & set(path.parts):
             continue
         for name, value in pattern.findall(path.read_text(encoding="utf-8")):
-            assert float(value) != SETTINGS[name].default, (path, name)
+            assert float(value) != known[name].default, (path, name)
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"margin": 2.0},
-        {"minimum_crop": 2.0},
-        {"feather": 9},
-        {"candidates": 1},
-        {"steps": 4},
-        {"repaint_repeats": 0},
-        {"choose": "first"},
-        {"growth": 4.0},
-        {"intermediate_strength": 0.9},
-        {"final_strength": 0.9},
-        {"later_guidance": 0.0},
-        {"tile_guidance": 0.0},
-        {"tile_size": 1.0},
-        {"tile_overlap": 0.5},
-        {"lowpass_background": False},
-        {"decoder_iterations": 0},
-        {"decoder_rate": 1e-2},
-        {"decoder_background_weight": 0.0},
-        {"decoder_patience": 1},
-    ],
-    ids=lambda v: next(iter(v)),
-)
+CHANGES: list[dict[str, Any]] = [
+    {"margin": 2.0},
+    {"minimum_crop": 2.0},
+    {"feather": 9},
+    {"candidates": 1},
+    {"steps": 4},
+    {"resampling_steps": 0},
+    {"choose": "first"},
+    {"growth": 4.0},
+    {"intermediate_strength": 0.9},
+    {"final_strength": 0.9},
+    {"guidance_later": 0.0},
+    {"tile_guidance": 0.0},
+    {"tile_size": 1.0},
+    {"tile_overlap": 0.5},
+    {"lowpass_background": False},
+    {"decoder": "off"},
+    {"decoder": "last layer"},
+    {"decoder_iterations": 5},
+    {"decoder_rate": 1e-2},
+    {"decoder_background_weight": 0.0},
+    {"whole_cells": True},
+    {"soft_edge": True},
+    {"early_selection": 0.5},
+    {"context": 0.0625},
+    {"repaint_from": 0.5},
+    {"repaint_until": 0.5},
+]
+BACKENDS = {"upscaler", "guidance", "sampler"}
+"""Belong to the backend and are tested there."""
+
+
+def test_no_setting_is_left_out():
+    """Checkpointing must change nothing; see test_fine_tune.py."""
+    changed = {name for values in CHANGES for name in values}
+    assert changed == {*SETTINGS, *ABLATIONS} - BACKENDS - {"decoder_checkpointing"}
+
+
+@pytest.mark.parametrize("values", CHANGES, ids=str)
 def test_every_setting_does_something(values):
-    """`upscaler`, `guidance` and `sampler` belong to the backend and are tested there."""
     side = 60 if "minimum_crop" in values else 100
     image, mask = photograph(150, 150), box_mask(Size(150, 150), Box(40, 40, side, side))
     base = {"candidates": 5, "decoder_iterations": 30}

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from msbd import regression
+from msbd.decoder import regression
+from msbd.decoder.regression import ConvolutionRegression
 from msbd.noise import Noise
-from msbd.regression import ConvolutionRegression, unknowns
 
 CPU = torch.device("cpu")
 
@@ -57,7 +57,7 @@ def test_the_solution_is_that_of_the_inputs_laid_out(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(regression, "PORTION", portion)
         change, left, square = solved(side, pictures, ridge=0.1)
-    size = unknowns(channels, side)
+    size = channels * side**2 + 1
     matrix, right = torch.zeros(size, size).double(), torch.zeros(size, 3).double()
     rows = []
     for inputs, wanted, weights in pictures:

@@ -21,8 +21,8 @@ from torch.utils.checkpoint import checkpoint
 from msbd.geometry import Box, Size
 from msbd.noise import Noise
 from msbd.pipeline import edit
-from msbd.plan import plan_edit
-from msbd.report import Watch
+from msbd.planning import plan_edit
+from msbd.progress import Callbacks
 from msbd.settings import preset
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE, MINIATURE_CLIP, MINIATURE_UPSCALER
@@ -384,9 +384,9 @@ class Elsewhere(PointwiseBackend):
 
 SETTINGS: list[dict[str, Any]] = [
     {},
-    {"joint_tiles": True, "soft_edge": True},
-    {"decoder_patch": 16, "decoder_refit": True, "choose_after": 0.5},
-    {"decoder_checkpointing": True, "decoder_mixed_precision": True, "choose": "first"},
+    {"tile_size": 1.0, "soft_edge": True},
+    {"decoder": "last layer", "early_selection": 0.5},
+    {"decoder_checkpointing": True, "choose": "first"},
 ]
 
 
@@ -395,7 +395,7 @@ SETTINGS: list[dict[str, Any]] = [
 def test_the_pointwise_model_edits_on_it(device: SecondDevice, values: dict[str, Any]) -> None:
     image, mask = photograph(100, 120), box_mask(Size(100, 120), Box(20, 30, 80, 90))
     shown: set[str] = set()
-    watch = Watch(picture=lambda name, picture, *rest: shown.add(f"{name} {picture.device.type}"))
+    watch = Callbacks(picture=lambda name, image, *_: shown.add(f"{name} {image.device.type}"))
     fields = {"tint": 0.1, "sampler": euler_ancestral}
     there = run(image, mask, Elsewhere(**fields, device=device.label), watch=watch, **values)
     moves = len(device.moves)
@@ -408,7 +408,7 @@ def test_the_pointwise_model_edits_on_it(device: SecondDevice, values: dict[str,
 def edited(at: torch.device | str) -> Tensor:
     """A small edit of the miniature with all networks at work."""
     model = StandaloneModel.load(MINIATURE, MINIATURE_UPSCALER, MINIATURE_CLIP, at)
-    quick = {"steps": 2, "candidates": 2, "repaint_repeats": 0}
+    quick = {"steps": 2, "candidates": 2, "resampling_steps": 0}
     size, settings = Size(160, 176), preset("recommended").with_values(quick)
     backend = model.bind("a red star on grass", "", 4.0)
     image, mask = photograph(160, 176), box_mask(size, Box(30, 30, 130, 140))

@@ -16,12 +16,13 @@ from msbd.pictures import lettering
 from msbd.pictures.drawing import CROP, STAGES, draw_plan
 from msbd.pictures.sheet import SheetRecorder
 from msbd.pipeline import edit
-from msbd.plan import EditPlan, plan_edit
-from msbd.report import Watch
+from msbd.plan import EditPlan
+from msbd.planning import plan_edit
+from msbd.progress import Callbacks
 from msbd.settings import EditSettings
 
 SETTINGS = EditSettings().with_values(
-    {"steps": 3, "candidates": 3, "repaint_repeats": 0, "decoder_iterations": 2}
+    {"steps": 3, "candidates": 3, "resampling_steps": 0, "decoder_iterations": 2}
 )
 
 
@@ -37,7 +38,7 @@ def recorded(settings: EditSettings = SETTINGS) -> SheetRecorder:
     plan = plan_edit(size, mask, settings, small_facts())
     recorder = SheetRecorder()
     image = torch.full((1, 3, 150, 200), 0.5)
-    watch = Watch(picture=recorder.picture)
+    watch = Callbacks(picture=recorder.picture)
     edit(image, mask, plan, settings, PointwiseBackend(), Noise(1), watch)
     return recorder
 
@@ -81,7 +82,7 @@ def test_the_sheet_shows_every_step_of_every_stage(monkeypatch) -> None:
 
 @pytest.mark.edits
 def test_without_decoder_optimisation_the_result_is_just_the_result(monkeypatch) -> None:
-    recorder = recorded(SETTINGS.with_values({"decoder_iterations": 0}))
+    recorder = recorded(SETTINGS.with_values({"decoder": "off"}))
     texts = drawn_texts(monkeypatch)
     recorder.render()
     assert "result" in texts and not any("decoder" in text for text in texts)

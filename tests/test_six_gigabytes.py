@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from standin import Host, installed
-from torch import Tensor, nn
+from torch import nn
 
 import msbd.memory
-from msbd import pipeline
+from msbd import cost, pipeline
 from msbd.backend import ModelFacts
 from msbd.benchmark.random_model import autoencoder, random_stable_diffusion, unet
 from msbd.geometry import Size
 from msbd.memory import STAYING
-from msbd.miniature.rrdb import RRDBNet
 from msbd.noise import Noise
-from msbd.plan import plan_edit
-from msbd.refit import working_bytes
-from msbd.settings import DEFAULT_PRESET, preset
-from msbd.webui.footprint import Growth, Refitting, Training, inference, weight_bytes
+from msbd.planning import plan_edit
+from msbd.settings import DEFAULT_PRESET, EditSettings, preset
 
 GIB = 2**30
 CARD, CONTEXT = 6 * GIB, GIB // 2
 """The memory of a card, and what CUDA itself takes of it."""
 META = torch.device("meta")
-TEXT_ENCODER = 123_060_480 * 2
+TEXT_ENCODER = 123_060_480
 EDITS = [((2000, 3000), 800), ((4000, 6000), 1600), ((4000, 6000), 3200)]
 """Pictures, and the sides of square masks in them."""
 
@@ -41,73 +35,32 @@ def host() -> Iterator[Host]:
         yield started
 
 
-def latent(side: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.zeros(1, 4, side, side, device=META, dtype=dtype)
-
-
-@cache
-def sizes() -> dict[str, Any]:
-    """Bytes of Stable Diffusion 1's networks in half precision, and of what they make on the way:
-    made without data, with attention that keeps no scores, as GPUs have it."""
-    network, decoder = unet(META, torch.float16), autoencoder(META, torch.float16)
-    copy = decoder.decoder()
-    text, step = torch.zeros(1, 77, 768, device=META, dtype=torch.float16), torch.ones(1)
-
-    def denoise(side: int) -> Any:
-        return network(latent(side, torch.float16), step.to(META), text)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(F, "scaled_dot_product_attention", lambda q, k, v, **_: q + v.sum())
-        denoising = inference(denoise, (32, 64))
-        decoding = inference(lambda side: copy(latent(side)), (32, 64))
-    children = (one if isinstance(one, nn.ModuleList) else [one] for one in network.children())
-    return {
-        "unet": weight_bytes(network),
-        "autoencoder": weight_bytes(decoder.network),
-        "others": TEXT_ENCODER,
-        "block": max(weight_bytes(block) for blocks in children for block in blocks),
-        "denoising": denoising,
-        "decoding": Growth(decoding.linear / 2, decoding.quadratic / 2),
-        "training": Training(weight_bytes(copy), *[Growth(0)] * 3),  # the default trains nothing
-        "refitting": Refitting(weight_bytes(copy), decoding, working_bytes(copy.last)),
-    }
-
-
-@cache
-def enlargement() -> Growth:
-    """Real-ESRGAN's network, in half precision."""
-    network = RRDBNet(64, 23).to(META, torch.float16).eval()
-
-    def run(side: int) -> Tensor:
-        return network(torch.zeros(1, 3, side, side, device=META, dtype=torch.float16))
-
-    growth = inference(run, (48, 96))
-    return Growth(growth.linear, growth.quadratic, weight_bytes(network))
-
-
 def needed(host: Host, picture: tuple[int, int], side: int) -> dict[str, int]:
     """Bytes by kind of work that lie on the card, in the WebUI."""
-    from msbd.webui.estimate import memory
+    from msbd.webui.estimate import loaded
 
     mask = np.zeros(picture, np.float32)
     mask[300 : 300 + side, 400 : 400 + side] = 1
     settings = preset(DEFAULT_PRESET)
-    assert not settings.decoder.decoder_iterations and settings.decoder.decoder_refit
+    assert settings.decoder == "last layer"
     plan = plan_edit(Size(*picture), mask, settings, ModelFacts())
-    return memory(plan, settings)
+    return cost.memory(plan, loaded(plan, settings))
 
 
 @pytest.fixture
 def stable_diffusion(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    from msbd.webui import estimate, measure
+    """Stable Diffusion 1's networks in half precision, made without data."""
+    from msbd.webui import estimate
 
-    found = measure.Footprint(**sizes())
-    monkeypatch.setattr(measure, "footprint", lambda resolution: found)
-    monkeypatch.setattr(measure, "enlargement", lambda name: enlargement())
-    monkeypatch.setattr(measure, "decoder_device", lambda: torch.device("cuda"))
-    monkeypatch.setattr(estimate, "_clip_device", lambda: "cuda")
+    half, upscaler = torch.float16, estimate.load_upscaler("R-ESRGAN 4x+")
+    host.model.model.diffusion_model = unet(META, half)
+    host.model.first_stage_model = autoencoder(META, half).network
+    host.model.cond_stage_model = nn.Linear(TEXT_ENCODER, 1, bias=False, device=META, dtype=half)
+    monkeypatch.setattr(estimate, "load_upscaler", lambda name: upscaler)
+    monkeypatch.setattr(estimate, "decoder_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(estimate, "clip_device", lambda: torch.device("cuda"))
     monkeypatch.setattr(msbd.memory, "capacity", lambda device: CARD)
-    host.shared.device = torch.device("cuda")
+    host.shared.device, host.devices.dtype_unet = torch.device("cuda"), half
     host.shared.opts.ESRGAN_tile = 192  # the host's own
 
 
@@ -122,22 +75,24 @@ def test_the_default_fits(
     assert max(parts.values()) < CARD - CONTEXT, parts
 
 
-def test_the_networks_are_stable_diffusions() -> None:
-    found = sizes()
-    assert found["unet"] == 2 * 859_520_964
-    assert found["autoencoder"] == 2 * 83_653_863
+def test_the_networks_are_stable_diffusions(host: Host, stable_diffusion: None) -> None:
+    from msbd.webui.estimate import loaded
+
+    plan = plan_edit(Size(64, 64), np.ones((64, 64), np.float32), EditSettings(), ModelFacts())
+    found = loaded(plan, EditSettings())
+    assert found.kind is cost.STABLE_DIFFUSION and found.number == 2
+    weights = 2 * (859_520_964 + 83_653_863 + TEXT_ENCODER)
+    assert found.resident == pytest.approx(weights, rel=0.001)
 
 
 def test_clip_stays_only_where_all_of_an_edit_fits_beside_it(
     host: Host, stable_diffusion: None
 ) -> None:
     """Whatever the card: what stays leaves four times its own size, which suffices."""
-    from msbd.webui.estimate import CLIP_BYTES
-
-    left = CLIP_BYTES / STAYING
+    left = cost.STABLE_DIFFUSION.clip / STAYING
     for picture, side in EDITS:
         parts = needed(host, picture, side)
-        loaded = sum(sizes()[name] for name in ("unet", "autoencoder", "others"))
+        loaded = sum(p.numel() * p.element_size() for p in host.model.parameters())
         assert max(parts.values()) - loaded < left, parts
 
 

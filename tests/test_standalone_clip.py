@@ -16,8 +16,8 @@ from second_device import SecondDevice
 
 from msbd import memory
 from msbd.memory import evict
+from msbd.miniature.torchvision_patch import patch_torchvision
 from msbd.standalone.clip import ClipJudge, ClipModel, load_clip, prepared
-from msbd.torchvision_patch import patch_torchvision
 
 patch_torchvision()
 open_clip = pytest.importorskip("open_clip")

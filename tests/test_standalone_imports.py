@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from msbd import torchvision_patch
+from msbd.miniature import torchvision_patch
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("diffusers", "transformers", "open_clip", "spandrel", "torchvision", "yaml")
@@ -28,7 +28,7 @@ def test_torchvision_can_be_imported_after_the_mend():
     """In a fresh process, twice, whether it was broken or not."""
     pytest.importorskip("open_clip")
     code = (
-        "from msbd.torchvision_patch import patch_torchvision as mend;"
+        "from msbd.miniature.torchvision_patch import patch_torchvision as mend;"
         "mend(); mend();"
         "import torchvision.transforms, open_clip, spandrel;"
         "from transformers import CLIPTextModel;"

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from msbd.errors import EditError
 from msbd.geometry import Size
+from msbd.miniature.torchvision_patch import patch_torchvision
 from msbd.standalone.upscaler import SuperResolution, bilinear, load_upscaler
-from msbd.torchvision_patch import patch_torchvision
 
 patch_torchvision()  # basicsr imports it
 rrdb = pytest.importorskip("msbd.miniature.rrdb")

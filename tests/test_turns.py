@@ -13,7 +13,7 @@ from torch import nn
 from msbd.geometry import Box, Size
 from msbd.noise import Noise
 from msbd.pipeline import edit
-from msbd.plan import plan_edit
+from msbd.planning import plan_edit
 from msbd.settings import preset
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE, MINIATURE_UPSCALER

@@ -47,8 +47,8 @@ def test_the_standin_passes(host: Host) -> None:
 
 @pytest.mark.edits
 def test_what_the_host_gives_that_is_no_number_fails(host: Host, monkeypatch) -> None:
-    from msbd.webui.backend import HostBackend
     from msbd.webui.checking import check
+    from msbd.webui.hosts.a1111 import HostBackend
 
     monkeypatch.setattr(HostBackend, "encode", lambda self, image: image * torch.nan)
     failed = failures(check(["draft"])[0])
@@ -109,7 +109,7 @@ def asked(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_the_button_is_an_option_that_is_never_saved(host: Host, asked: list[Any]) -> None:
-    from msbd.webui import check_panel
+    from msbd.webui.panel import check as check_panel
 
     check_panel.register()
     info = host.shared.opts.data_labels[check_panel.OPTION]
@@ -166,7 +166,7 @@ def test_clip_is_announced_and_fetched_before_an_edit_that_needs_it(
     plain = len(host.calls)
     processed = edited(host, request(host), choose="clip")
     (said, calls), *_ = seen
-    assert "1.7 GB from huggingface.co" in said and "Choose by: first needs none" in said
+    assert "1.7 GB from huggingface.co" in said and "Candidates: 1 needs none" in said
     assert calls == plain and host.shared.state.textinfo is None
     assert any("no network" in note for note in reports(processed)[0]["notes"])
 

@@ -6,7 +6,7 @@ import pytest
 
 from msbd.settings import PRESETS, SETTINGS
 from msbd.webui.fields import CONTROLS, HOST_OWNED, PANEL, chosen
-from msbd.webui.specification import MOST_NOTCHES, Control, specification
+from msbd.webui.panel.specification import MOST_NOTCHES, Control, specification
 
 PAPER = {"preset": "paper", "tile_size": 1.5, "tile_overlap": 0.25}
 UPSCALERS = ["R-ESRGAN 4x+", "4x: Ultra, sharp", "Lanczos"]
@@ -18,7 +18,7 @@ def controls(**defaults: object) -> dict[str, Control]:
 
 def test_controls_panel_and_host_are_all_settings_exactly_once():
     assert tuple(controls()) == CONTROLS
-    assert sorted([*controls(), *PANEL, *HOST_OWNED]) == sorted(["preset", *SETTINGS])
+    assert sorted([*controls(), *PANEL, *HOST_OWNED]) == sorted(["preset", "sampler", *SETTINGS])
 
 
 def test_every_default_label_bound_and_help_is_the_settings():
@@ -51,10 +51,9 @@ def test_the_default_preset_decides_what_is_seen_first(name):
 def test_kinds():
     kinds = {name: control.kind for name, control in controls().items()}
     assert kinds["preset"] == kinds["upscaler"] == "Dropdown"
-    assert kinds["choose"] == "Radio"
-    assert kinds["lowpass_background"] == "Checkbox"
-    assert {kinds[n] for n in ("candidates", "margin", "decoder_iterations")} == {"Slider"}
-    assert {kinds[n] for n in ("growth", "decoder_rate")} == {"Number"}
+    assert kinds["decoder"] == "Radio"
+    assert kinds["whole_cells"] == "Checkbox"
+    assert {kinds[n] for n in ("candidates", "margin", "guidance_later")} == {"Slider"}
     assert "Textbox" not in kinds.values()
 
 

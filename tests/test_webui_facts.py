@@ -21,7 +21,7 @@ REFUSED = "still being loaded, or could not be"
 @pytest.fixture
 def model(host: Host, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Of which the host has taken leave."""
-    from msbd.webui import facts
+    from msbd.webui.hosts import checkpoint as facts
 
     data = host.sd_models.model_data
     taken, data.sd_model = data.sd_model, None
@@ -31,7 +31,7 @@ def model(host: Host, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    from msbd.webui import facts
+    from msbd.webui.hosts import checkpoint as facts
 
     monkeypatch.setattr(facts, "LOADING_LIMIT", 0.3)
 
@@ -59,14 +59,14 @@ def changing(host: Host, model: Any = None) -> Iterator[None]:
 
 
 def test_a_model_that_is_there_is_taken(host, monkeypatch):
-    from msbd.webui import facts
+    from msbd.webui.hosts import checkpoint as facts
 
     monkeypatch.setattr(facts.time, "sleep", lambda seconds: pytest.fail("it waits"))
     assert facts.loaded_model() is host.model
 
 
 def test_a_change_is_waited_for(host, model):
-    from msbd.webui.facts import loaded_model
+    from msbd.webui.hosts.checkpoint import loaded_model
 
     with changing(host, model):
         assert loaded_model() is model
@@ -78,7 +78,7 @@ def test_a_plan_waits_for_it(host, model):
 
 
 def test_one_that_takes_too_long_is_refused_in_words(host, model, impatient):
-    from msbd.webui.facts import model_facts
+    from msbd.webui.hosts.checkpoint import model_facts
 
     with changing(host):
         with pytest.raises(EditError, match=REFUSED):
@@ -96,7 +96,7 @@ def test_if_a_change_has_failed_nobody_waits(host, model):
 
 def test_the_first_is_waited_for_until_all_of_it_is_there(host, model):
     """The host shows it before its last parts are made."""
-    from msbd.webui.facts import loaded_model
+    from msbd.webui.hosts.checkpoint import loaded_model
 
     complete = []
 
@@ -111,14 +111,14 @@ def test_the_first_is_waited_for_until_all_of_it_is_there(host, model):
 
 
 def test_the_first_may_take_too_long(host, model, impatient):
-    from msbd.webui.facts import loaded_model
+    from msbd.webui.hosts.checkpoint import loaded_model
 
     with host.sd_models.model_data.lock, pytest.raises(EditError, match=REFUSED):
         loaded_model()
 
 
 def test_if_there_never_was_one_the_host_loads_it(host, model, monkeypatch):
-    from msbd.webui.facts import loaded_model
+    from msbd.webui.hosts.checkpoint import loaded_model
 
     host.sd_models.model_data.was_loaded_at_least_once = False
     monkeypatch.setattr(host.sd_models, "load_model", lambda: host.load(model))
@@ -126,7 +126,7 @@ def test_if_there_never_was_one_the_host_loads_it(host, model, monkeypatch):
 
 
 def test_if_it_cannot_it_tries_once(host, model):
-    from msbd.webui.facts import loaded_model
+    from msbd.webui.hosts.checkpoint import loaded_model
 
     host.sd_models.model_data.was_loaded_at_least_once = False
     attempts = len(host.errors.exception_records)
@@ -137,7 +137,7 @@ def test_if_it_cannot_it_tries_once(host, model):
 
 def test_whoever_holds_the_queue_tries_once_too(host, model, impatient):
     """As the check does: nobody else can load one meanwhile."""
-    from msbd.webui.facts import loaded_model
+    from msbd.webui.hosts.checkpoint import loaded_model
 
     host.sd_models.model_data.was_loaded_at_least_once = False
     attempts = len(host.errors.exception_records)
@@ -146,25 +146,24 @@ def test_whoever_holds_the_queue_tries_once_too(host, model, impatient):
     assert len(host.errors.exception_records) == attempts + 1
 
 
-@pytest.mark.parametrize("where", ["footprint", "enlargement"])
-def test_a_change_in_the_midst_of_a_plan_is_told(host, monkeypatch, where):
-    from msbd.webui import measure
+def test_a_change_in_the_midst_of_a_plan_is_told(host, monkeypatch):
+    from msbd.webui import dry_run
 
     def fail(*_: Any) -> Any:
         host.sd_models.model_data.sd_model = None
         raise AttributeError("'NoneType' object has no attribute 'model'")
 
-    monkeypatch.setattr(measure, where, fail)
+    monkeypatch.setattr(dry_run, "loaded", fail)
     reply = client().post(PLAN, json=body())
     assert reply.status_code == 422 and "changed meanwhile: try again" in reply.json()["detail"]
 
 
 def test_a_fault_of_our_own_is_no_change(host, monkeypatch):
-    from msbd.webui import measure
+    from msbd.webui import dry_run
 
     def fail(*_: Any) -> Any:
         raise AttributeError("a fault")
 
-    monkeypatch.setattr(measure, "footprint", fail)
+    monkeypatch.setattr(dry_run, "loaded", fail)
     with pytest.raises(AttributeError, match="a fault"):
         client().post(PLAN, json=body())

@@ -18,6 +18,7 @@ from msbd.webui.fields import (
     FIELDS,
     FIRST_SIGHT,
     HOST_OWNED,
+    OLD_CONTROLS,
     PANEL,
     Choice,
     chosen,
@@ -48,12 +49,13 @@ requests = st.fixed_dictionaries({}, optional={name: one_value(name) for name in
 
 def test_every_setting_is_a_control_or_in_the_panel_or_the_hosts():
     places = [*FIRST_SIGHT, *ADVANCED, *PANEL, *HOST_OWNED]
-    assert sorted(places) == sorted(SETTINGS)
+    assert sorted(places) == sorted([*SETTINGS, "sampler"])
+    assert len(SETTINGS) <= 14
     assert ("preset", *FIRST_SIGHT, *ADVANCED) == CONTROLS
     assert (*CONTROLS, *PANEL) == FIELDS
 
 
-@pytest.mark.parametrize("module", ["fields", "infotext", "specification"])
+@pytest.mark.parametrize("module", ["fields", "infotext", "panel.specification"])
 def test_it_needs_neither_the_host_nor_torch(module):
     code = (
         f"import sys, msbd.webui.{module};"
@@ -77,9 +79,9 @@ def test_the_defaults_of_a_request_are_its_presets(name):
 
 def test_the_panel_decides_what_a_request_leaves_out():
     panel = {"preset": "draft", "tile_size": 2.0, "tile_overlap": 0.125}
-    later = chosen([{"tile_overlap": 0.5}], panel).settings.later
-    assert (later.tile_size, later.tile_overlap) == (2.0, 0.5)
-    assert chosen(["paper"], panel).settings.first.candidates == 5
+    settings = chosen([{"tile_overlap": 0.5}], panel).settings
+    assert (settings.tile_size, settings.ablation.tile_overlap) == (2.0, 0.5)
+    assert chosen(["paper"], panel).settings.candidates == 5
 
 
 def test_null_is_the_default():
@@ -89,9 +91,9 @@ def test_null_is_the_default():
 
 
 def test_sliders_send_whole_numbers_as_floats():
-    first = chosen(["paper", 3.0, 0.0], PAPER).settings.first
-    assert (first.candidates, first.repaint_repeats) == (3, 0)
-    assert type(first.candidates) is int
+    settings = chosen(["paper", 3.0, 0.0], PAPER).settings
+    assert (settings.candidates, settings.resampling_steps) == (3, 0)
+    assert type(settings.candidates) is int
 
 
 def test_what_the_host_lets_slide_in_behind_a_dictionary_is_not_looked_at():
@@ -111,7 +113,7 @@ def test_a_choice_written_out_is_the_same_choice(values):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"candidate": 3}, ["unknown field 'candidate'", "candidates", "tile_overlap"]),
+        ({"candidate": 3}, ["unknown field 'candidate'", "candidates", "tile_size"]),
         ({1: 3}, ["unknown field 1"]),
         ({"steps": 20}, ["steps is set by the request's own field 'steps'"]),
         ({"guidance": 7}, ["guidance", "'cfg_scale'"]),
@@ -142,10 +144,25 @@ def test_what_is_not_allowed_is_refused_by_name(values, words):
 
 
 def test_positional_values_are_refused_by_name_too():
-    with pytest.raises(EditError, match="repaint_repeats must be"):
+    with pytest.raises(EditError, match="resampling_steps must be"):
         chosen(["paper", 5, 99], PAPER)
+    with pytest.raises(EditError, match="repaint_repeats is now resampling_steps"):
+        chosen([{"repaint_repeats": 99}], PAPER)
     with pytest.raises(EditError, match=f"at most {len(CONTROLS)} values"):
-        chosen([None] * (len(CONTROLS) + 1), PAPER)
+        chosen([None] * (len(OLD_CONTROLS) + 1), PAPER)
+
+
+@given(st.lists(st.none(), max_size=len(OLD_CONTROLS)))
+def test_nothing_in_a_list_of_any_length_is_all_defaults(values):
+    assert chosen(values, PAPER) == Choice("paper", preset("paper"))
+
+
+@given(requests, st.integers(1, len(CONTROLS)))
+def test_the_end_of_a_list_may_be_missing(values, length):
+    written = chosen([values], PAPER).values()
+    first = [written[name] for name in CONTROLS[:length]]
+    named = {name: written[name] for name in CONTROLS[:length]}
+    assert chosen(first, PAPER) == chosen([named], PAPER)
 
 
 class TestSchema:

@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from recorded import assert_means, recorded, then_of
 from standin import Host, installed
 from standin.desk import QUICK, inside, mask_of, photograph, pixels, plainly, request
 
 from msbd.errors import EditError
+from msbd.legacy import GONE
 from msbd.settings import DEFAULT_PRESET, PRESETS, SETTINGS
+from msbd.webui.fields import CONTROLS, chosen, label
 
 
 @pytest.fixture
@@ -68,14 +71,43 @@ class TestSettingsPanel:
 
         register()
         del host.shared.opts.data["msbd_preset"]
-        panel = {"tile_size": 1.5, "tile_overlap": 0.25}
-        panel |= {"decoder_checkpointing": False, "decoder_mixed_precision": False}
+        panel = {"tile_size": 1.5}
         assert defaults() == {"preset": DEFAULT_PRESET} | panel
         host.shared.opts.msbd_preset = "draft"
         host.shared.opts.msbd_tile_size = 2
         assert defaults() == panel | {"preset": "draft", "tile_size": 2}
         host.shared.opts.msbd_preset = "of a later version"
         assert defaults()["preset"] == DEFAULT_PRESET
+
+    @pytest.mark.parametrize("registered", [False, True])
+    def test_what_an_older_version_stored_counts(self, host, registered):
+        from msbd.webui.options import defaults, option, register
+
+        stored = recorded("options.json")
+        if registered:
+            register()
+        host.shared.opts.data.update(stored["config"])
+        for name, value in stored["options"].items():
+            assert name in GONE or option(name) == value
+        assert_means(chosen((), defaults()).settings, stored["settings"])
+
+    @pytest.mark.parametrize("name", ["growth", "tile_guidance", "soft_edge", "choose"])
+    def test_a_pasted_infotext_keeps_what_has_no_control(self, host, name):
+        """The host hands it on as an override of the option whose infotext key it is."""
+        from msbd.webui import infotext
+        from msbd.webui.options import defaults, register
+
+        value = {"growth": 2.0, "tile_guidance": 0.75, "soft_edge": False, "choose": "first"}[name]
+        made = chosen(({"preset": "draft", name: value},), {})
+        text = infotext.parameters(made)
+        register()
+        labels = host.shared.opts.data_labels
+        for option, info in labels.items():
+            if info.infotext in text:
+                setattr(host.shared.opts, option, text[info.infotext])
+        again = infotext.parsed(text)
+        controls = {key: again.values()[key] for key in CONTROLS}
+        assert chosen((controls,), defaults()).settings == made.settings == again.settings
 
 
 class Axis:
@@ -109,7 +141,24 @@ class TestAxes:
         from msbd.webui.fields import FIELDS
 
         labels = ["Preset", *(SETTINGS[name].label for name in FIELDS[1:])]
-        assert list(axes) == [f"[MSBD] {label}" for label in labels]
+        assert list(axes)[: len(FIELDS)] == [f"[MSBD] {label}" for label in labels]
+
+    @pytest.mark.parametrize("axis", recorded("axes.json"), ids=lambda axis: axis["field"])
+    def test_those_of_older_versions_set_what_they_set(self, axes, host, axis):
+        from msbd.webui import run
+        from msbd.webui.xyz import engage_cell
+
+        choices: list[Any] = []
+        run.engage = lambda p, choice: choices.append(choice)
+        del host.shared.opts.data["msbd_preset"]
+        assert axes[axis["label"]].type is {"int": int, "float": float}.get(axis["type"], str)
+        for value, changes in zip(axis["values"], axis["changes"], strict=True):
+            p = request(host)
+            p.scripts = SimpleNamespace(scripts=[SimpleNamespace(args_to=0)], selectable_scripts=[])
+            axes[axis["label"]].apply(p, value, [value])
+            engage_cell(p)
+            base = chosen(({"preset": "recommended"},), {}).settings
+            assert_means(choices.pop().settings, then_of(base) | changes)
 
     def test_choices_are_offered_where_there_are_any(self, axes, host):
         assert axes["[MSBD] Preset"].choices() == list(PRESETS)
@@ -151,7 +200,7 @@ class TestAxes:
         p.scripts = None
         p.extra_generation_params["MSBD margin"] = "another cell's"
         for name, value in QUICK.items():
-            axes[f"[MSBD] {SETTINGS[name].label}"].apply(p, value, [value])
+            axes[f"[MSBD] {label(name)}"].apply(p, value, [value])
         axes["[MSBD] Preset"].apply(p, "draft", ["draft"])
         engage_cell(p)
         processed = plainly(host, p)
@@ -181,7 +230,7 @@ class TestAxes:
                     extra_generation_params={},
                 )
                 engage_cell(p)
-        seen = [(c.preset, c.settings.first.candidates, c.settings.crop.margin) for c in choices]
+        seen = [(c.preset, c.settings.candidates, c.settings.margin) for c in choices]
         assert seen == [("fast", 4, 2.0), *[("paper", 5, 2.0)] * 3]
 
     def test_what_is_wrong_is_said_when_the_cell_is_made(self, axes, host):
@@ -200,8 +249,8 @@ INPAINT, SKETCH, UPLOAD = 2, 3, 4
 
 def dry_run(mode: int, *pictures: Any, mask_mode: int = 0, **fields: Any) -> tuple[Any, str]:
     """What the button shows. pictures: of the tab's five components."""
-    from msbd.webui.dry_run_panel import show_dry_run
     from msbd.webui.fields import CONTROLS
+    from msbd.webui.panel.dry_run import show_dry_run
 
     host_controls = [2, 0, mask_mode, 4, "Euler a", 2, 1, []]
     ours = [({"preset": "draft"} | fields).get(name) for name in CONTROLS]
@@ -217,7 +266,7 @@ class TestDryRun:
     @pytest.fixture(autouse=True)
     def planned(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         """What was to be planned; the plan itself says only where the mask is."""
-        from msbd.webui import dry_run_panel
+        from msbd.webui.panel import dry_run as dry_run_panel
 
         calls = []
 
@@ -235,8 +284,7 @@ class TestDryRun:
         assert drawing is not None
         assert text == "<pre>mask 36x30 &lt;plan&gt;</pre>"
         ((_, choice, more),) = planned
-        assert (choice.preset, choice.settings.crop.margin) == ("draft", 2.0)
-        del more["turn"]
+        assert (choice.preset, choice.settings.margin) == ("draft", 2.0)
         assert more == {"steps": 4, "mask_blur": 2, "sampler_name": "Euler a", "count": 2}
 
     def test_inpaint(self):
@@ -272,24 +320,24 @@ class TestDryRun:
         assert words in text
 
     def test_a_bad_value_is_named(self):
-        _, text = dry_run(UPLOAD, None, None, None, self.scene, self.mask, growth=9.0)
-        assert "growth must be a number from 1.1 to 4" in text
+        _, text = dry_run(UPLOAD, None, None, None, self.scene, self.mask, margin=9.0)
+        assert "margin must be a number from 1 to 4" in text
 
     def test_a_pasted_tile_size_counts(self, host):
-        from msbd.webui.dry_run_panel import _overridden
+        from msbd.webui.panel.dry_run import _overridden
 
         assert _overridden(["MSBD tile size: 2.0", "Clip skip: 2"]) == {"tile_size": "2.0"}
         assert _overridden(None) == {}
 
     def test_notes_cannot_carry_markup(self, host, monkeypatch):
-        from msbd.webui import dry_run_panel
+        from msbd.webui.panel import dry_run as dry_run_panel
 
         monkeypatch.setattr(dry_run_panel, "conflicts", lambda *_: ["<b>1</b>", "2"])
         assert dry_run_panel.show_note("Euler a") == "<p>&lt;b&gt;1&lt;/b&gt;</p><p>2</p>"
 
 
 def test_the_tab_tells_once_when_nothing_is_missing(host):
-    from msbd.webui import tab as tabs
+    from msbd.webui.panel import tab as tabs
 
     sys.modules["gradio"].State = type("State", (), {})
     names = [n for n in (*tabs.PICTURES, *tabs.CONTROLS, tabs.SCRIPTS) if "original" not in n]

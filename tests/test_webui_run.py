@@ -519,7 +519,7 @@ class TestArguments:
             args_from, args_to = 1, 1 + len(CONTROLS)
 
             def run(self, p, *args):
-                return run(p, "title", args)
+                return run(p, "edit", args)
 
         class Other(host.scripts.Script):
             title = staticmethod(lambda: "other")
@@ -547,8 +547,19 @@ class TestArguments:
     def test_a_short_list_is_enough(self, host):
         report = reports(self.through_the_api(host, ["draft", 1.0, 1, 1.5]))[0]
         assert report["settings"]["margin"] == 1.5
-        assert report["settings"]["repaint_repeats"] == 1
+        assert report["settings"]["resampling_steps"] == 1
         assert report["settings"]["upscaler"] == "R-ESRGAN 4x+"
+
+    def test_a_list_of_an_older_version_is_whole(self, host):
+        """Its end lies beyond the share of the arguments that the script is handed."""
+        from msbd.webui.fields import OLD_CONTROLS
+
+        given = ["draft", *[None] * (len(OLD_CONTROLS) - 1)]
+        for name, value in {"growth": 2.0, "soft_edge": False, "repaint_until": 0.5}.items():
+            given[OLD_CONTROLS.index(name)] = value
+        settings = reports(self.through_the_api(host, given))[0]["settings"]
+        assert (settings["growth"], settings["repaint_until"]) == (2.0, 0.5)
+        assert settings["soft_edge"] is False
 
     def test_too_long_a_list_is_refused(self, host):
         import fastapi

@@ -38,13 +38,13 @@ def host() -> Iterator[Host]:
 
 
 def upscaler() -> Any:
-    from msbd.webui.upscale import load_upscaler
+    from msbd.webui.hosts.upscaling import load_upscaler
 
     return load_upscaler(NAME)
 
 
 def try_it() -> None:
-    from msbd.webui.upscale import ensure_it_works
+    from msbd.webui.hosts.upscaling import ensure_it_works
 
     ensure_it_works(upscaler())
 
@@ -78,17 +78,14 @@ class TestTiles:
     @pytest.mark.parametrize("tile", TILES)
     @pytest.mark.parametrize("overlap", OVERLAPS)
     def test_any_setting_works_or_is_refused_by_its_name(self, host, tile, overlap):
-        from msbd.webui.measure import enlargement
-
         set_tiles(host, tile, overlap)
         if 0 < tile <= overlap:
             words = f"tile overlap of ESRGAN.* {overlap}, must be smaller.* {tile}: .*→ Upscaling"
-            for act in (try_it, lambda: enlargement(NAME), large):
+            for act in (try_it, large):
                 with pytest.raises(EditError, match=words):
                     act()
         else:
             try_it()
-            assert enlargement(NAME).at(tile**2 or 192**2) > 0
 
     @settings(max_examples=60, deadline=None,
               suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
@@ -107,16 +104,6 @@ class TestTiles:
             assert (large(height, width) - whole).abs().max() <= 1.01 / 255
         set_tiles(host, 0, overlap)
         assert torch.equal(large(height, width), whole)
-
-    def test_what_was_measured_with_other_tiles_is_measured_again(self, host):
-        from msbd.webui.measure import enlargement, is_measured
-
-        set_tiles(host, 0, 8)
-        enlargement(NAME)
-        set_tiles(host, 64, 64)
-        assert not is_measured(32, NAME)
-        with pytest.raises(EditError, match="tile overlap"):
-            enlargement(NAME)
 
     @pytest.mark.parametrize(
         ("kind", "owner"),
@@ -182,38 +169,12 @@ class TestFailures:
 
     @pytest.mark.parametrize("error", THROUGH, ids=lambda error: type(error).__name__)
     def test_before_the_edit_it_is_for_the_user(self, host, monkeypatch, error):
-        from msbd.webui.measure import enlargement
-
         def fail(*_: Any) -> Any:
             raise error
 
         let(monkeypatch, host, fail)
-        for act in (try_it, lambda: enlargement(NAME)):
-            with pytest.raises(
-                EditError, match=r"not enough memory for the upscaler.*smaller tiles"
-            ):
-                act()
-
-    def test_what_fails_on_the_measuring_pictures_only(self, host, monkeypatch):
-        from msbd.webui.measure import enlargement
-
-        def fail(own: Any, scaler: Any, image: Any, path: str) -> Any:
-            if image.getextrema() == ((0, 0),) * 3:
-                raise ZeroDivisionError("division by zero")
-            return own(scaler, image, path)
-
-        let(monkeypatch, host, fail)
-        try_it()
-        with pytest.raises(EditError, match="ZeroDivisionError: division by zero"):
-            enlargement(NAME)
-
-    def test_an_interruption_that_is_over_does_not_skew_the_measurement(self, host):
-        from msbd.webui.measure import _measured_upscaler
-
-        usual = _measured_upscaler(NAME)
-        host.shared.state.interrupt()
-        assert _measured_upscaler(NAME) == usual
-        assert host.shared.state.interrupted and not host.shared.state.skipped
+        with pytest.raises(EditError, match=r"not enough memory for the upscaler.*smaller tiles"):
+            try_it()
 
     def test_nothing_is_known_of_one_that_is_interrupted(self, host):
         host.shared.state.interrupt()
@@ -248,11 +209,9 @@ class TestNumbers:
 
     @pytest.mark.parametrize("weight", [NAN, float("inf"), 0.0])
     def test_what_is_no_number_in_single_precision_either_is_refused(self, host, weight):
-        from msbd.webui.measure import enlargement
-
         weigh(host, weight)
         words = r"'R-ESRGAN 4x\+' gives numbers that are not finite, .*choose another"
-        for act in (try_it, large, lambda: enlargement(NAME)):
+        for act in (try_it, large):
             with pytest.raises(EditError, match=words):
                 act()
 

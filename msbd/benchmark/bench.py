@@ -39,8 +39,11 @@ GROWING = 160
 SIDES = (160, 320)
 REPEATS = 3
 """How often an edit is made whose time is compared with others'; the quickest counts."""
-QUICK = {"steps": 2, "candidates": 2, "repaint_repeats": 0}
 QUICK_ITERATIONS = 2
+QUICK = {
+    **{"steps": 2, "candidates": 2, "resampling_steps": 0},
+    "decoder_iterations": QUICK_ITERATIONS,
+}
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,7 @@ class Bench:
         """The settings of both ways."""
         if not self.quick:
             return dict(WAYS)
-        return {
-            name: way.with_values(
-                QUICK | {"decoder_iterations": min(way.decoder.decoder_iterations, 2)}
-            )
-            for name, way in WAYS.items()
-        }
+        return {name: way.with_values(QUICK) for name, way in WAYS.items()}
 
     @property
     def fitted(self) -> tuple[tuple[str, int, bool], ...]:
@@ -208,14 +206,12 @@ def _fitted(what: Setup, gpu: bool, iterations: int, last: bool) -> dict[str, An
 def _ratios(found: dict[str, Any]) -> dict[str, float | None]:
     """Ours over the published way; the evaluations are those of Stable Diffusion 1 at 3000x2000
     with a medium mask, the decoder's seconds and losses are measured, the memory too: of the edit
-    on a GPU, of its parts on a CPU. Patches: in the last stage fitted, which has many tiles. Losses
-    of random weights, on a GPU, are none."""
+    on a GPU, of its parts on a CPU. Losses of random weights, on a GPU, are none."""
     (evaluations,) = (
         row["ratio"]
         for row in found["counted"]
         if (row["model"], row["image"], row["mask"]) == (next(iter(MODELS)), "3000x2000", "medium")
     )
-    many = found["fitting"][-1:]
     trained = "memory" in found
     largest = found["memory"]["largest"] if trained else None
     memory = [
@@ -225,8 +221,6 @@ def _ratios(found: dict[str, Any]) -> dict[str, float | None]:
         "network_evaluations": evaluations,
         "decoder_optimisation": _summed(found["fitting"], "seconds"),
         "decoder_loss": _summed(found["fitting"], "loss") if trained else None,
-        "patches_seconds": _summed(many, "seconds", "patches"),
-        "patches_loss": _summed(many, "loss", "patches") if trained else None,
         "peak_memory": round(memory[0] / memory[1], 4) if all(memory) else None,
     }
 
@@ -243,6 +237,6 @@ def _shares(found: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _summed(rows: list[dict[str, Any]], quantity: str, way: str = "ours") -> float:
-    ours, published = (sum(row[quantity][one] for row in rows) for one in (way, "published"))
+def _summed(rows: list[dict[str, Any]], quantity: str) -> float:
+    ours, published = (sum(row[quantity][way] for row in rows) for way in ("ours", "published"))
     return round(ours / published, 4)

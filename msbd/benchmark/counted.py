@@ -6,7 +6,8 @@ from typing import Any
 
 from ..backend import ModelFacts
 from ..geometry import Size
-from ..plan import EditPlan, plan_edit
+from ..plan import EditPlan
+from ..planning import plan_edit
 from ..settings import EditSettings
 from .setups import MASKS, MODELS, SIZES, WAYS, Setup, setup
 

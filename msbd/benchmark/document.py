@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from ..markdown import table
-from ..refit import KEPT
+from ..decoder.last_layer import KEPT
+from ..evaluation.markdown import table
 from . import document_decoder as decoder
 from . import every
 from .figures import Results, mebibytes, number
@@ -26,11 +26,6 @@ AIMS = {
     ),
     "decoder_optimisation": ("seconds to fit the decoder to the same tiles", 0.05),
     "decoder_loss": ("loss after that", 1.0),
-    "patches_seconds": (
-        "seconds to train it on patches first, in a stage of many tiles, in {precision} precision",
-        0.05,
-    ),
-    "patches_loss": ("loss after that", 1.0),
     "peak_memory": ("peak memory with networks of Stable Diffusion 1's size", 1 / 3),
 }
 SHARE = 0.05
@@ -53,7 +48,6 @@ def markdown(found: Results) -> str:
         *_edits(found),
         *_every(found),
         *decoder.fitting(found),
-        *decoder.mixed(found),
         *decoder.matching(found),
         *decoder.memory(found),
         *_on_the_gpu(found),
@@ -66,10 +60,7 @@ def markdown(found: Results) -> str:
 def summary(found: Results) -> str:
     """The ratios alone, for the README."""
     outside = SHARE if found["made"]["device"] != "CPU" else 0.03
-    aims = [
-        (what.format(precision=decoder.precision(found)), found["ratios"][name], aim)
-        for name, (what, aim) in AIMS.items()
-    ]
+    aims = [(what, found["ratios"][name], aim) for name, (what, aim) in AIMS.items()]
     aims += [
         ("our time outside the networks, of all", found["shares"]["outside"], outside),
         (_largest(found), found["shares"]["largest_picture"], 1.05),
@@ -181,8 +172,8 @@ def _saved(found: Results) -> str:
         f"{shares(lambda edit: edit['seconds']['all'])} of the seconds and "
         f"{shares(lambda edit: edit['memory'])} of the memory. The published fitting told here for "
         f"the first picture, {told:.1f} s, took {whole:.1f} s when all of its steps were made. "
-        "With networks as small as these, pictures, the enlarging network's tiles and what the "
-        f"refit keeps of its own (up to {KEPT / 2**20:.0f} MiB, in main memory) make the peak; "
+        "With networks as small as these, pictures, the enlarging network's tiles and what solving "
+        f"for the last layer keeps (up to {KEPT / 2**20:.0f} MiB, in main memory) make the peak; "
         "with those of Stable Diffusion's size denoising and fitting do, see [Memory](#memory).\n"
     )
 

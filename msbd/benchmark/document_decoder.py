@@ -4,49 +4,40 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..markdown import table
+from ..evaluation.markdown import table
 from . import ring
 from .figures import Results, mebibytes, number
 from .parts import LARGEST
 
 
 def fitting(found: Results) -> list[str]:
-    ways = ("before", "published", "ours", "patches")
+    ways = ("before", "published", "ours")
     rows = [
         (
             f"{row['ground']}, {row['side']} px",
             row["tiles"],
             *(f"{row['seconds'][way]:.2f}" for way in ways[1:]),
-            *(_faster(row["seconds"], way) for way in ways[2:]),
+            f"{row['seconds']['published'] / row['seconds']['ours']:.0f}",
             *(f"{1000 * row['loss'][way]:.2f}" for way in ways),
             *(number(row["tone"][way], "{:.2f}") for way in ways),
         )
         for row in found["fitting"]
     ]
     head = (
-        *("mask", "tiles", "published, s", "ours, s", "patches, s"),
-        *("ours, times faster", "patches, times faster"),
-        *("loss before, 1/1000", "published", "ours", "patches"),
-        *("tone before, levels", "published", "ours", "patches"),
+        *("mask", "tiles", "published, s", "ours, s", "times faster"),
+        *("loss before, 1/1000", "published", "ours"),
+        *("tone before, levels", "published", "ours"),
     )
     return [
-        "## Fitting the decoder\n\nThe same tiles in all ways, a star painted into them, and the "
+        "## Fitting the decoder\n\nThe same tiles both ways, a star painted into them, and the "
         "same loss on the same pixels (section 3.3, lambda 100): 100 steps of Adam on the whole "
-        "decoder; ours, solving for the last layer, widened to 5x5; and the same after 300 steps "
-        "of Adam on four patches of 32x32 pixels each (`decoder_patch`), as many whatever the "
-        f"tiles, in {precision(found)} precision; only a few passes over the tiles come before and "
-        "after, of which an edit makes one more to see that nothing got worse. Tone is what the "
-        "fit is for: with nothing painted in, so that the truth is known inside the mask, too, the "
-        "mean difference there from the true picture near the edge, of 9x9 pixels' averages, in "
-        "levels of 255.\n",
+        "decoder; and ours, solving for the last layer, widened to 5x5. Tone is what the fit is "
+        "for: with nothing painted in, so that the truth is known inside the mask, too, the mean "
+        "difference there from the true picture near the edge, of 9x9 pixels' averages, in levels "
+        "of 255.\n",
         table(head, rows),
         _on_losses(found),
     ]
-
-
-def precision(found: Results) -> str:
-    """What patches are trained in, which depends on the machine."""
-    return "mixed" if found["fitting"][-1]["mixed_patches"] else "single"
 
 
 def _on_losses(found: Results) -> str:
@@ -55,11 +46,9 @@ def _on_losses(found: Results) -> str:
     tiles = found["fitting"][-1]["tiles"]
     return (
         "Training ends at a lower loss where the picture is full of outlines, as bricks are: one "
-        "layer cannot redraw them. Deeper layers learn to on patches, too, in steps that do not "
-        "grow with the tiles, nor do their gradients; in a stage of one tile of the miniature's "
-        f"that is little saving. {tiles} pixels together are {_megapixels(tiles):.2f} megapixels; "
-        f"a single tile of the published way's for Stable Diffusion, {LARGEST}x{LARGEST}, is "
-        f"{LARGEST**2 / 1e6:.2f}.\n"
+        f"layer cannot redraw them. {tiles} pixels together are {_megapixels(tiles):.2f} "
+        "megapixels; a single tile of the published way's for Stable Diffusion, "
+        f"{LARGEST}x{LARGEST}, is {LARGEST**2 / 1e6:.2f}.\n"
     )
 
 
@@ -68,31 +57,6 @@ def _megapixels(tiles: str) -> float:
     count, size = tiles.split(" of ")
     width, height = map(int, size.split("x"))
     return int(count) * width * height / 1e6
-
-
-def mixed(found: Results) -> list[str]:
-    rows = [
-        (
-            f"{row['ground']}, {row['side']} px",
-            f"{row['seconds']['mixed'] / row['seconds']['published']:.2f}",
-            *(f"{1000 * row['loss'][way]:.2f}" for way in ("published", "mixed")),
-            *(number(row["tone"][way], "{:.2f}") for way in ("published", "mixed")),
-        )
-        for row in found["fitting"]
-        if "mixed" in row["seconds"]
-    ]
-    if not rows:
-        return []
-    head = (
-        *("mask", "times as long", "loss, 1/1000", "in mixed precision"),
-        *("tone, levels", "in mixed precision"),
-    )
-    return [
-        "### Mixed precision\n\nThe published fitting with the decoder's residual blocks and wide "
-        "convolutions in bfloat16; weights, sums, the loss, and the picture in the end are in "
-        "single precision.\n",
-        table(head, rows),
-    ]
 
 
 def matching(found: Results) -> list[str]:
@@ -137,11 +101,6 @@ def _on_the_ring(found: Results) -> str:
     return text + "\n"
 
 
-def _faster(seconds: dict[str, float], way: str) -> str:
-    times = seconds["published"] / seconds[way]
-    return f"{times:.0f}" if times >= 10 else f"{times:.1f}"
-
-
 def memory(found: Results) -> list[str]:
     measured = found.get("memory")
     if measured is None:
@@ -156,10 +115,7 @@ def memory(found: Results) -> list[str]:
     ]
     names = next(iter(measured["parts"].values()))
     head = ("way", *(f"{name}, MiB" for name in names), "largest")
-    sparing = [
-        (way, mebibytes(one["bytes"]), f"{one['times_as_long']:.2f}")
-        for way, one in measured["sparing"].items()
-    ]
+    sparing = measured["sparing"]
     return [
         "## Memory\n\nWhat a part of an edit adds to its network at its peak, with networks of "
         "Stable Diffusion 1's size, random weights, in single precision: all candidates denoised "
@@ -167,11 +123,10 @@ def memory(found: Results) -> list[str]:
         f"{measured['tile']}x{measured['tile']} pixels decoded, and the decoder fitted to it. The "
         "published way's tiles are up to 768x768, and its memory grows with their area.\n",
         table(head, rows),
-        "The published fitting with what saves memory, two steps of it: gradient checkpointing "
-        "(`decoder_checkpointing`), which leads to the same decoder bit by bit (a test compares) "
-        "and is turned on where memory does not suffice, and mixed precision "
-        "(`decoder_mixed_precision`).\n",
-        table(("with", "fitting, MiB", "times as long"), sparing),
+        "With gradient checkpointing, which leads to the same decoder bit by bit (a test compares) "
+        "and is turned on where memory does not suffice, the published fitting adds "
+        f"{mebibytes(sparing['bytes'])} MiB and two steps take {sparing['times_as_long']:.2f} "
+        "times as long.\n",
         _estimate(measured["estimate"]),
     ]
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..settings import EditSettings
+from ..settings import FINE_TUNE, EditSettings
 from . import counted
 from .setups import MODELS, Setup
 
@@ -23,7 +23,7 @@ def both(
     """What `edit` tells of each way, as if all steps of fitting had been made."""
     rows = {}
     for way, settings in ways.items():
-        steps = settings.decoder.decoder_iterations
+        steps = settings.ablation.decoder_iterations
         fewer = steps_made(what, settings)
         row = edit(what, settings.with_values({"decoder_iterations": fewer}))
         rows[way] = scaled(row, fewer, steps)
@@ -31,10 +31,10 @@ def both(
 
 
 def steps_made(what: Setup, settings: EditSettings) -> int:
-    """How many of the steps of fitting."""
-    steps = settings.decoder.decoder_iterations
-    if not steps:
-        return 0
+    """How many of the steps of fine-tuning; all where there is none."""
+    steps = settings.ablation.decoder_iterations
+    if settings.decoder != FINE_TUNE:
+        return steps
     passes = counted.decoder_passes(counted.planned(what, settings, MODELS["miniature"]))
     return min(steps, max(2, math.ceil(PASSES * steps / passes)))
 

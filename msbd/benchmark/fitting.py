@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..backend import Backend, Decoder
-from ..decoder import Segment, nearness, optimise, squared_error
-from ..fitting import Decode
-from ..job import cut
+from ..composite import any_touch, cut, resized
+from ..decoder import Segment, nearness
+from ..decoder.fine_tune import fine_tune, squared_error
+from ..decoder.last_layer import LastLayer
 from ..miniature.world import draw_object
-from ..patches import PatchTraining
-from ..plan import plan_edit
-from ..precision import computes_in_bfloat16
-from ..refit import Refit
+from ..planning import plan_edit
 from ..report import Stopwatch
-from ..settings import DecoderOptimisation, EditSettings
+from ..settings import Ablation, EditSettings
 from ..standalone.pictures import Picture
-from ..upscaling import any_touch, resized
 from .ring import matched
 from .setups import Setup
 
-ADAM = DecoderOptimisation()
+ADAM = Ablation()
 """The published optimisation: 100 steps of Adam on the whole decoder."""
-PATCHED = DecoderOptimisation(decoder_iterations=300, decoder_patch=32, decoder_rate=3e-4)
-"""Ours with training before it: on patches, whose number does not grow with the tiles; in mixed
-precision where the machine has it."""
 
 
 def tiles(
@@ -58,9 +51,6 @@ def tiles(
     ]
 
 
-Fit = Callable[[Sequence[Segment], Backend], Decode]
-
-
 @dataclass(frozen=True)
 class Fits:
     """Tiles as the decoder makes them as it is, and in each way; and the seconds it took."""
@@ -70,77 +60,37 @@ class Fits:
     seconds: dict[str, float]
 
 
-def fits(
-    segments: list[Segment], backend: Backend, iterations: int, also_mixed: bool = False
-) -> Fits:
-    """All ways on the same tiles.
-
-    iterations: of Adam on the whole decoder; on patches there are more, by as much as `PATCHED` has
-    more. also_mixed: the published way in mixed precision as well, if the machine has it.
-    """
-    mixed = computes_in_bfloat16(backend.device)
+def fits(segments: list[Segment], backend: Backend, iterations: int) -> Fits:
+    """All ways on the same tiles. iterations: of Adam."""
+    images, seconds = {"before": _decoded(backend.decoder(), segments)}, {}
+    clock, trained = Stopwatch(backend.device), backend.decoder()
     steps = replace(ADAM, decoder_iterations=iterations)
-    fewer = PATCHED.decoder_iterations * iterations // ADAM.decoder_iterations
-    patches = replace(PATCHED, decoder_iterations=fewer, decoder_mixed_precision=mixed)
-    ways: dict[str, Fit] = {"published": partial(_trained, settings=steps)}
-    if also_mixed and mixed:
-        ways["mixed"] = partial(_trained, settings=replace(steps, decoder_mixed_precision=True))
-    ways |= {"ours": _solved, "patches": partial(_patched, settings=patches)}
-    seconds: dict[str, float] = {}
-    pictures = {"before": _pictures(backend.decoder(), segments)}
-    for way, work in ways.items():
-        clock = Stopwatch(backend.device)
-        pictures[way] = work(segments, backend)
-        seconds[way] = clock.seconds()
-    with torch.no_grad():
-        images = {way: [one(n) for n in range(len(segments))] for way, one in pictures.items()}
+    fine_tune(trained, segments, steps, False, lambda: None)
+    seconds["published"] = clock.seconds()
+    images["published"] = _decoded(trained, segments)
+    clock, weight = Stopwatch(backend.device), ADAM.decoder_background_weight
+    layer = LastLayer(backend.decoder(), segments, weight, lambda: None)
+    seconds["ours"] = clock.seconds()
+    images["ours"] = [
+        layer.decoded(index) if layer.reaches(index) else as_is
+        for index, as_is in enumerate(images["before"])
+    ]
     return Fits(segments, images | matched(images, segments), seconds)
 
 
-def _pictures(decoder: Decoder, segments: Sequence[Segment]) -> Decode:
-    return lambda index: cast(Tensor, decoder(segments[index].z))
-
-
-def _trained(
-    segments: Sequence[Segment], backend: Backend, settings: DecoderOptimisation
-) -> Decode:
-    decoder = backend.decoder()
-    optimise(decoder, segments, settings, lambda: None)
-    return _pictures(decoder, segments)
-
-
-def _solved(segments: Sequence[Segment], backend: Backend) -> Decode:
-    decoder = backend.decoder()
-    return _refitted(decoder, _pictures(decoder, segments), segments)
-
-
-def _patched(
-    segments: Sequence[Segment], backend: Backend, settings: DecoderOptimisation
-) -> Decode:
-    decoder = backend.decoder()
-    training = PatchTraining(decoder, segments)
-    training.train(settings, lambda: None)
-    return _refitted(decoder, training.picture, segments)
-
-
-def _refitted(decoder: Decoder, picture: Decode, segments: Sequence[Segment]) -> Decode:
-    weight = ADAM.decoder_background_weight
-    solved = Refit(decoder, picture, segments, weight, lambda: None)
-    return lambda index: (solved.decoded if solved.reaches(index) else picture)(index)
+@torch.no_grad()
+def _decoded(decoder: Decoder, segments: Sequence[Segment]) -> list[Tensor]:
+    return [decoder(segment.z) for segment in segments]
 
 
 def compared(
     what: Setup, settings: EditSettings, backend: Backend, iterations: int, last: bool = False
 ) -> dict[str, Any]:
     """All ways on the same tiles. settings: for the plan. iterations: of Adam. last: the last
-    stage's, whose tone is left out, since it takes another fit of many tiles, and so is, on a CPU,
-    the published way in mixed precision."""
-    few = not last
-    also_mixed = few or backend.device.type == "cuda"
-    made = fits(tiles(what, settings, backend, last), backend, iterations, also_mixed)
-    unseen = None
-    if few:
-        unseen = fits(tiles(what, settings, backend, star=False), backend, iterations, also_mixed)
+    stage's, whose tone is left out, since it takes another fit of many tiles."""
+    made, unseen = fits(tiles(what, settings, backend, last), backend, iterations), None
+    if not last:
+        unseen = fits(tiles(what, settings, backend, star=False), backend, iterations)
     segments, kept = made.segments, made.images["before"]
     return {
         "ground": what.ground,
@@ -149,7 +99,6 @@ def compared(
         "tiles": f"{len(segments)} of {segments[0].painted.shape[-1]}x"
         f"{segments[0].painted.shape[-2]}",
         "iterations": iterations,
-        "mixed_patches": computes_in_bfloat16(backend.device),
         "seconds": made.seconds,
         "loss": {way: loss(images, segments, kept) for way, images in made.images.items()},
         "tone": {way: unseen and tone(unseen.images[way], unseen.segments) for way in made.images},
@@ -179,8 +128,6 @@ def loss(images: Sequence[Tensor], segments: Sequence[Segment], kept: Sequence[T
     """
     total, count = 0.0, 0
     for decoded, segment, keep in zip(images, segments, kept, strict=True):
-        weight = ADAM.decoder_background_weight
-        background, painted = segment.background, segment.painted
-        total += float(squared_error(decoded, keep, background, painted, weight))
+        total += float(squared_error(decoded, keep, segment, ADAM.decoder_background_weight))
         count += decoded.numel()
     return round(total / count, 7)

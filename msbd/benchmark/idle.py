@@ -10,12 +10,13 @@ from torch import Tensor
 
 from ..backend import Backend, Condition, Decoder, ModelFacts
 from ..geometry import Size
+from ..settings import OFF
 from ..standalone.discrete import scaled_linear
 from ..standalone.samplers import SAMPLERS
 from .runs import Run, once
 from .setups import WAYS, Setup
 
-OURS = WAYS["ours"].with_values({"decoder_refit": False})
+OURS = WAYS["ours"].with_values({"decoder": OFF})
 """Without fitting the decoder: there is none."""
 
 

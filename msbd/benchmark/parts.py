@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from ..decoder import Segment, nearness, optimise
+from ..decoder import Segment, nearness
+from ..decoder.fine_tune import fine_tune
+from ..decoder.last_layer import LastLayer
 from ..evaluation.memory import PeakMemory
 from ..noise import Noise
-from ..precision import computes_in_bfloat16
-from ..refit import Refit
 from ..report import Stopwatch
-from ..settings import DecoderOptimisation
+from ..settings import Ablation
 from .random_model import WIDTH, autoencoder, random_stable_diffusion, unet
 from .runs import alone
 from .setups import WAYS
@@ -27,12 +27,6 @@ TILE = 512
 and its memory grows with their area."""
 LARGEST = 768
 """Side of the largest tile there is."""
-SPARING = {
-    "gradient checkpointing": ("decoder_checkpointing",),
-    "mixed precision": ("decoder_mixed_precision",),
-    "both": ("decoder_checkpointing", "decoder_mixed_precision"),
-}
-"""Settings that save memory while the decoder is trained."""
 CELLS = 64
 """Side of the first stage's latents."""
 
@@ -45,19 +39,15 @@ def peaks(
 
     The estimate adds the weights in half precision to the largest part in single precision, with
     the largest tile there is and the decoder's copy. sparing: bytes of the published way's fitting
-    with what saves memory, and its seconds over those without.
+    with gradient checkpointing, and its seconds over those without.
     """
-    first = {way: settings.first.candidates for way, settings in WAYS.items()}
+    first = {way: settings.candidates for way, settings in WAYS.items()}
     assert len(set(first.values())) == 1, "both ways denoise as many candidates together"
     denoising = alone(_denoise, threads, next(iter(first.values())), cells)
     decoding = alone(_decode, threads, tile)
     trained, seconds = alone(_train, threads, tile)
-    sparing = {}
-    for way, names in SPARING.items():
-        if "decoder_mixed_precision" in names and not computes_in_bfloat16(CPU):
-            continue
-        less, took = alone(_train, threads, tile, *names)
-        sparing[way] = {"bytes": less, "times_as_long": round(took / seconds, 2)}
+    less, took = alone(_train, threads, tile, True)
+    sparing = {"bytes": less, "times_as_long": round(took / seconds, 2)}
     fitting = {"published": trained, "ours": alone(_solve, threads, tile)}
     ways: dict[str, Any] = {
         way: {"denoising": denoising, "decoding": decoding, "fitting": fitting[way]} for way in WAYS
@@ -98,22 +88,20 @@ def _decode(tile: int) -> int | None:
     return memory.grown()
 
 
-def _train(tile: int, *sparing: str) -> tuple[int | None, float]:
+def _train(tile: int, sparing: bool = False) -> tuple[int | None, float]:
     """Bytes, and seconds."""
     network, segment = autoencoder(CPU, torch.float32), _segment(tile)
-    settings = DecoderOptimisation(decoder_iterations=2, **dict.fromkeys(sparing, True))
     memory, decoder = PeakMemory(), network.decoder()
     clock = Stopwatch(CPU)
-    optimise(decoder, [segment], settings, lambda: None)
+    fine_tune(decoder, [segment], Ablation(decoder_iterations=2), sparing, lambda: None)
     return memory.grown(), clock.seconds()
 
 
 def _solve(tile: int) -> int | None:
     network, segment = autoencoder(CPU, torch.float32), _segment(tile)
     memory = PeakMemory()
-    decoder, weight = network.decoder(), DecoderOptimisation().decoder_background_weight
-    solved = Refit(decoder, lambda _: decoder(segment.z), [segment], weight, lambda: None)
-    solved.decoded(0)
+    weight = Ablation().decoder_background_weight
+    LastLayer(network.decoder(), [segment], weight, lambda: None).decoded(0)
     return memory.grown()
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
+from ..miniature.torchvision_patch import patch_torchvision
 from ..standalone.autoencoder import Autoencoder
 from ..standalone.checkpoint import Checkpoint
 from ..standalone.clip import ClipJudge
 from ..standalone.discrete import scaled_linear
 from ..standalone.model import StandaloneModel
 from ..standalone.upscaler import load_upscaler
-from ..torchvision_patch import patch_torchvision
 
 WIDTH = 768
 """Channels of the text encoder's output."""

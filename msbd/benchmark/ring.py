@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..decoder import Segment
-from ..refit import RIDGE
-from ..regression import ConvolutionRegression
+from ..decoder.last_layer import RIDGE
+from ..decoder.regression import ConvolutionRegression
 
 REACH = 16
 """How far from a pixel the difference is averaged that is spread to it."""
@@ -31,7 +31,7 @@ def matched(
 def coloured(images: Sequence[Tensor], segments: Sequence[Segment]) -> list[Tensor]:
     """One change of colours for all tiles, a 3x3 matrix and an offset, so that outside the mask
     they come out as near the truth as such a change can make them; it fades out inside the mask
-    as the refit's does."""
+    as ours does."""
     regression = ConvolutionRegression(3, 3, 1, images[0].device)
     for image, segment in zip(images, segments, strict=True):
         outside = (1 - segment.painted)[0]

@@ -11,15 +11,15 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from ..backend import Backend
+from ..check.timed import TimedBackend
 from ..evaluation.memory import PeakMemory
 from ..noise import Noise
 from ..pipeline import edit
-from ..plan import plan_edit
+from ..planning import plan_edit
 from ..report import Stopwatch
 from ..settings import EditSettings
 from ..standalone.model import StandaloneModel
 from ..standalone.pictures import Picture
-from ..timed import TimedBackend
 from .setups import PROMPT, Setup
 
 SEED = 11
@@ -65,8 +65,7 @@ class Model(Protocol):
 
 
 def bound(model: Model, settings: EditSettings) -> TimedBackend:
-    guidance = settings.guidance
-    return TimedBackend(model.bind(PROMPT, "", guidance.guidance, guidance.sampler))
+    return TimedBackend(model.bind(PROMPT, "", settings.guidance, settings.ablation.sampler))
 
 
 def _measured(run: Run) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from ..errors import EditError
 from ..geometry import Size
 from ..memory import is_out_of_memory
 from ..precision import single_precision
-from ..timed import TimedBackend
 from .finding import Fault, first_line
+from .timed import TimedBackend
 
 SIDE = 128
 """Side in pixels of the piece of the picture on which parts are tried, or the next multiple."""

@@ -95,17 +95,17 @@ class _Desk:
         from ..check.examination import Made
         from ..noise import Noise
         from ..pipeline import edit
-        from ..plan import plan_edit
+        from ..planning import plan_edit
 
         settings, mask = preset(name), self.subject.painted()
-        guidance = settings.guidance
-        bound = self.model.bind(self.subject.prompt, "", guidance.guidance, guidance.sampler)
+        sampler = settings.ablation.sampler
+        bound = self.model.bind(self.subject.prompt, "", settings.guidance, sampler)
         plan = plan_edit(self.subject.size, mask, settings, bound.facts)
         progress = Progress(self.request.quiet)
         with progress.running():
             backend = wrap(bound, self.model.judge)
-            watch, noise = progress.watch(), Noise(SEED)
-            done = edit(self.subject.image(), mask, plan, settings, backend, noise, watch)
+            callbacks, noise = progress.callbacks(), Noise(SEED)
+            done = edit(self.subject.image(), mask, plan, settings, backend, noise, callbacks)
         if progress.stopped and done.report.interrupted:
             raise Interrupted
         return Made(done.image, done.report.to_dict())

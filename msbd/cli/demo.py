@@ -16,7 +16,7 @@ from . import saving
 from .editing import Outputs, Request, perform, read_inputs
 from .saving import Recipe
 
-CHANGES = {"guidance": 4.0, "tile_guidance": 0.25}
+CHANGES = {"guidance": 4.0}
 """The miniature is best guided less than Stable Diffusion, and hardly in partial views
 (docs/miniature.md)."""
 

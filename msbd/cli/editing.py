@@ -12,6 +12,7 @@ from PIL import Image
 
 from .. import masks
 from ..errors import EditError
+from ..legacy import with_stored
 from ..settings import DEFAULT_PRESET, preset
 from ..standalone import downloads, models
 from ..standalone.pictures import Picture, read_mask, read_picture, to_pixels
@@ -66,7 +67,7 @@ class Request:
 
     def plan(self) -> EditPlan:
         """The plan, made without loading the model."""
-        from ..plan import plan_edit
+        from ..planning import plan_edit
 
         settings = self.recipe.settings
         facts = models.facts(self.models, settings)
@@ -92,7 +93,7 @@ def starting_recipe(preset_name: str | None, like: Path | None, assignments: lis
         if not equals:
             raise EditError(f"--set {assignment}: write it as NAME=VALUE")
         changes[name.strip()] = value.strip()
-    return replace(base, settings=base.settings.with_values(changes))
+    return replace(base, settings=with_stored(base.settings, changes))
 
 
 def completed(
@@ -122,22 +123,22 @@ def perform(request: Request, say: Say) -> tuple[Edit, bool]:
     from ..noise import Noise
     from ..pictures.sheet import SheetRecorder
     from ..pipeline import edit
-    from ..plan import plan_edit
+    from ..planning import plan_edit
 
     chosen, settings = request.recipe, request.recipe.settings
     say(f"loading {request.models.checkpoint.name}")
     model = models.load(request.models)
-    if settings.first.choose == "clip" and settings.first.candidates > 1:
+    if settings.ranks_by_clip:
         downloads.fetch_clip(request.models.clip, model.judge.prepare, say)
-    guidance = settings.guidance
-    backend = model.bind(chosen.prompt, chosen.negative, guidance.guidance, guidance.sampler)
+    sampler = settings.ablation.sampler
+    backend = model.bind(chosen.prompt, chosen.negative, settings.guidance, sampler)
     plan = plan_edit(request.picture.size, request.mask, settings, backend.facts)
     recorder = SheetRecorder() if request.outputs.sheet else None
     progress = Progress(request.quiet)
-    watch = progress.watch(recorder.picture if recorder else None)
+    callbacks = progress.callbacks(recorder.picture if recorder else None)
     image = request.picture.tensor()
     with progress.running():
-        done = edit(image, request.mask, plan, settings, backend, Noise(chosen.seed), watch)
+        done = edit(image, request.mask, plan, settings, backend, Noise(chosen.seed), callbacks)
     _write(request, done, recorder)
     _tell(request, done, say)
     return done, progress.stopped and done.report.interrupted

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..plan import EditPlan, StagePlan
-    from ..report import Watch
+    from ..progress import Callbacks
+
+    Picture = Callable[[str, Tensor, StagePlan, str], None]
 
 _FORMAT = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 _STDERR = 2
@@ -35,13 +37,15 @@ class Progress:
         self._stages = 0
         self.bar: tqdm[Any] | None = None
 
-    def watch(self, picture: Callable[[str, Tensor, StagePlan, str], None] | None = None) -> Watch:
+    def callbacks(
+        self, picture: Callable[[str, Tensor, StagePlan, str], None] | None = None
+    ) -> Callbacks:
         """The callables to hand to the edit."""
-        from ..report import Watch
+        from ..progress import Callbacks
 
         if picture is None:
-            return Watch(self.begin, self.stage, self.advance)
-        return Watch(self.begin, self.stage, self.advance, picture)
+            return Callbacks(self.begin, self.stage, self.advance)
+        return Callbacks(self.begin, self.stage, self.advance, picture)
 
     def begin(self, plan: EditPlan, total: float) -> None:
         self._stages = len(plan.stages)

@@ -19,6 +19,7 @@ from PIL import Image, PngImagePlugin
 from .. import __version__
 from ..errors import EditError
 from ..geometry import Size
+from ..legacy import with_stored
 from ..settings import EditSettings
 from ..standalone import exif
 from ..standalone.pictures import Picture, of_any_size
@@ -65,7 +66,7 @@ class Recipe:
             str(facts["prompt"]),
             str(facts["negative"]),
             int(facts["seed"]),
-            EditSettings().with_values(facts["settings"]),
+            with_stored(EditSettings(), facts["settings"]),
             str(facts.get("model", "")),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from ..settings import PRESETS, SETTINGS, EditSettings
+from ..settings import PRESETS, SETTINGS
 
 
 def settings_in_short() -> str:
@@ -15,22 +15,17 @@ def settings_in_short() -> str:
 
 
 def settings_in_full() -> str:
-    """Every setting with its range, default and meaning, in groups; then the presets."""
+    """Every setting with its range, default and meaning; then the presets."""
     lines = []
-    defaults = EditSettings()
-    for group in dict.fromkeys(known.group for known in SETTINGS.values()):
-        lines += ["", (type(getattr(defaults, group)).__doc__ or "").splitlines()[0]]
-        for name, known in SETTINGS.items():
-            if known.group == group:
-                lines.append(f"  {name} = {_shown(known.default)}  ({known.kind})")
-                paper = f" [paper: {known.paper}]" if known.paper else ""
-                text = textwrap.fill(known.help + paper, 84)
-                lines.append(textwrap.indent(text, " " * 6))
+    for name, known in SETTINGS.items():
+        lines.append(f"{name} = {_shown(known.default)}  ({known.kind})")
+        paper = f" [paper: {known.paper}]" if known.paper else ""
+        lines.append(textwrap.indent(textwrap.fill(known.help + paper, 84), " " * 4))
     lines.append("\nPresets:")
     for name, values in PRESETS.items():
         changes = ", ".join(f"{key}={_shown(value)}" for key, value in values.items())
         lines.append(f"  {name}: {changes or 'the defaults'}")
-    return "\n".join(lines).lstrip("\n")
+    return "\n".join(lines)
 
 
 def _shown(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ..markdown import table
+from .markdown import table
 from .quantities import QUANTITIES, Quantity
 from .results import Results
 
@@ -34,10 +34,6 @@ COLUMNS: dict[str, Sequence[str]] = {
     "presets": (
         *("one_right_object", "right_shape", "inside", "edge", "seam", "seam_coarse", "ring_psnr"),
         *("evaluations", "seconds"),
-    ),
-    "joint": (
-        *("one_right_object", "right_shape", "tile_seam", "edge", "sharpness", "seam_coarse"),
-        "evaluations",
     ),
     "guidances": (
         *("one_right_object", "one_object", "right_shape", "edge", "sharpness", "seam_coarse"),

@@ -23,7 +23,6 @@ SHEETS: dict[str, Sequence[str]] = {
         *("first_esrgan", "only_masked"),
     ),
     "presets": ("recommended", "fast", "draft"),
-    "joint": ("recommended", "joint"),
     "guidances": (
         *("multi_stage", "tile_guidance_0.5", "tile_guidance_0"),
         *("later_guidance_0.5", "later_guidance_0.25", "later_guidance_0"),

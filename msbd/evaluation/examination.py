@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from ..blended import latent_mask
+from ..composite import any_touch, resized
+from ..diffusion import latent_mask
 from ..geometry import Box
 from ..settings import SETTINGS
 from ..standalone.pictures import to_pixels
-from ..upscaling import any_touch, resized
 from . import seams
 from .cases import SCRATCH, Case
 from .painting import Painting

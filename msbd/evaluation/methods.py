@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ..geometry import Size
-from ..settings import PRESETS, EditSettings, preset
+from ..settings import FINE_TUNE, LAST_LAYER, OFF, PRESETS, WHOLE_CROP, EditSettings, preset
 from ..standalone.upscaler import lanczos
 from . import painting
 from .painting import Paint, Task, only_first, staged
@@ -18,7 +18,7 @@ from .painting import Paint, Task, only_first, staged
 GUIDANCE = 6.0
 """What 7.5 is for Stable Diffusion: the scale at which the miniature paints best (measured on
 other prompts and seeds, docs/miniature.md)."""
-WITHOUT_DECODER = {"guidance": GUIDANCE, "decoder_iterations": 0}
+WITHOUT_DECODER = {"guidance": GUIDANCE, "decoder": OFF}
 """Decoder optimisation changes the tone of an edit, not what it shows, and takes most of the time
 on a CPU: it has an experiment of its own, and the other methods leave it out."""
 CHEAP_FIRST: dict[str, Any] = {"steps": 25, "candidates": 1, "choose": "first"}
@@ -61,7 +61,7 @@ FIRST_ESRGAN = _one(
     "first stage, Real-ESRGAN",
     partial(staged, replan=only_first, enlarge=painting.by_network),
 )
-_PLAIN: dict[str, Any] = {"candidates": 1, "choose": "first", "repaint_repeats": 0}
+_PLAIN: dict[str, Any] = {"candidates": 1, "choose": "first", "resampling_steps": 0}
 ONE_CANDIDATE = _one(
     "one_candidate", "multi_stage with a single candidate", candidates=1, choose="first"
 )
@@ -96,8 +96,7 @@ UPSCALING = (
         "unconditional",
         "Real-ESRGAN, then diffusion without prompt or blending (Figure 5 c)",
         painting.unblended,
-        later_guidance=0.0,
-        tile_guidance=0.0,
+        guidance_later=0.0,
     ),
     _one("text", "Real-ESRGAN, then diffusion with the prompt (Figure 5 d)", painting.unblended),
     _one(
@@ -110,7 +109,7 @@ REPAINT = tuple(
     Method(
         f"repaint_{repeats}",
         f"first stage with {repeats} RePaint repeats, every candidate counted",
-        {**CHEAP_FIRST, "candidates": 2, "repaint_repeats": repeats},
+        {**CHEAP_FIRST, "candidates": 2, "resampling_steps": repeats},
         _FIRST,
     )
     for repeats in (0, 2, 5, 10, 20)
@@ -123,25 +122,20 @@ SEEDS = tuple(
 )
 _ONE_PASS = {**CHEAP_FIRST, "growth": 2.0, "tile_size": 2.0}
 DECODER = (
+    Method("decoder_0", "no decoder optimisation", _ONE_PASS, recall=False),
     *(
         Method(
             f"decoder_{iterations}",
-            f"{iterations} iterations of decoder optimisation in either stage",
-            {**_ONE_PASS, "decoder_iterations": iterations},
+            f"the decoder fine-tuned in {iterations} iterations in either stage",
+            {**_ONE_PASS, "decoder": FINE_TUNE, "decoder_iterations": iterations},
             recall=False,
         )
-        for iterations in (0, 10, 30, 100)
+        for iterations in (10, 30, 100)
     ),
     Method(
-        "refit",
+        "last_layer",
         "the decoder's last layer solved for at a stroke",
-        {**_ONE_PASS, "decoder_refit": True},
-        recall=False,
-    ),
-    Method(
-        "refit_and_10",
-        "10 iterations, then the same",
-        {**_ONE_PASS, "decoder_refit": True, "decoder_iterations": 10},
+        {**_ONE_PASS, "decoder": LAST_LAYER},
         recall=False,
     ),
 )
@@ -166,9 +160,13 @@ STRENGTHS = (
     ),
 )
 RECOMMENDED = Method(
-    "recommended", "the preset `recommended`, with its refitted decoder", PRESETS["recommended"]
+    "recommended",
+    "the preset `recommended`, with the decoder's last layer solved for",
+    PRESETS["recommended"],
 )
-INSIDE = (_one("inside", "multi_stage that stays inside the mask", keep_inside=True),)
+INSIDE = (
+    _one("inside", "multi_stage that stays inside the mask", whole_cells=True, soft_edge=False),
+)
 
 
 def _recommended_but(name: str, about: str, **changes: Any) -> Method:
@@ -176,14 +174,16 @@ def _recommended_but(name: str, about: str, **changes: Any) -> Method:
 
 
 SAVINGS = (
-    _recommended_but("chosen_late", "with candidates that are all finished", choose_after=1.0),
+    _recommended_but("chosen_late", "with candidates that are all finished", early_selection=1.0),
     _recommended_but("more_steps", "with 50 steps", steps=50),
-    _recommended_but("more_repaint", "with 5 RePaint repeats", repaint_repeats=5),
+    _recommended_but("more_repaint", "with 5 RePaint repeats", resampling_steps=5),
     _recommended_but("early_repaint", "with RePaint in the first half", repaint_until=0.5),
     _recommended_but("late_repaint", "with RePaint in the second half", repaint_from=0.5),
-    _recommended_but("no_repaint", "without RePaint", repaint_repeats=0),
-    _recommended_but("whole_crop", "with all of the crop in later stages", tile_context=4.0),
-    _recommended_but("touching", "painting every cell the mask touches", keep_inside=False),
+    _recommended_but("no_repaint", "without RePaint", resampling_steps=0),
+    _recommended_but("whole_crop", "with all of the crop in later stages", context=WHOLE_CROP),
+    _recommended_but(
+        "touching", "painting every cell the mask touches", whole_cells=False, soft_edge=True
+    ),
     _recommended_but("hard_edge", "repainting whole cells in later stages", soft_edge=False),
     _recommended_but("fewer_steps", "with 15 steps", steps=15),
     _recommended_but(
@@ -191,17 +191,10 @@ SAVINGS = (
         "with 20 steps of DPM++ 2M and no RePaint",
         sampler="dpmpp_2m",
         steps=20,
-        repaint_repeats=0,
+        resampling_steps=0,
     ),
-    _recommended_but(
-        "patched",
-        "with 45 steps on patches before the decoder is refitted",
-        decoder_iterations=45,
-        decoder_patch=32,
-    ),
-    _recommended_but("guided", "with full guidance throughout", later_guidance=1, tile_guidance=1),
+    _recommended_but("guided", "with full guidance throughout", guidance_later=1),
 )
-JOINT = (_recommended_but("joint", "with overlapping tiles denoised together", joint_tiles=True),)
 OTHER_PRESETS = tuple(
     Method(name, f"the preset `{name}`", PRESETS[name]) for name in ("fast", "draft")
 )
@@ -211,7 +204,7 @@ GUIDANCES = (
         _one(
             f"later_guidance_{g:g}",
             f"later and tile guidance {g:g}",
-            later_guidance=g,
+            guidance_later=g,
             tile_guidance=g,
         )
         for g in (0.0, 0.25, 0.5)
@@ -242,7 +235,6 @@ EXPERIMENTS = (
     Experiment("inside", "Staying inside the mask", INSIDE, 12, objects=True),
     Experiment("presets", "The presets fast and draft", OTHER_PRESETS, 16, objects=True),
     Experiment("savings", "What recommended saves and changes", SAVINGS, 12, objects=True),
-    Experiment("joint", "Tiles denoised together", JOINT, 12, objects=True, crops=(256, 512)),
     Experiment("guidances", "Guidance of the later stages", GUIDANCES, 8, objects=True),
     Experiment("upscaling", "Upscaling (Figure 5)", UPSCALING, 10),
     Experiment("candidates", "Candidates and CLIP", (ONE_CANDIDATE, *CANDIDATES), 10, objects=True),
@@ -258,7 +250,6 @@ COMPARED = {
     "inside": ("multi_stage",),
     "presets": ("recommended",),
     "savings": ("recommended",),
-    "joint": ("recommended",),
     "guidances": ("multi_stage",),
     "upscaling": ("first_bilinear", "first_esrgan", "multi_stage"),
     "strengths": ("multi_stage",),

@@ -7,7 +7,6 @@ EXPERIMENTS = (
     "inside",
     "presets",
     "savings",
-    "joint",
     "guidances",
     "upscaling",
     "candidates",

@@ -8,19 +8,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .. import tiling
 from ..backend import Backend
-from ..composite import feathered, pasted
-from ..geometry import Box, Size
-from ..job import Job, View, cut
+from ..composite import any_touch, cut, feathered, padded, pasted, resized
+from ..geometry import Box, Size, all_tiles
 from ..masks import Mask
 from ..noise import Noise
 from ..pipeline import edit
-from ..plan import EditPlan, plan_edit
-from ..report import Report, Watch
+from ..plan import EditPlan
+from ..planning import plan_edit
+from ..progress import Callbacks, Recorder
+from ..report import Report
 from ..settings import EditSettings
-from ..stage import refine
-from ..upscaling import any_touch, padded, resized
+from ..stage import StageInputs, refined
 
 
 @dataclass(frozen=True)
@@ -78,11 +77,11 @@ def staged(task: Task, replan: Replan = as_planned, enlarge: Enlarge = _bilinear
     """
     plan = replan(task.plan, task)
     shown: dict[str, list[Tensor]] = {"candidate": [], "result": []}
-    watch = Watch(
+    callbacks = Callbacks(
         picture=lambda name, image, stage, caption: shown[name].append(image.clone()),
         wanted=frozenset(shown if len(plan.stages[0].tiles) == 1 else ["result"]),
     )
-    done = edit(task.image, task.mask, plan, task.settings, task.backend, task.noise, watch)
+    done = edit(task.image, task.mask, plan, task.settings, task.backend, task.noise, callbacks)
     return _pasted(shown["result"][-1], enlarge, task, plan, done.report, shown["candidate"])
 
 
@@ -105,8 +104,8 @@ def in_segments(plan: EditPlan, task: Task) -> EditPlan:
     """From noise at the crop's own size, in overlapping segments of the training resolution."""
     facts, size = task.backend.facts, plan.crop.size
     canvas = size.padded(facts.latent_factor)
-    overlap = round(task.settings.later.tile_overlap * facts.resolution)
-    grid = tiling.tiles(canvas, facts.resolution, overlap, facts.latent_factor)
+    overlap = round(task.settings.ablation.tile_overlap * facts.resolution)
+    grid = all_tiles(canvas, facts.resolution, overlap, facts.latent_factor)
     painted = padded(any_touch(_crop_mask(task, plan), size), canvas, repeat_edge=False)
     touched = _touched(grid, painted)
     stage = replace(plan.stages[0], size=size, canvas=canvas, tiles=touched, tile_grid=len(grid))
@@ -155,18 +154,16 @@ def by_network(image: Tensor, size: Size, task: Task) -> Tensor:
 def unblended(task: Task) -> Painting:
     """Figure 5 c, d: the stages, each refined as a whole, with no blending in the later ones."""
     plan, crop = task.plan, task.plan.crop
-    report = Report(plan, task.settings, task.noise.seed)
-    mask = _crop_mask(task, plan)
-    photograph = cut(task.image, crop)
-    job = Job(photograph, mask, plan, task.settings, task.backend, task.noise, Watch(), report)
-    first, *rest = plan.stages
-    view = View(first, job)
-    patch = refine(first, view.target, view, job)
-    for stage in rest:
-        free = replace(job, mask=torch.ones_like(mask))
-        draft = task.backend.upscale(patch, stage.size)
-        patch = refine(stage, draft, View(stage, free), free)
-    return _pasted(patch, _bilinear, task, plan, report, [])
+    settings, backend, factor = task.settings, task.backend, task.backend.facts.latent_factor
+    recorder = Recorder(plan, settings, task.noise.seed, Callbacks())
+    photograph, mask = cut(task.image, crop), _crop_mask(task, plan)
+    patch = photograph
+    for stage in plan.stages:
+        seen = StageInputs.of(stage, photograph, mask, settings, factor)
+        start = seen.target if stage.from_noise else backend.upscale(patch, stage.size)
+        patch = refined(stage, start, seen, settings, backend, task.noise, recorder)
+        mask = torch.ones_like(mask)
+    return _pasted(patch, _bilinear, task, plan, recorder.report, [])
 
 
 def _pasted(
@@ -179,7 +176,7 @@ def _pasted(
 ) -> Painting:
     """Paste as the engine does."""
     before = cut(task.image, plan.crop)
-    alpha = feathered(_crop_mask(task, plan), task.settings.crop.feather)
+    alpha = feathered(_crop_mask(task, plan), task.settings.feather)
     patch = enlarge(shown, plan.crop.size, task)
     result = pasted(before, patch, Box.of(plan.crop.size), alpha)
     return Painting(shown, patch, result, alpha, plan, candidates, report)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..backend import Backend, Condition
-from ..timed import ForwardingBackend
+from ..check.timed import ForwardingBackend
 
 Key = tuple[bytes, float, float]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..plan import EditPlan
     from ..standalone.model import StandaloneModel
 
-QUICK = {"steps": 6, "repaint_repeats": 1}
+QUICK = {"steps": 6, "resampling_steps": 1}
 """What a quick run changes in every method; its figures show only that everything works."""
 QUICK_CASES, QUICK_CANDIDATES, QUICK_ITERATIONS, QUICK_CROP = 1, 2, 2, 256
 MOST_WORKERS = 60
@@ -118,7 +118,7 @@ def quickened(method: Method) -> Method:
     changes = {
         **method.changes,
         **QUICK,
-        "repaint_repeats": min(settings["repaint_repeats"], QUICK["repaint_repeats"]),
+        "resampling_steps": min(settings["resampling_steps"], QUICK["resampling_steps"]),
         "candidates": min(settings["candidates"], QUICK_CANDIDATES),
         "decoder_iterations": min(settings["decoder_iterations"], QUICK_ITERATIONS),
     }
@@ -245,7 +245,7 @@ def _painted(case: Case, methods: Sequence[Method]) -> Iterator[tuple[Method, An
     bound: dict[tuple[float, str], RecallingBackend] = {}
     for method in methods:
         settings = method.settings
-        key = (settings.guidance.guidance, settings.guidance.sampler)
+        key = (settings.guidance, settings.ablation.sampler)
         if key not in bound or not method.recall:
             bound[key] = RecallingBackend(_model.bind(case.prompt, "", *key))
         backend = bound[key]
@@ -288,7 +288,7 @@ def _processor() -> str:
 
 def plan_of(case: Case, method: Method) -> EditPlan:
     """The plan of an edit, made without loading the model."""
-    from ..plan import plan_edit
+    from ..planning import plan_edit
     from ..standalone import models
 
     facts = models.facts(models.choose(method.settings), method.settings)

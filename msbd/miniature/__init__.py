@@ -3,6 +3,6 @@
 Most modules here import diffusers or open_clip, and those torchvision.
 """
 
-from ..torchvision_patch import patch_torchvision
+from .torchvision_patch import patch_torchvision
 
 patch_torchvision()

@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import EditError
-from ..torchvision_patch import patch_torchvision
 from .clip_pictures import SIDE
 from .files import WEIGHTS, halve
 from .models import POSITIONS, VOCABULARY
+from .torchvision_patch import patch_torchvision
 from .vocabulary import expand_rows, known_tokens
 
 if TYPE_CHECKING:

@@ -143,9 +143,10 @@ def stage_facts(stage: StagePlan) -> tuple[str, str]:
     """Two short lines: the tiles, and the steps."""
     tiles = "one pass" if stage.tile_grid == 1 else f"{len(stage.tiles)} of {stage.tile_grid} tiles"
     tiles += f" of {stage.tiles[0].size}"
-    if stage.candidates > 1:
-        tiles += f", {stage.candidates} candidates"
-    return tiles, f"{stage.steps_in_words}, strength {stage.strength:g}"
+    run = stage.schedule
+    if run.candidates > 1:
+        tiles += f", {run.candidates} candidates"
+    return tiles, f"{run.in_words}, strength {run.strength:g}"
 
 
 def _on_picture(tile: Box, stage: StagePlan) -> Box:

@@ -59,7 +59,7 @@ class Autoencoder:
 
 
 class TrainableDecoder(Decoder):
-    """A float32 copy of an autoencoder's decoder. `head` ends with the middle blocks."""
+    """A float32 copy of an autoencoder's decoder."""
 
     def __init__(self, network: Any, scale_factor: float) -> None:
         super().__init__()
@@ -73,12 +73,5 @@ class TrainableDecoder(Decoder):
     def last(self) -> nn.Conv2d:
         return cast(nn.Conv2d, self.decoder.conv_out)
 
-    def head(self, z: Tensor) -> Tensor:
-        moved = self.entrance(z.float() / self.scale_factor)
-        return cast(Tensor, self.decoder.mid_block(self.decoder.conv_in(moved)))
-
-    def tail(self, middle: Tensor) -> Tensor:
-        parts = self.decoder
-        for block in parts.up_blocks:
-            middle = block(middle)
-        return 0.5 * self.last(parts.conv_act(parts.conv_norm_out(middle))) + 0.5
+    def forward(self, z: Tensor) -> Tensor:
+        return cast(Tensor, 0.5 * self.decoder(self.entrance(z.float() / self.scale_factor)) + 0.5)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import EditError
 from ..memory import is_out_of_memory
-from ..torchvision_patch import patch_torchvision
+from ..miniature.torchvision_patch import patch_torchvision
 from . import architecture
 from .autoencoder import Autoencoder
 from .discrete import NoiseSchedule, scaled_linear

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..memory import is_out_of_memory, lodged, release
+from ..miniature.torchvision_patch import patch_torchvision
 from ..precision import finite, single_precision
-from ..torchvision_patch import patch_torchvision
 from .checkpoint import read_tensors
 from .downloads import FILES
 

@@ -12,7 +12,7 @@ from ..backend import Backend, Condition, ModelFacts, Sampler
 from ..errors import EditError
 from ..geometry import Size
 from ..precision import finite_in_single, single_precision
-from ..settings import Guidance
+from ..settings import EditSettings
 from . import prompt as prompts
 from .autoencoder import Autoencoder, TrainableDecoder
 from .checkpoint import Checkpoint, load_checkpoint
@@ -22,7 +22,7 @@ from .samplers import SAMPLERS
 from .turns import Turns
 from .upscaler import Upscaler, load_upscaler
 
-PAPER = Guidance()
+PAPER = EditSettings()
 
 
 def best_device() -> torch.device:
@@ -81,7 +81,7 @@ class StandaloneModel:
         prompt: str,
         negative: str = "",
         guidance: float = PAPER.guidance,
-        sampler: str = PAPER.sampler,
+        sampler: str = PAPER.ablation.sampler,
         spacing: str = "uniform",
     ) -> Backend:
         """The backend for a prompt, encoded here and now.

@@ -61,7 +61,7 @@ def choose(
     if not path.is_file():
         advice = "reinstall msbd" if embedded else "give the path of a .safetensors or .ckpt file"
         raise EditError(f"there is no checkpoint {path}: {advice}")
-    upscaler = settings.later.upscaler
+    upscaler = settings.upscaler
     if upscaler == SETTINGS["upscaler"].default:
         upscaler = str(MINIATURE_UPSCALER) if embedded else "lanczos"
     if upscaler.lower() not in INTERPOLATIONS and not Path(upscaler).is_file():
@@ -83,7 +83,7 @@ def facts(models: Models, settings: EditSettings) -> ModelFacts:
     return ModelFacts(
         resolution=read_original_config(models.checkpoint).resolution,
         multiple=8 * 2 ** _halvings(models.checkpoint),
-        calls_per_step=SAMPLERS[settings.guidance.sampler][1],
+        calls_per_step=SAMPLERS[settings.ablation.sampler][1],
     )
 
 

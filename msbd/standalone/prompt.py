@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from ..miniature.torchvision_patch import patch_torchvision
 from ..precision import finite_in_single, single_precision
-from ..torchvision_patch import patch_torchvision
 
 if TYPE_CHECKING:
     from open_clip.tokenizer import SimpleTokenizer

@@ -28,19 +28,9 @@ Callback = Callable[[dict[str, Any]], None]
 NoiseSampler = Callable[[Tensor, Tensor], Tensor]
 
 
-def _predictor(
-    model: Denoise, extra_args: dict[str, Any] | None, callback: Callback | None
-) -> Callable[..., Tensor]:
-    """`predict(x, sigma, step=None)`: the model at one noise level; reports if `step` is given."""
-    extra = extra_args or {}
-
-    def predict(x: Tensor, sigma: Tensor, step: int | None = None) -> Tensor:
-        denoised = model(x, sigma * x.new_ones(x.shape[0]), **extra)
-        if callback is not None and step is not None:
-            callback({"x": x, "i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
-        return denoised
-
-    return predict
+def _tell(callback: Callback | None, x: Tensor, step: int, sigma: Tensor, denoised: Tensor) -> None:
+    if callback is not None:
+        callback({"x": x, "i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
 
 
 @torch.no_grad()
@@ -57,9 +47,11 @@ def euler(
 
     The same as DDIM with eta 0 (Song et al. 2021, equation 12). First order.
     """
-    predict = _predictor(model, extra_args, callback)
+    one, extra = x.new_ones(len(x)), extra_args or {}
     for step, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
-        slope = (x - predict(x, sigma, step)) / sigma
+        denoised = model(x, sigma * one, **extra)
+        _tell(callback, x, step, sigma, denoised)
+        slope = (x - denoised) / sigma
         x = x + slope * (sigma_next - sigma)
     return x
 
@@ -78,12 +70,14 @@ def heun(
 
     Second order; two model calls per step, one in the step that ends at 0.
     """
-    predict = _predictor(model, extra_args, callback)
+    one, extra = x.new_ones(len(x)), extra_args or {}
     for step, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
-        slope = (x - predict(x, sigma, step)) / sigma
+        denoised = model(x, sigma * one, **extra)
+        _tell(callback, x, step, sigma, denoised)
+        slope = (x - denoised) / sigma
         end = x + slope * (sigma_next - sigma)
         if sigma_next > 0:
-            slope_at_end = (end - predict(end, sigma_next)) / sigma_next
+            slope_at_end = (end - model(end, sigma_next * one, **extra)) / sigma_next
             end = x + (slope + slope_at_end) / 2 * (sigma_next - sigma)
         x = end
     return x
@@ -105,10 +99,11 @@ def dpmpp_2m(
     its first step, and the step that ends at 0, are of first order. One-step segments (RePaint)
     leave it no history and make it Euler's method in log sigma.
     """
-    predict = _predictor(model, extra_args, callback)
+    one, extra = x.new_ones(len(x)), extra_args or {}
     previous: tuple[Tensor, Tensor] | None = None
     for step, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
-        denoised = target = predict(x, sigma, step)
+        denoised = target = model(x, sigma * one, **extra)
+        _tell(callback, x, step, sigma, denoised)
         if previous is not None and sigma_next > 0:
             old_sigma, old_denoised = previous
             ratio = (sigma / sigma_next).log() / (old_sigma / sigma).log()
@@ -140,10 +135,12 @@ def euler_ancestral(  # noqa: PLR0913
 
     eta: share of the added noise, in [0,1]; 0 is `euler`. s_noise: scales the added noise.
     """
-    predict = _predictor(model, extra_args, callback)
+    one, extra = x.new_ones(len(x)), extra_args or {}
     for step, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         below, added = ancestral_levels(sigma, sigma_next, eta)
-        slope = (x - predict(x, sigma, step)) / sigma
+        denoised = model(x, sigma * one, **extra)
+        _tell(callback, x, step, sigma, denoised)
+        slope = (x - denoised) / sigma
         x = x + slope * (below - sigma)
         if sigma_next > 0:
             noise = noise_sampler(sigma, sigma_next) if noise_sampler else torch.randn_like(x)

@@ -13,11 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import EditError
-from ..geometry import Box, Size
+from ..geometry import Box, Size, all_tiles
 from ..memory import is_out_of_memory, release
+from ..miniature.torchvision_patch import patch_torchvision
 from ..precision import finite_in_single, single_precision
-from ..tiling import tiles
-from ..torchvision_patch import patch_torchvision
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
@@ -122,7 +121,7 @@ class SuperResolution:
         """[1,3,H,W] -> [1,3,H*factor,W*factor] float32 in [0,1]; the tiles one by one."""
         scale, half = self.network.scale, self.overlap // 2
         result = image.new_empty(1, 3, source.height * scale, source.width * scale)
-        for box in tiles(source, self.tile, self.overlap):
+        for box in all_tiles(source, self.tile, self.overlap):
             large = self._pass(image[..., box.rows, box.columns])
             # Later tiles overwrite what they share with earlier ones, but for their own border.
             top, left = (half if start else 0 for start in (box.top, box.left))

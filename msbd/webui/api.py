@@ -15,12 +15,13 @@ from pydantic import BaseModel
 
 from ..errors import EditError
 from .checking import check
-from .controls import upscaler_names
 from .dry_run import DryRun, dry_run
-from .facts import loaded_model, same_model
 from .fields import chosen, schema
+from .hosts import which
+from .hosts.checkpoint import loaded_model, same_model
 from .inputs import prepared
 from .options import defaults
+from .panel.controls import upscaler_names
 
 SCHEMA, PLAN, CHECK = "/msbd/v1/schema", "/msbd/v1/plan", "/msbd/v1/check"
 
@@ -150,19 +151,16 @@ def _planned(request: dict[str, Any]) -> DryRun:
         mask_blur=request.get("mask_blur", blur),
         sampler_name=_sampler(request),
         count=(len(pictures) if 1 < len(pictures) < size else size) * request["n_iter"],
-        turn=lambda: call_queue.queue_lock,
     )
 
 
 def _sampler(request: dict[str, Any]) -> str:
-    """The sampler's name; since 1.9 the host takes a schedule's name off its end."""
+    """The sampler's name."""
     name = request.get("sampler_name") or request["sampler_index"]
-    separate = getattr(sd_samplers, "get_sampler_and_scheduler", None)
-    if separate is not None:
-        name, _ = separate(name, request.get("scheduler"))
+    name = which.sampler_of(name, request.get("scheduler"))
     if name not in sd_samplers.all_samplers_map:
         raise EditError(f"sampler_name: the WebUI has no sampler {name!r}")
-    return str(name)
+    return name
 
 
 def _decoded(text: str, field: str) -> Image.Image:

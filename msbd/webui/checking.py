@@ -20,13 +20,14 @@ from ..check.subject import Subject, drawn
 from ..errors import Interrupted
 from ..settings import PRESETS
 from .downloads import fetch_clip
-from .facts import loaded_model, model_facts
 from .fields import PANEL, chosen
+from .hosts import which
+from .hosts.checkpoint import loaded_model, model_facts
+from .hosts.clip import clip_source, judge
+from .hosts.upscaling import load_upscaler
 from .inputs import tensor_of
-from .judge import clip_source, judge
 from .options import defaults, option
 from .run import Job
-from .upscale import load_upscaler
 
 logger = logging.getLogger(__name__)
 SAMPLER, GUIDANCE, SEED, BLUR = "Euler a", 7.5, 7, 4
@@ -57,7 +58,7 @@ def check(presets: Sequence[str] = (), upscaler: str | None = None) -> tuple[Exa
     """
     names = list(dict.fromkeys(presets)) or list(PRESETS)
     for name in names:
-        load_upscaler(chosen([_fields(name, upscaler)], defaults()).settings.later.upscaler)
+        load_upscaler(chosen([_fields(name, upscaler)], defaults()).settings.upscaler)
     shared.state.job_count = len(names)
     ready = found("model", _model)
     if not ready.ok:
@@ -94,12 +95,11 @@ def _model() -> str:
 def _edited(subject: Subject, fields: dict[str, Any], wrap: Wrap) -> Made:
     """An img2img request with our script engaged. Raises `Interrupted` if the user stops it."""
     choice = chosen([fields], defaults())
-    with closing(_request(subject, choice.settings.first.steps)) as p:
+    with closing(_request(subject, choice.settings.steps)) as p:
         job = Job(p, lambda: choice, lambda backend: wrap(backend, job.judge))
         with job.engaged():
             processed = processing.process_images(p)
-    state = shared.state
-    if state.interrupted or getattr(state, "stopping_generation", False) or not job.outcomes:
+    if which.stop_requested() or not job.outcomes:
         raise Interrupted("interrupted")
     picture = processed.images[processed.index_of_first_image].convert("RGB")
     return Made(tensor_of(picture), job.outcomes[0].report)
@@ -130,7 +130,7 @@ def _request(subject: Subject, steps: int) -> Any:
 
 def _about() -> list[str]:
     """Versions, device, flags and options."""
-    precision = f"unet {_short(devices.dtype_unet)}, vae {_short(devices.dtype_vae)}"
+    precision = f"unet {_short(which.network_dtype())}, vae {_short(devices.dtype_vae)}"
     source = clip_source() or "none"
     clip = Path(source).name if option("clip_weights") else source
     used = {name: defaults()[name] for name in PANEL} | {name: option(name) for name in _OPTIONS}
@@ -138,21 +138,12 @@ def _about() -> list[str]:
     hijack = getattr(sd_hijack, "model_hijack", None)
     optimisation = getattr(hijack, "optimization_method", None)
     return [
-        f"WebUI {_version()}",
+        f"WebUI {which.version()}",
         *versions(),
         f"device {device_in_words(torch.device(shared.device), precision)}",
         f"flags: {' '.join(_flags()) or 'none'}; optimisation in use: {optimisation or 'none'}",
         f"options: CLIP {clip}, {', '.join(f'{name} {value}' for name, value in used.items())}",
     ]
-
-
-def _version() -> str:
-    try:
-        from modules import launch_utils
-
-        return str(launch_utils.git_tag())
-    except Exception:  # forks have other ways
-        return "of unknown version"
 
 
 def _flags() -> list[str]:

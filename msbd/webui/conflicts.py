@@ -9,10 +9,10 @@ from modules import sd_models, shared
 
 from ..errors import EditError
 from ..settings import EditSettings
-from .facts import model_facts, trained_resolution
+from .hosts.checkpoint import model_facts, trained_resolution
+from .hosts.sampling import replaced_sampler
 from .inputs import Inputs
 from .options import option
-from .sampling import replaced_sampler
 
 _NEARLY_ALL = 0.95
 _MULTISTEP = ("2M", "3M", "LMS")
@@ -73,7 +73,7 @@ def _about_the_sampler(sampler_name: str, settings: EditSettings | None) -> Iter
     used, note = replaced_sampler(sampler_name)
     if note:
         yield f"{note}."
-    repeats = settings is not None and settings.first.repaint_repeats > 0
+    repeats = settings is not None and settings.resampling_steps > 0
     if repeats and any(kind in used for kind in _MULTISTEP):
         yield (
             f"With RePaint every step stands alone, so {used} cannot build on earlier ones: "

@@ -14,7 +14,7 @@ from modules import shared
 from ..settings import SETTINGS, EditSettings
 from ..standalone.clip import ClipJudge
 from ..standalone.downloads import Download, clip_download
-from .sampling import own_randomness
+from .hosts.sampling import own_randomness
 
 logger = logging.getLogger(__name__)
 _SIZES = {
@@ -54,10 +54,10 @@ def of_clip(source: str | Path | None, settings: EditSettings | None = None) -> 
 
     source: see `ClipJudge`.
     """
-    if settings and (settings.first.choose != "clip" or settings.first.candidates == 1):
+    if settings and not settings.ranks_by_clip:
         return []
     pending = clip_download(source)
-    return [f"{pending}; {SETTINGS['choose'].label}: first needs none"] if pending else []
+    return [f"{pending}; {SETTINGS['candidates'].label}: 1 needs none"] if pending else []
 
 
 def fetch_clip(judge: ClipJudge, settings: EditSettings | None = None) -> None:

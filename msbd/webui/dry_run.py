@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from PIL import Image
 
+from .. import cost
 from ..pictures.drawing import draw_plan, stage_facts, stage_title
-from ..plan import EditPlan, plan_edit
+from ..plan import EditPlan
+from ..planning import plan_edit
 from ..settings import EditSettings
 from . import downloads
 from .conflicts import conflicts
-from .estimate import GIB, Estimate, estimate, limited, prepare
-from .facts import model_facts
+from .estimate import loaded
 from .fields import Choice
+from .hosts.checkpoint import model_facts
+from .hosts.clip import clip_source
+from .hosts.upscaling import load_upscaler
 from .inputs import Inputs
-from .judge import clip_source
-from .upscale import load_upscaler
+from .limit import GIB, limited
 
 _LONGEST = 1600
 """Side of the drawing in pixels: as much as a gallery shows."""
@@ -30,15 +31,17 @@ _LONGEST = 1600
 class DryRun:
     """What `count` edits of the same kind would be.
 
-    settings: as the edit would use them, after the memory limit. notes: what the user should
-    know, in plain words.
+    settings: as the edit would use them, after the memory limit. seconds: of all of them together.
+    memory: bytes, the checkpoint's among them, by kind of work; on a GPU only what lies there.
+    notes: what the user should know, in plain words.
     """
 
     source: Image.Image
     settings: EditSettings
     plan: EditPlan
     count: int
-    estimate: Estimate
+    seconds: float
+    memory: dict[str, int]
     notes: list[str]
 
     @cached_property
@@ -59,26 +62,25 @@ class DryRun:
 
     def to_dict(self) -> dict[str, Any]:
         """The plan and the rest as plain JSON values, without the drawing."""
-        cost, settings = self.estimate, self.settings.flat()
+        settings = self.settings.flat()
         for name in ("sampler", "guidance"):
             settings.pop(name)  # the host's own, and of no consequence for the plan
         return self.plan.to_dict() | {
             "settings": settings,
             "count": self.count,
             "estimate": {
-                "seconds": cost.seconds,
-                "memory_bytes": cost.memory_bytes,
-                "memory_bytes_by_work": cost.parts,
+                "seconds": self.seconds,
+                "memory_bytes": max(self.memory.values()),
+                "memory_bytes_by_work": self.memory,
             },
             "notes": self.notes,
             "text": self.text(),
         }
 
     def _cost(self) -> str:
-        cost = self.estimate
-        most = max(cost.parts, key=lambda work: cost.parts[work])
-        memory = f"{cost.memory_bytes / GIB:.1f} GiB of memory (most for {most})"
-        return f"About {in_words(cost.seconds)}, {memory}"
+        most = max(self.memory, key=lambda work: self.memory[work])
+        memory = f"{self.memory[most] / GIB:.1f} GiB of memory (most for {most})"
+        return f"About {in_words(self.seconds)}, {memory}"
 
 
 def dry_run(
@@ -89,25 +91,23 @@ def dry_run(
     mask_blur: int,
     sampler_name: str,
     count: int,
-    turn: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> DryRun:
     """Plan an edit of `inputs` as `run` would, and estimate what it takes.
 
-    steps, mask_blur, sampler_name: the host's own settings. count: pictures in all. turn: the
-    host's generation lock, taken only if a network must be run for the estimate, which is the
-    case once for each checkpoint; for callers that do not hold it. Raises `EditError`.
+    steps, mask_blur, sampler_name: the host's own settings. count: pictures in all. No network is
+    run for it. Raises `EditError`.
     """
     wanted = choice.settings.with_values({"steps": steps, "feather": mask_blur})
-    upscaler = load_upscaler(wanted.later.upscaler)
+    upscaler = load_upscaler(wanted.upscaler)
     facts = model_facts(sampler_name, upscaler.factor)
     fetched = [*downloads.of_upscaler(upscaler), *downloads.of_clip(clip_source(), wanted)]
-    prepare(facts.resolution, wanted.later.upscaler, turn)
     settings, plan, lowered = limited(
         wanted, lambda some: plan_edit(inputs.size, inputs.mask, some, facts)
     )
     notes = [*inputs.notes, *conflicts(sampler_name, inputs, settings), *lowered, *fetched]
-    cost = estimate(plan, settings, count)
-    return DryRun(inputs.pictures[0], settings, plan, count, cost, notes)
+    model = loaded(plan, settings)
+    seconds, memory = round(count * cost.seconds(plan, model), 1), cost.memory(plan, model)
+    return DryRun(inputs.pictures[0], settings, plan, count, seconds, memory, notes)
 
 
 def in_words(seconds: float) -> str:

@@ -10,52 +10,40 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import EditError
-from ..settings import DEFAULT_PRESET, PRESETS, SETTINGS, EditSettings, Setting, preset
+from ..legacy import LABELS, with_stored
+from ..setting import Setting
+from ..settings import ABLATIONS, DEFAULT_PRESET, PRESETS, SETTINGS, EditSettings, preset
 
 TITLE = "Multi-Stage Blended Diffusion"
 """The script's name in the WebUI's dropdown, in requests (in any case) and in infotexts."""
 
 FIRST_SIGHT = (
     "candidates",
-    "repaint_repeats",
+    "resampling_steps",
     "margin",
     "final_strength",
     "upscaler",
-    "decoder_iterations",
+    "decoder",
 )
 """Settings whose controls are seen at once."""
 
-ADVANCED = (
-    "minimum_crop",
-    "choose",
-    "growth",
-    "intermediate_strength",
-    "later_guidance",
-    "tile_guidance",
-    "lowpass_background",
-    "decoder_refit",
-    "decoder_rate",
-    "decoder_background_weight",
-    "decoder_patience",
-    "keep_inside",
-    "choose_after",
-    "tile_context",
-    "soft_edge",
-    "joint_tiles",
-    "repaint_from",
-    "repaint_until",
-    "decoder_patch",
-)
+ADVANCED = ("whole_cells", "early_selection", "guidance_later", "context")
 """Settings whose controls are folded away."""
 
-PANEL = ("tile_size", "tile_overlap", "decoder_checkpointing", "decoder_mixed_precision")
+PANEL = ("tile_size",)
 """Settings that depend on the machine more than on the edit: in the WebUI's settings panel."""
 
 CONTROLS = ("preset", *FIRST_SIGHT, *ADVANCED)
 """The script's controls in their order, which is that of positional arguments."""
 
 FIELDS = (*CONTROLS, *PANEL)
-"""All names a request may use."""
+"""All names that requests are told of."""
+
+OLD_CONTROLS = ("preset", *list(LABELS)[:25])
+"""The controls before version 0.2, whose order that of today begins with."""
+
+UNSEEN = tuple(name for name in ABLATIONS if name in LABELS)
+"""Names that requests may use, too: what the evaluation varies, and users once set."""
 
 HOST_OWNED = {
     "steps": "steps",
@@ -95,10 +83,11 @@ def chosen(args: Sequence[Any], defaults: Mapping[str, Any]) -> Choice:
     """The choice that a script's arguments stand for.
 
     args: a dictionary of named fields as the first one (what follows it is not looked at: the
-    WebUI lets other scripts' values slide in there), or values in the order of `CONTROLS`,
-    of which the last may be missing. None is the default, as is what is missing.
-    defaults: what is taken for a missing preset and for what `PANEL` has; all other defaults
-    are the preset's. Raises `EditError` for unknown names and values that are not allowed.
+    WebUI lets other scripts' values slide in there), or values in the order of `CONTROLS` or of
+    `OLD_CONTROLS`, of which the last may be missing. None is the default, as is what is missing.
+    Old names are understood, see `legacy`. defaults: what is taken for a missing preset and for
+    what the settings panel has; all other defaults are the preset's. Raises `EditError` for
+    unknown names and values that are not allowed.
     """
     given = {name: value for name, value in _named(args).items() if value is not None}
     for name in given:
@@ -107,7 +96,7 @@ def chosen(args: Sequence[Any], defaults: Mapping[str, Any]) -> Choice:
     name = given.pop("preset", base.pop("preset", DEFAULT_PRESET))
     if not isinstance(name, str) or name not in PRESETS:
         raise EditError(f"preset must be one of {', '.join(PRESETS)}, not {name!r}")
-    return Choice(name, preset(name).with_values(base | given))
+    return Choice(name, with_stored(preset(name), base | given))
 
 
 def schema(defaults: Mapping[str, Any], upscalers: Sequence[str]) -> dict[str, Any]:
@@ -140,6 +129,13 @@ def schema(defaults: Mapping[str, Any], upscalers: Sequence[str]) -> dict[str, A
     }
 
 
+def label(name: str) -> str:
+    """What a field is called, an older version's too."""
+    if name == "preset":
+        return PRESET_LABEL
+    return SETTINGS[name].label if name in SETTINGS else LABELS[name]
+
+
 def help_text(setting: Setting) -> str:
     """What a setting does, and where the paper speaks of it."""
     return f"{setting.help} (Paper: {setting.paper}.)" if setting.paper else setting.help
@@ -148,18 +144,21 @@ def help_text(setting: Setting) -> str:
 def _named(args: Sequence[Any]) -> Mapping[str, Any]:
     if args and isinstance(args[0], Mapping):
         return args[0]
-    if len(args) > len(CONTROLS):
+    # Where the old list had its first two numbers more, that of today has a word and a switch.
+    old = len(args) > len(CONTROLS) or any(type(one) in (int, float) for one in args[6:8])
+    names = OLD_CONTROLS if old else CONTROLS
+    if len(args) > len(names):
         raise EditError(
             f"at most {len(CONTROLS)} values are expected, not {len(args)}: {', '.join(CONTROLS)}; "
             "or one dictionary of named fields"
         )
-    return dict(zip(CONTROLS, args, strict=False))
+    return dict(zip(names, args, strict=False))
 
 
 def _check_name(name: Any) -> None:
     if name in HOST_OWNED:
         raise EditError(f"{name} is set by the request's own field {HOST_OWNED[name]!r}")
-    if name not in FIELDS:
+    if name not in (*FIELDS, *UNSEEN, *LABELS):
         raise EditError(f"unknown field {name!r}; known are {', '.join(FIELDS)}")
 
 

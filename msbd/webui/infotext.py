@@ -7,25 +7,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, unquote
 
 from .. import __version__
 from ..errors import EditError
-from ..settings import PRESETS, SETTINGS
-from .fields import CONTROLS, FIELDS, Choice, chosen
+from ..legacy import LABELS
+from ..settings import PRESETS, preset
+from .fields import CONTROLS, FIELDS, UNSEEN, Choice, chosen, label
 
 VERSION = "MSBD version"
-_PRESET = "MSBD preset"
 _SIZE = re.compile(r"\d+x\d+$")
 _ODD = re.compile(r'[%"\x00-\x1f\x7f]|^\s|\s$')
 
 
 def key(name: str) -> str:
     """The infotext's key for a field."""
-    if name == "preset":
-        return _PRESET
-    return f"MSBD {SETTINGS[name].label.lower()}"
+    return f"MSBD {label(name).lower()}"
+
+
+_NAMES = {key(name): name for name in (*LABELS, *FIELDS[1:])}
+"""Fields by their keys; where an old one had the same, it had the same meaning."""
 
 
 def parameters(choice: Choice) -> dict[str, str]:
@@ -34,30 +37,27 @@ def parameters(choice: Choice) -> dict[str, str]:
     What `PANEL` has is compared with its defaults, not with the settings panel: the
     infotext is read where the panel may say something else.
     """
-    base = chosen((), {"preset": choice.preset}).values()
-    changed = {k: v for k, v in choice.values().items() if k != "preset" and v != base[k]}
-    spelled = {key(name): _spelled(value) for name, value in changed.items()}
-    return {VERSION: __version__, _PRESET: choice.preset} | spelled
+    base, said = preset(choice.preset).flat(), choice.settings.flat()
+    changed = (name for name in (*FIELDS[1:], *UNSEEN) if said[name] not in (base[name], None))
+    spelled = {key(name): _spelled(said[name]) for name in changed}
+    return {VERSION: __version__, key("preset"): choice.preset} | spelled
 
 
 def parsed(params: Mapping[str, Any]) -> Choice | None:
-    """The choice a parsed infotext stands for; None if it is none of ours.
+    """The choice a parsed infotext stands for, old keys included; None if it is none of ours.
 
     A value that this version does not allow is left at the preset's.
     """
     if VERSION not in params:
         return None
-    preset = params.get(_PRESET)
-    start = {"preset": preset if preset in PRESETS else "paper"}
+    name = params.get(key("preset"))
+    start = {"preset": name if name in PRESETS else "paper"}
     found: dict[str, Any] = {}
-    for name in FIELDS[1:]:
-        text = params.get(key(name))
-        if text is None:
-            continue
-        try:
-            found[name] = SETTINGS[name].converted(unquote(str(text)))
-        except EditError:
-            continue
+    for spelled, field in _NAMES.items():
+        value = {field: unquote(str(params[spelled]))} if spelled in params else {}
+        with suppress(EditError):
+            chosen((start | value,), {})
+            found |= value
     return chosen((start | found,), {})
 
 

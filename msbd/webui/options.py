@@ -6,14 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
+import torch
 from modules import shared
 
-from ..settings import DEFAULT_PRESET, PRESETS, SETTINGS
+from ..setting import Setting
+from ..settings import ABLATIONS, DEFAULT_PRESET, PRESETS, SETTINGS
 from ..standalone.clip import OPENAI
 from . import infotext
-from .fields import PANEL, TITLE
+from .fields import PANEL, TITLE, UNSEEN
 
 SECTION = ("msbd", TITLE)
+STORED = {name: ABLATIONS[name] for name in UNSEEN}
+"""Options without a control."""
 NO, SHOW, SAVE = "no", "show", "show and save"
 """What can be done with the pictures made on the way."""
 
@@ -49,10 +53,17 @@ def option(name: str) -> Any:
     return getattr(shared.opts, f"msbd_{name}", known()[name].default)
 
 
+def decoder_device() -> torch.device:
+    """Where the copy of the decoder is fitted."""
+    return torch.device("cpu" if option("decoder_device") == "CPU" else shared.device)
+
+
 def defaults() -> dict[str, Any]:
-    """What requests and controls take for the preset and `PANEL` unless given."""
+    """What requests and controls take for the preset and the panel's settings unless given."""
     chosen = option("preset")
     values = {name: option(name) for name in PANEL}
+    unseen = {name: option(name) for name in STORED}
+    values |= {k: v for k, v in unseen.items() if v not in (STORED[k].default, "")}
     return {"preset": chosen if chosen in PRESETS else DEFAULT_PRESET} | values
 
 
@@ -67,7 +78,8 @@ def known() -> dict[str, Option]:
             gr.Dropdown,
             {"choices": list(PRESETS)},
         ),
-        **{name: _mirrored(name) for name in PANEL},
+        **{name: _mirrored(SETTINGS[name]) for name in PANEL},
+        **{name: _unseen(known) for name, known in STORED.items()},
         "clip_model": Option(
             OPENAI,
             "CLIP model that chooses among the candidates",
@@ -106,14 +118,25 @@ def known() -> dict[str, Option]:
     }
 
 
-def _mirrored(name: str) -> Option:
-    setting = SETTINGS[name]
+def _mirrored(setting: Setting) -> Option:
     help = setting.help.rstrip(".") + (f"; paper {setting.paper}" if setting.paper else "")
     kind: Any = gr.Slider
     arguments = {"minimum": setting.low, "maximum": setting.high, "step": setting.step}
     if setting.type is bool:
         kind, arguments = gr.Checkbox, {}
-    return Option(setting.default, setting.label, help, kind, arguments, infotext.key(name))
+    key = infotext.key(setting.name)
+    return Option(setting.default, setting.label, help, kind, arguments, key)
+
+
+def _unseen(setting: Setting) -> Option:
+    """The host keeps what was stored of it before, and what a pasted infotext says of it."""
+    kind: Any = gr.Number if setting.type in (int, float) else gr.Textbox
+    if setting.type is bool:
+        kind = gr.Checkbox
+    if setting.optional:
+        kind = gr.Textbox
+    key = infotext.key(setting.name)
+    return Option(setting.default, key, "", kind, {"visible": False}, key)
 
 
 def _device(label: str, help: str) -> Option:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import Interrupted
 from ..plan import EditPlan, StagePlan
-from ..report import Watch
+from ..progress import Callbacks, work
 from .results import picture_of
 
 Picture = Callable[[str, Tensor, StagePlan, str], None]
@@ -30,7 +30,7 @@ class Progress:
     def __init__(self, pictures: int, plan: EditPlan) -> None:
         self._pictures = pictures
         self._plan = plan
-        self._total = max(1, math.ceil(plan.work))
+        self._total = max(1, math.ceil(work(plan)))
         self._index = 0
         self._done = 0.0
         self._stage = plan.stages[0]
@@ -57,7 +57,7 @@ class Progress:
         self._done = self._total
         self._show("")
 
-    def watch(self, keep: Picture | None) -> Watch:
+    def callbacks(self, keep: Picture | None) -> Callbacks:
         """What the engine is given; `keep` gets every intermediate picture."""
         previews = shared.opts.live_previews_enable
 
@@ -69,7 +69,7 @@ class Progress:
                 shared.state.current_latent = None
 
         wanted = None if keep is not None else frozenset(_PREVIEWED if previews else ())
-        return Watch(stage=self._enter, advance=self._advance, picture=picture, wanted=wanted)
+        return Callbacks(stage=self._enter, advance=self._advance, picture=picture, wanted=wanted)
 
     def _enter(self, stage: StagePlan) -> None:
         self._stage = stage

@@ -13,28 +13,31 @@ from modules import devices, images, lowvram, processing, sd_samplers, shared
 from PIL import Image
 from torch import Tensor
 
+from .. import cost
 from ..backend import Backend
 from ..errors import EditError, Interrupted
 from ..memory import evict, sparing
 from ..noise import Noise
 from ..pipeline import edit
-from ..plan import EditPlan, plan_edit
-from ..report import Report
+from ..plan import EditPlan
+from ..planning import plan_edit
+from ..report import Report, peak_memory
 from ..settings import EditSettings
 from . import downloads, infotext
-from .backend import HostBackend, make_room, without_casts
 from .conflicts import conflicts
-from .estimate import limited, remember_pace
-from .facts import model_facts
+from .estimate import loaded
 from .fields import CONTROLS, Choice, chosen
+from .hosts import which
+from .hosts.a1111 import HostBackend, make_room, without_casts
+from .hosts.checkpoint import model_facts
+from .hosts.clip import judge, plain_text
+from .hosts.sampling import HostSampler, replaced_sampler
+from .hosts.upscaling import ensure_it_works, load_upscaler
 from .inputs import prepared
-from .judge import judge, plain_text
-from .measure import decoder_device
-from .options import defaults, option
+from .limit import limited
+from .options import decoder_device, defaults, option
 from .progress import Progress
 from .results import Gathering, Outcome, completed, described, picture_of
-from .sampling import HostSampler, replaced_sampler
-from .upscale import ensure_it_works, load_upscaler
 
 
 def run(p: Any, title: str, args: Sequence[Any]) -> Any:
@@ -44,7 +47,7 @@ def run(p: Any, title: str, args: Sequence[Any]) -> Any:
     mend, which the API answers with 422.
     """
     try:
-        given = given_arguments(p, args)
+        given = given_arguments(p, title, args)
         chosen(given, defaults())
         p.extra_generation_params["Script"] = title
         job = Job(p, lambda: chosen(given, defaults()))
@@ -63,23 +66,23 @@ def engage(p: Any, choice: Choice) -> None:
     Job(p, lambda: choice).take_over()
 
 
-def given_arguments(p: Any, args: Sequence[Any]) -> Sequence[Any]:
-    """The arguments that belong to us.
+def given_arguments(p: Any, title: str, args: Sequence[Any]) -> Sequence[Any]:
+    """The arguments that belong to the script of this title.
 
     The API puts a request's list in place of the script's whole share of the arguments: if it
-    is shorter, what follows are other scripts' values. The missing length tells how many.
+    is shorter, what follows are other scripts' values, and if it is longer, as lists of older
+    versions are, its end is cut off. How many values there are in all tells how long it was.
     """
     scripts = getattr(p.scripts, "scripts", [])
     expected = max((script.args_to for script in scripts), default=0)
     if not getattr(p, "is_api", False) or not expected:
         return args
     surplus = len(p.script_args) - expected
-    if surplus > 0:
-        raise EditError(
-            f"script_args has {surplus} values too many; they are {', '.join(CONTROLS)}, or one "
-            "dictionary of named fields"
-        )
-    return args[: len(CONTROLS) + surplus]
+    own = next((script.args_from for script in scripts if script.title() == title), None)
+    if own is None:
+        return args[: len(CONTROLS) + surplus]
+    given: Sequence[Any] = p.script_args[own : own + len(CONTROLS) + surplus]
+    return given
 
 
 class Job:
@@ -124,7 +127,7 @@ class Job:
             p.init_images,
             p.image_mask,
             invert=bool(p.inpainting_mask_invert),
-            round_mask=getattr(p, "mask_round", True),
+            round_mask=which.rounds_masks(p),
         )
         if len(inputs.pictures) > p.batch_size:
             raise EditError(
@@ -137,7 +140,7 @@ class Job:
         p.refiner_checkpoint_info = None
         p.width, p.height = inputs.size.width, inputs.size.height
         self.inputs = inputs
-        self.upscale = load_upscaler(self.choice.settings.later.upscaler)
+        self.upscale = load_upscaler(self.choice.settings.upscaler)
         self.settings, self.plan, notes = self._planned()
         if len(self.plan.stages) > 1:
             with downloads.told(downloads.of_upscaler(self.upscale)), without_casts():
@@ -188,7 +191,7 @@ class Job:
         try:
             with progress.shown(), sparing(limited_memory):
                 for place in range(len(p.seeds)):
-                    if place and _stop_requested():
+                    if place and which.stop_requested():
                         break
                     shared.state.skipped = False
                     progress.begin(place)
@@ -206,15 +209,16 @@ class Job:
         gathering = Gathering()
         noise = Noise(p.seeds[place], (), p.subseeds[place], p.subseed_strength)
         backend = self._backend(place, sampler)
-        watch = progress.watch(gathering.picture if gathering.looks else None)
+        callbacks = progress.callbacks(gathering.picture if gathering.looks else None)
+        before = peak_memory(backend.device)
         notes = list(self.notes)
         try:
             with without_casts():
                 used = self.wrap(backend)
-                done = edit(image, inputs.mask, self.plan, self.settings, used, noise, watch)
+                done = edit(image, inputs.mask, self.plan, self.settings, used, noise, callbacks)
             image, report = done.image, done.report
             if not report.interrupted and report.plan is self.plan:
-                remember_pace(self.plan, report.seconds)
+                self.learn(report, before)
         except (Interrupted, EditError) as stopped:
             if isinstance(stopped, EditError) and not place:
                 raise  # no picture before this one is finished
@@ -223,14 +227,20 @@ class Job:
         finally:
             devices.torch_gc()
         notes += backend.notes
-        first = self.settings.first
-        if self.judge.reason and first.choose == "clip" and first.candidates > 1:
+        if self.judge.reason and self.settings.ranks_by_clip:
             notes.append(self.judge.reason)
         gathering.file_format = shared.opts.samples_format if p.save_samples() else None
         gathering.finish(p.prompts[place], source, picture_of(image))
         index = p.iteration * p.batch_size + place
         self.outcomes.append(Outcome(index, described(report, p, notes), gathering))
         return exact_bytes(image)
+
+    def learn(self, report: Report, before: int) -> None:
+        """From a finished edit. before: the memory's peak until it began; a lower one is unseen,
+        and on a CPU it is the process's, not the edit's."""
+        peak = report.peak_memory_bytes
+        model = loaded(self.plan, self.settings)
+        cost.learn(self.plan, model, report, peak if model.device != "cpu" and peak > before else 0)
 
     def _backend(self, place: int, sampler: HostSampler) -> HostBackend:
         p = self.p
@@ -245,11 +255,6 @@ class Job:
             plain_text(p.prompts[place], p.steps),
             decoder_device(),
         )
-
-
-def _stop_requested() -> bool:
-    """Whether no further picture shall be begun; WebUI 1.7 knows no stop after the current one."""
-    return shared.state.interrupted or getattr(shared.state, "stopping_generation", False)
 
 
 def exact_bytes(image: Tensor) -> Tensor:

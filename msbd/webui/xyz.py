@@ -7,6 +7,7 @@ value on the cell's `p`; `engage_cell`, called by an unseen always-on script, ma
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,22 @@ from fastapi import HTTPException
 from modules import scripts
 
 from ..errors import EditError
-from ..settings import PRESETS, SETTINGS
-from .controls import upscaler_names
-from .fields import CONTROLS, FIELDS, PRESET_LABEL, TITLE, chosen
+from ..legacy import LABELS, with_stored
+from ..settings import ABLATIONS, PRESETS, SETTINGS
+from .fields import CONTROLS, FIELDS, TITLE, chosen, label
 from .options import defaults
+from .panel.controls import upscaler_names
+
+OLD_AXES = [name for name in LABELS if label(name) not in map(label, FIELDS)]
+"""Those of older versions, after those of today."""
+_OLD_NUMBERS = {"later_guidance": float, "decoder_patience": int, "decoder_patch": int}
 
 
 def add_axes() -> None:
     """Offer our axes in the X/Y/Z plot, once; for `on_before_ui`."""
     for module in _plot_modules():
         present = {axis.label for axis in module.axis_options}
-        axes = [_axis(module, name) for name in FIELDS]
+        axes = [_axis(module, name) for name in (*FIELDS, *OLD_AXES)]
         module.axis_options.extend(axis for axis in axes if axis.label not in present)
 
 
@@ -41,8 +47,11 @@ def engage_cell(p: Any) -> None:
     texts = p.extra_generation_params.items()
     p.extra_generation_params = {k: v for k, v in texts if not k.startswith("MSBD ")}
     try:
-        base = {} if "preset" in values else _controls_of(p)
-        choice = chosen((base | values,), defaults())
+        if "preset" in values:
+            choice = chosen((values,), defaults())
+        else:
+            choice = chosen((_controls_of(p),), defaults())
+            choice = replace(choice, settings=with_stored(choice.settings, values))
     except EditError as error:
         p.init = _refusing(error)
         return
@@ -59,10 +68,9 @@ def _plot_modules() -> Iterator[Any]:
 
 
 def _axis(module: Any, name: str) -> Any:
-    label = PRESET_LABEL if name == "preset" else SETTINGS[name].label
-    kind: type = str if name == "preset" else SETTINGS[name].type
+    kind = _type(name)
     return module.AxisOptionImg2Img(
-        f"[MSBD] {label}",
+        f"[MSBD] {label(name)}",
         kind if kind in (int, float) else str,
         _store(name),
         confirm=_confirm(name),
@@ -91,15 +99,21 @@ def _confirm(name: str) -> Callable[..., None]:
     return confirm
 
 
+def _type(name: str) -> type:
+    known = SETTINGS.get(name) or ABLATIONS.get(name)
+    return known.type if known else {"preset": str, **_OLD_NUMBERS}.get(name, bool)
+
+
 def _choices(name: str) -> Callable[[], list[str]] | None:
     if name == "preset":
         return lambda: list(PRESETS)
     if name == "upscaler":
         return upscaler_names
-    setting = SETTINGS[name]
-    if setting.type is bool:
+    if _type(name) is bool:
         return lambda: ["True", "False"]
-    return (lambda: list(setting.choices or ())) if setting.choices else None
+    known = SETTINGS.get(name) or ABLATIONS.get(name)
+    choices = list(known.choices or ()) if known else []
+    return (lambda: choices) if choices else None
 
 
 def _controls_of(p: Any) -> dict[str, Any]:

@@ -138,6 +138,11 @@ class Webui:
         ]
         environment = os.environ | QUIET_THREADS | {"HF_HUB_OFFLINE": "1"}
         environment["PYTHONUNBUFFERED"] = "1"
+        # What an edit teaches of its cost stays out of the user's home; downloads stay there.
+        caches = Path(environment.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        environment.setdefault("HF_HOME", str(caches / "huggingface"))
+        environment.setdefault("TORCH_HOME", str(caches / "torch"))
+        environment["XDG_CACHE_HOME"] = str(self.data / "cache")
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command,

@@ -119,8 +119,8 @@ def test_interrupt(webui: Webui, play: Play, clicks: int) -> None:
 
 
 def test_paste(webui: Webui, play: Play, small: Scene) -> None:
-    fields = {**QUICK, "candidates": 3, "margin": 1.45, "growth": 1.7, "decoder_rate": 3e-5,
-              "lowpass_background": False, "choose": "first"}  # fmt: skip
+    fields = {**QUICK, "candidates": 3, "margin": 1.45, "guidance_later": 0.8, "context": 0.5,
+              "whole_cells": False, "growth": 1.7, "choose": "first"}  # fmt: skip
     answer = edited(webui, small, fields, mask_blur=9, prompt="a blue ring, (old:1.2)")
     ticks = [name for name, known in SETTINGS.items() if known.type is bool]
     names = [name for name in ("preset", *FIRST_SIGHT, *ADVANCED) if name not in ticks]
@@ -131,6 +131,8 @@ def test_paste(webui: Webui, play: Play, small: Scene) -> None:
         controls=names,
     )
     assert found["script"] == TITLE and found["blur"] == "9" and not found["checked"]
+    for kept in ("MSBD growth per stage: 1.7", "MSBD choose by: first"):
+        assert kept in found["overrides"], "what has no control is an override of the settings"
     expected = {"preset": "draft", **answer.report["settings"]}
     for name, value in found["values"].items():
         if isinstance(expected[name], str):

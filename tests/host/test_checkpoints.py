@@ -13,7 +13,7 @@ from .server import Webui
 @pytest.mark.parametrize("sampler", ["Euler a", "DPM++ 2M"])
 def test_an_inpainting_checkpoint(webui: Webui, small: Scene, sampler: str) -> None:
     """Its additional channels weigh nothing here, so it must paint what the plain one paints."""
-    fields = {**QUICK, "candidates": 2, "repaint_repeats": 1}
+    fields = {**QUICK, "candidates": 2, "resampling_steps": 1}
     plain = edited(webui, small, fields, sampler_name=sampler)
     chosen = {"sd_model_checkpoint": models.INPAINTING}
     other = edited(webui, small, fields, sampler_name=sampler, override_settings=chosen)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from msbd import __version__
 from msbd.settings import PRESETS, SETTINGS
-from msbd.webui.fields import ADVANCED
+from msbd.webui.fields import ADVANCED, OLD_CONTROLS
 
 from . import models
 from .client import QUICK, Scene, decoded, disc, edited, encoded, scene
@@ -57,7 +57,7 @@ def test_the_infotext_says_what_was_chosen(webui: Webui, small: Scene) -> None:
 
 
 def test_arguments_by_position_and_by_name_are_the_same(webui: Webui, small: Scene) -> None:
-    named = edited(webui, small, {"preset": "draft", "candidates": 2, "repaint_repeats": 1})
+    named = edited(webui, small, {"preset": "draft", "candidates": 2, "resampling_steps": 1})
     placed = edited(webui, small, "draft", 2, 1)
     floats = edited(webui, small, "draft", 2.0, 1.0)
     assert (named.picture == placed.picture).all() and (named.picture == floats.picture).all()
@@ -69,7 +69,7 @@ def test_all_positions_may_be_given(webui: Webui, small: Scene) -> None:
     ours = [i for i in info if "multi-stage" in i["name"]]
     assert len(ours) == 1 and ours[0]["is_img2img"] and not ours[0]["is_alwayson"]
     values = {a["label"]: a.get("value") for a in ours[0]["args"]}
-    chosen = ["draft", 1, 0, 1.3, 0.25, "Lanczos", 0]
+    chosen = ["draft", 1, 0, 1.3, 0.25, "Lanczos", "off"]
     rest = list(values.values())[len(chosen) :]
     answer = edited(webui, small, *chosen, *rest)
     assert small.is_edited(answer.picture)
@@ -78,13 +78,23 @@ def test_all_positions_may_be_given(webui: Webui, small: Scene) -> None:
     assert (answer.picture == named.picture).all()
 
 
+def test_all_positions_of_an_older_version_may_be_given(webui: Webui, small: Scene) -> None:
+    values = dict.fromkeys(OLD_CONTROLS) | {"preset": "draft", "upscaler": "Lanczos"}
+    values |= {"growth": 1.2, "repaint_repeats": 1, "repaint_until": 0.5, "decoder_refit": True}
+    placed = edited(webui, small, *values.values())
+    fields = {"growth": 1.2, "resampling_steps": 1, "repaint_until": 0.5, "decoder": "last layer"}
+    named = edited(webui, small, {**QUICK, **fields})
+    assert placed.report["settings"] == named.report["settings"]
+    assert (placed.picture == named.picture).all()
+
+
 def test_no_arguments_are_the_panels_preset(webui: Webui, small: Scene) -> None:
     body = small.request(override_settings={"msbd_preset": "draft"}) | {"script_args": []}
     reply = webui.post("/sdapi/v1/img2img", body)
     assert reply.status == 200, reply.reason
     report = json.loads(reply.json["info"])["msbd"][0]
     expected = {name: s.default for name, s in SETTINGS.items()} | PRESETS["draft"]
-    for name in ("candidates", "repaint_repeats", "decoder_iterations", "margin", "upscaler"):
+    for name in ("candidates", "resampling_steps", "decoder", "margin", "upscaler"):
         assert report["settings"][name] == expected[name]
 
 
@@ -222,7 +232,7 @@ def test_without_clip_the_first_candidate_goes_on(webui: Webui, small: Scene) ->
 
 
 def test_the_decoder_is_optimised(webui: Webui, small: Scene) -> None:
-    fields = {**QUICK, "decoder_iterations": 5, "decoder_rate": 1e-5}
+    fields = {**QUICK, "decoder": "fine-tune", "decoder_iterations": 5, "decoder_rate": 1e-5}
     answer = edited(webui, small, fields)
     assert small.is_edited(answer.picture)
     for stage in answer.report["stages"]:
@@ -231,8 +241,8 @@ def test_the_decoder_is_optimised(webui: Webui, small: Scene) -> None:
     assert (answer.picture != edited(webui, small).picture).any()
 
 
-def test_the_decoder_is_refitted(webui: Webui, small: Scene) -> None:
-    answer = edited(webui, small, {**QUICK, "decoder_refit": True})
+def test_the_decoders_last_layer_is_solved_for(webui: Webui, small: Scene) -> None:
+    answer = edited(webui, small, {**QUICK, "decoder": "last layer"})
     assert small.is_edited(answer.picture)
     for stage in answer.report["stages"]:
         before, after = stage["decoder_loss"]
@@ -240,21 +250,9 @@ def test_the_decoder_is_refitted(webui: Webui, small: Scene) -> None:
     assert (answer.picture != edited(webui, small).picture).any()
 
 
-def test_the_decoder_is_fitted_on_patches(webui: Webui, small: Scene) -> None:
-    fields = {**QUICK, "decoder_iterations": 30, "decoder_patch": 32}
-    answer = edited(webui, small, fields)
-    assert small.is_edited(answer.picture) and not answer.report["notes"]
-    for stage in answer.report["stages"]:
-        before, after = stage["decoder_loss"]
-        assert stage["decoder_iterations"] == 30 and after < before
-    refitted = edited(webui, small, {**fields, "decoder_refit": True})
-    first, trained = (one.report["stages"][0]["background_psnr"] for one in (refitted, answer))
-    assert first > trained + 0.5
-
-
 def test_the_decoder_is_trained_with_checkpointing(webui: Webui, small: Scene) -> None:
     """The same picture, byte by byte: only memory and time differ."""
-    fields = {**QUICK, "decoder_iterations": 5}
+    fields = {**QUICK, "decoder": "fine-tune", "decoder_iterations": 5}
     plain, sparing = (
         edited(webui, small, {**fields, "decoder_checkpointing": on}) for on in (False, True)
     )
@@ -263,20 +261,6 @@ def test_the_decoder_is_trained_with_checkpointing(webui: Webui, small: Scene) -
     losses = [[stage["decoder_loss"] for stage in one.report["stages"]] for one in (plain, sparing)]
     assert losses[0] == losses[1] and all(after != before for before, after in losses[0])
     assert plain.report["notes"] == sparing.report["notes"]
-
-
-def test_the_decoder_is_trained_in_mixed_precision(webui: Webui, small: Scene) -> None:
-    """Nearly the same picture, or the same where the machine cannot, and the user is told."""
-    fields = {**QUICK, "decoder_iterations": 5}
-    plain, mixed = (
-        edited(webui, small, {**fields, "decoder_mixed_precision": on}) for on in (False, True)
-    )
-    told = [note for note in mixed.report["notes"] if "bfloat16" in note]
-    assert small.is_edited(mixed.picture)
-    losses = [[stage["decoder_loss"] for stage in one.report["stages"]] for one in (plain, mixed)]
-    assert (losses[0] == losses[1]) == bool(told)
-    for one, other in zip(*losses, strict=True):
-        assert other == pytest.approx(one, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +273,7 @@ def test_what_is_checkpointed_of_the_hosts_decoders(
     """All residual blocks, and nothing else."""
     code = (
         f"from {package}.modules.diffusionmodules.model import Decoder\n"
-        "from msbd.layers import is_block\n"
+        "from msbd.decoder.fine_tune import is_block\n"
         "sizes = dict(in_channels=3, resolution=16, z_channels=4, out_ch=3, ch=32)\n"
         "made = Decoder(**sizes, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=[])\n"
         "print(*(name for name, part in made.named_modules() if is_block(part)))\n"

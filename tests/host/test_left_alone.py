@@ -12,7 +12,13 @@ from .client import Answer, Scene, asked, edited, painted
 from .server import Webui
 from .watching import Once, in_stage, watched
 
-WHOLE = {"preset": "draft", "candidates": 2, "repaint_repeats": 1, "decoder_iterations": 1}
+WHOLE = {
+    "preset": "draft",
+    "candidates": 2,
+    "resampling_steps": 1,
+    "decoder": "fine-tune",
+    "decoder_iterations": 1,
+}
 """Everything an edit can use: candidates and CLIP, the super-resolution network, the decoder."""
 SWIFT = {**WHOLE, "upscaler": "Lanczos"}
 DRAWN_FROM = {"python rng"}

@@ -14,7 +14,7 @@ from .client import Scene, disc, edited
 from .server import Webui
 
 UNIT = 352.0
-FIELDS: dict[str, Any] = {"preset": "fast", "tile_guidance": 0.25, "decoder_iterations": 0}
+FIELDS: dict[str, Any] = {"preset": "fast", "decoder": "off"}
 SEEDS = range(10)
 ENOUGH = 8
 
@@ -48,7 +48,7 @@ def test_a_red_star(webui: Webui, upscaler: str) -> None:
 @pytest.mark.timeout(1800)
 def test_memory_does_not_grow(webui: Webui, small: Scene) -> None:
     """Fifty edits in one process; after the fifth it is warm and stays as large as it is."""
-    fields = {"preset": "draft", "candidates": 2, "decoder_iterations": 1}
+    fields = {"preset": "draft", "candidates": 2, "decoder": "fine-tune", "decoder_iterations": 1}
     sizes = []
     for seed in range(50):
         edited(webui, small, fields, seed=seed)

@@ -72,7 +72,7 @@ def test_nan_from_the_autoencoder_in_the_first_stage_is_refused(
 def test_nan_from_the_autoencoder_in_the_last_stage_keeps_the_first(
     webui: Webui, small: Scene, traps: None
 ) -> None:
-    fields = {**QUICK, "choose": "first", "decoder_refit": False}
+    fields = {**QUICK, "choose": "first", "decoder": "off"}
     count = len(edited(webui, small, fields).report["stages"])
     webui.probe("arm", where="decode", error="nan", call=count)
     answer = edited(webui, small, fields)

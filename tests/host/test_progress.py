@@ -49,7 +49,7 @@ def test_progress_only_grows_and_ends_at_the_end(webui: Webui, more: dict[str, A
 def test_progress_is_honest(webui: Webui) -> None:
     """Half of the bar is about half of the time."""
     body = slow()
-    body["script_args"] = [{**QUICK, "decoder_iterations": 2}]
+    body["script_args"] = [{**QUICK, "decoder": "fine-tune", "decoder_iterations": 2}]
     reply, seen = watched(webui, body)
     assert reply.status == 200, reply.reason
     for share in (0.25, 0.5, 0.75):

@@ -32,7 +32,7 @@ NUMBERS = [name for name in FIELDS if name != "preset" and SETTINGS[name].high i
         ({"margin": float("nan")}, ["margin"]),
         ({"margin": float("inf")}, ["margin"]),
         ({"choose": "best"}, ["choose", "clip, first"]),
-        ({"lowpass_background": "perhaps"}, ["lowpass_background", "true or false"]),
+        ({"whole_cells": "perhaps"}, ["whole_cells", "true or false"]),
         ({"upscaler": 4}, ["upscaler"]),
         ({"upscaler": "ESRGAN 100x"}, ["ESRGAN 100x"]),
     ],

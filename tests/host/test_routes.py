@@ -31,7 +31,7 @@ def test_the_schema_names_every_field(webui: Webui) -> None:
 def test_the_schemas_defaults_are_a_request(webui: Webui, small: Scene) -> None:
     schema = webui.get("/msbd/v1/schema").json
     fields = {name: found["default"] for name, found in schema["properties"].items()}
-    quick = fields | {"candidates": 1, "repaint_repeats": 0, "decoder_iterations": 0}
+    quick = fields | {"candidates": 1, "resampling_steps": 0, "decoder": "off"}
     assert small.is_edited(edited(webui, small, quick).picture)
 
 

@@ -23,7 +23,7 @@ SCHEDULERS = [
 ]  # fmt: skip
 
 
-REPAINTED = {**QUICK, "repaint_repeats": 1}
+REPAINTED = {**QUICK, "resampling_steps": 1}
 """The first stage is then many runs of a single step."""
 
 
@@ -77,7 +77,7 @@ def test_ddim_is_the_papers_equivalent(webui: Webui, small: Scene) -> None:
 
 @pytest.mark.parametrize("repeats", [0, 2])
 def test_two_calls_a_step(webui: Webui, small: Scene, repeats: int) -> None:
-    fields = {"preset": "draft", "upscaler": "Lanczos", "repaint_repeats": repeats}
+    fields = {"preset": "draft", "upscaler": "Lanczos", "resampling_steps": repeats}
     answer = edited(webui, small, fields, sampler_name="Heun", steps=4)
     assert small.is_edited(answer.picture)
     assert answer.report["model_calls"] == answer.report["plan"]["model_calls"]

@@ -13,7 +13,13 @@ from PIL import Image
 from . import Host
 
 TITLE = "Multi-Stage Blended Diffusion"
-QUICK = {"candidates": 2, "repaint_repeats": 1, "decoder_iterations": 2, "choose": "first"}
+QUICK = {
+    "candidates": 2,
+    "resampling_steps": 1,
+    "decoder": "fine-tune",
+    "decoder_iterations": 2,
+    "choose": "first",
+}
 THREE_STAGES = {"size": (120, 140), "box": (slice(30, 90), slice(40, 110))}
 """A picture whose edit has stages of 32, 48 and 96 pixels, the last in several tiles."""
 

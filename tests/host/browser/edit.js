@@ -23,7 +23,7 @@ ui.play(async (page, work) => {
         (selector) => document.querySelector(`${selector} input[type=number]`).value === "1",
         `${ui.CONTROL}candidates`,
     );
-    const filled = await ui.value(page, "repaint_repeats");
+    const filled = await ui.value(page, "resampling_steps");
     await ui.fields(page, work.fields);
     await ui.prepare(page, work);
 

@@ -15,8 +15,9 @@ ui.play(async (page, work) => {
     await page.waitForTimeout(500);
     const values = {};
     for (const name of work.controls) values[name] = await ui.value(page, name);
-    const checked = await page.locator(`${ui.CONTROL}lowpass_background input`).isChecked();
+    const checked = await page.locator(`${ui.CONTROL}whole_cells input`).isChecked();
     const script = await page.locator("#img2img_script_container #script_list input").inputValue();
+    const overrides = await page.locator("#img2img_override_settings").innerText();
     const blur = await page.locator("#img2img_mask_blur input[type=number]").inputValue();
-    return { values, checked, script, blur };
+    return { values, checked, script, blur, overrides };
 });

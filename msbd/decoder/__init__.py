@@ -1,0 +1,111 @@
+"""Decoder optimisation: match a copy of the autoencoder's decoder to this very picture (3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..backend import Backend, Decoder
+from ..memory import attempts, evict, is_out_of_memory, with_room
+from ..plan import StagePlan
+from ..progress import Recorder
+from ..settings import LAST_LAYER, Ablation
+from .fine_tune import Segment, fine_tune
+from .last_layer import LastLayer, nearness
+
+__all__ = ["Decode", "Segment", "nearness", "optimised"]
+
+Decode = Callable[[int], Tensor]
+"""From a tile's index to its picture [1,3,h,w], on any device."""
+
+
+def optimised(
+    stage: StagePlan,
+    segments: Sequence[Segment],
+    as_it_is: Decode,
+    ablation: Ablation,
+    backend: Backend,
+    recorder: Recorder,
+) -> Decode:
+    """How the stage's tiles are decoded after its decoder optimisation.
+
+    as_it_is: how they are without it, which is what stays if memory does not suffice, or if the
+    loss ends above what it began with; the user is told.
+    """
+    text = f"stage {stage.index + 1}: decoder optimisation"
+    by = _with_last_layer if stage.decoder == LAST_LAYER else _fine_tuned
+    try:
+        decode = by(stage, segments, as_it_is, ablation, backend, recorder)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        elsewhere = "" if backend.device.type == "cpu" else ", or let it run on the CPU"
+        recorder.note(f"{text} left out for lack of memory: lower tile_size{elsewhere}")
+        return as_it_is
+    before, after = recorder.done.decoder_loss or (0.0, 0.0)
+    if not after <= before:
+        recorder.note(f"{text} made it worse and was undone: set decoder to {LAST_LAYER!r}")
+        return as_it_is
+    return lambda index: decode(index).clamp(0, 1)
+
+
+def _with_last_layer(
+    stage: StagePlan,
+    segments: Sequence[Segment],
+    as_it_is: Decode,
+    ablation: Ablation,
+    backend: Backend,
+    recorder: Recorder,
+) -> Decode:
+    def advance() -> None:
+        recorder.fitted(stage.tile_area)
+
+    def solve() -> LastLayer:
+        return LastLayer(backend.decoder(), segments, ablation.decoder_background_weight, advance)
+
+    solved = with_room(solve)
+    recorder.done.decoder_loss = solved.loss
+    return lambda index: solved.decoded(index) if solved.reaches(index) else as_it_is(index)
+
+
+def _fine_tuned(
+    stage: StagePlan,
+    segments: Sequence[Segment],
+    as_it_is: Decode,
+    ablation: Ablation,
+    backend: Backend,
+    recorder: Recorder,
+) -> Decode:
+    """If memory runs out, with gradient checkpointing."""
+
+    def advance() -> None:
+        recorder.fitted(stage.decoder_step // len(segments))
+
+    def train(sparing: bool) -> tuple[Decoder, list[float]]:
+        decoder = backend.decoder()
+        return decoder, fine_tune(decoder, segments, ablation, sparing, advance)
+
+    def spare(sparing: bool) -> bool | None:
+        if sparing:
+            return None
+        recorder.note(
+            f"stage {stage.index + 1}: out of memory in decoder optimisation, done again with "
+            "gradient checkpointing"
+        )
+        return True
+
+    evict()  # training takes all the room that there is
+    for sparing, attempt in attempts(stage.decoder_checkpointing, spare):
+        with attempt:
+            decoder, losses = train(sparing)
+    done = recorder.done
+    done.decoder_iterations, done.decoder_loss = len(losses), (losses[0], losses[-1])
+
+    @torch.no_grad()
+    def picture(index: int) -> Tensor:
+        image: Tensor = decoder(segments[index].z)
+        return image
+
+    return picture

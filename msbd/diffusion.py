@@ -1,0 +1,223 @@
+"""Blended diffusion with RePaint round any sampler of k-diffusion's signature; a stage's tiles.
+
+Everything is in sigma space: a sample at noise level sigma is z = z0 + sigma * epsilon
+(Karras et al. 2022). There "noise the source to the sample's level" is one addition.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .backend import Backend, Condition, Denoise, Sampler
+from .composite import cut
+from .geometry import Box, Size
+from .memory import AdaptiveBatches
+from .noise import Noise
+from .plan import StagePlan
+from .precision import finite
+
+KeyedNoise = Callable[..., Tensor]
+"""`noise(*key) -> [B,4,h,w]`, standard normal, always the same for the same key."""
+NETWORK = "the denoising network"
+
+
+def denoised(
+    stage: StagePlan,
+    canvas: Tensor,
+    painted: Tensor,
+    cells: Tensor,
+    backend: Backend,
+    noise: Noise,
+    choose: Callable[[Tensor], int],
+    advance: Callable[[int], None],
+) -> Tensor:
+    """Latents [n,4,h,w] of the stage's tiles, each denoised as if it were alone.
+
+    canvas: [1,3,canvas], what the stage starts from. painted: [1,1,canvas] of 0 and 1. cells:
+    [1,1,canvas in cells] in [0,1], how far each latent cell is repainted; where 0, the canvas
+    stays. choose: which of a first stage's candidates [n,4,h,w] goes on. advance: is told how many
+    samples have been through the network.
+    """
+    run, factor = stage.schedule, backend.facts.latent_factor
+    boxes = [tile.divided(factor) for tile in stage.tiles]
+    source, condition = _encoded(stage, canvas, painted, backend)
+    if not run.run_steps:
+        return source
+    sigmas = last_steps(backend.sigmas(run.steps), run.run_steps)
+    mask = torch.cat([cut(cells, box) for box in boxes]).to(source)
+    guided = partial(backend.denoise, guidance=run.guidance)
+    model = AdaptiveBatches(guided, condition, stage.batch, advance)
+    grid, named = stage.canvas.divided(factor), noise.at("stage", stage.index)
+    epsilon = partial(_parts_of_fields, named, grid, boxes, source)
+
+    sample = partial(blended_diffusion, model, backend.sampler, source, mask)
+    everyone, k, U = range(run.candidates), run.choose_at, run.resamplings
+    mean = torch.zeros_like(source) if stage.from_noise else source
+    z = mean + float(sigmas[0]) * epsilon(everyone)("start")
+    if k:
+        z = finite(sample(z, sigmas[: k + 1], epsilon(everyone), U[:k]), NETWORK)
+        i = choose(mask * model.predicted + (1 - mask) * source)
+        return finite(sample(z[i : i + 1], sigmas[k:], epsilon([i], k), U[k:]), NETWORK)
+    z = finite(sample(z, sigmas, epsilon(everyone), U), NETWORK)
+    if not stage.from_noise or len(boxes) > 1:  # tiles are no candidates
+        return z
+    i = choose(z)
+    return z[i : i + 1]
+
+
+def _parts_of_fields(
+    noise: Noise,
+    grid: Size,
+    boxes: Sequence[Box],
+    like: Tensor,
+    candidates: Sequence[int],
+    first: int = 0,
+) -> KeyedNoise:
+    """Noise for all candidates' tiles: parts of one field, of which each candidate has its own.
+
+    grid: the field's size in cells. first: the number of what is step 0 to whoever asks.
+    """
+    shape = (like.shape[1], grid.height, grid.width)
+
+    def named(purpose: str, *key: int) -> Tensor:
+        step = [first + key[0], *key[1:]] if key else []
+        fields = (noise(shape, purpose, *step, candidate) for candidate in candidates)
+        return torch.stack([cut(field, box) for field in fields for box in boxes]).to(like)
+
+    return named
+
+
+def blended_diffusion(
+    denoise: Denoise,
+    sampler: Sampler,
+    source: Tensor,
+    mask: Tensor,
+    z: Tensor,
+    sigmas: Tensor,
+    noise: KeyedNoise,
+    resamplings: Sequence[int] = (),
+) -> Tensor:
+    """Denoise z from `sigmas[0]` to the last, blended with the source, with RePaint.
+
+    source, mask: see `blended`. z: [B,4,h,w] at noise level sigmas[0]. sigmas: [n + 1] on the CPU,
+    strictly descending; the last is 0, or another call goes on from there. noise: names every
+    random number by (purpose, step, repeat, ...). resamplings: how often RePaint repeats each
+    step; never after the list's end. Returns [B,4,h,w], equal to the source where the mask is 0.
+
+    Steps that are not repeated the sampler gets in one call, so multistep samplers keep their
+    history. Those that are (Lugmayr et al. 2022, Algorithm 1, jump length 1) it gets one at a
+    time; before each repetition the sample goes back up to the step's upper level:
+
+        z <- z + sqrt(sigma_hi^2 - sigma_lo^2) eps
+    """
+    sigmas = sigmas.to(z.dtype)
+    steps, repeats = range(len(sigmas) - 1), dict(enumerate(resamplings))
+    for part in _parts(steps, [step for step in steps if repeats.get(step)]):
+        levels = sigmas[part.start : part.stop + 1]
+        for repeat in range(1 + repeats.get(part.start, 0)):
+            key = part.start, repeat
+            if repeat:
+                sigma_hi, sigma_lo = levels
+                z = z + (sigma_hi.square() - sigma_lo.square()).sqrt() * noise("back up", *key)
+            model = blended(denoise, source, mask, noise("background", *key))
+            z = sampler(model, z, levels, disable=True, noise_sampler=_in_turn(noise, key))
+    return mask * z + (1 - mask) * source
+
+
+def blended(denoise: Denoise, source: Tensor, mask: Tensor, noise: Tensor) -> Denoise:
+    """`denoise`, seeing and predicting the source wherever `mask` is 0.
+
+    Blended Diffusion (Avrahami et al. 2022, Algorithm 1) as a wrapper of the model: on every call
+    the background is put at the very noise level the sampler has reached, and the prediction
+    leads it back to the source, so the rule holds for samplers of any order:
+
+        z <- m z + (1 - m) (source + sigma eps)
+        z0 <- m z0 + (1 - m) source
+
+    source: z0 of the background, [1 or B,4,h,w]. mask: [1 or B,1,h,w], 1 = repaint, in between a
+    mixture. noise: the background's epsilon, [B,4,h,w].
+    """
+
+    def denoise_blended(z: Tensor, sigma: Tensor, **extra: Any) -> Tensor:
+        level = sigma.reshape(-1, 1, 1, 1)
+        z = mask * z + (1 - mask) * (source + level * noise)
+        return mask * denoise(z, sigma, **extra) + (1 - mask) * source
+
+    return denoise_blended
+
+
+def last_steps(sigmas: Tensor, count: int) -> Tensor:
+    """The last `count` steps of a schedule: SDEdit's start at an intermediate noise level.
+
+    sigmas [n + 1], strictly descending to 0, count from 1 to n -> [count + 1]
+    (Meng et al. 2022, Algorithm 1; t0 = count / n).
+    """
+    assert 1 <= count < len(sigmas), (count, len(sigmas))
+    assert bool((sigmas[:-1] > sigmas[1:]).all()) and sigmas[-1] == 0, sigmas
+    return sigmas[-(count + 1) :]
+
+
+def latent_mask(painted: Tensor, factor: int) -> Tensor:
+    """The cells that any painted pixel touches: [1,1,H,W] -> [1,1,H/factor,W/factor] of 0, 1.
+
+    A cell that is only partly painted belongs to the edit; the paste at the end is exact.
+    """
+    return F.max_pool2d((painted > 0).float(), factor)
+
+
+def inner_mask(painted: Tensor, factor: int) -> Tensor:
+    """The cells that are painted all over: [1,1,H,W] -> [1,1,H/factor,W/factor] of 0, 1.
+
+    Where a mask is too thin to hold such a cell, as a scratch's is, all that it touches.
+    """
+    inner, thin = _inner_and_thin(painted, factor)
+    return inner + thin
+
+
+def soft_mask(painted: Tensor, factor: int) -> Tensor:
+    """What share of each cell is painted: [1,1,H,W] -> [1,1,H/factor,W/factor] in [0,1].
+
+    Where a mask is too thin to hold a whole cell, 1 for all that it touches.
+    """
+    _, thin = _inner_and_thin(painted, factor)
+    return torch.maximum(F.avg_pool2d((painted > 0).float(), factor), thin)
+
+
+def _inner_and_thin(painted: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+    """Cells that are painted all over, and cells that are touched with none of those beside."""
+    inner = 1 - F.max_pool2d((painted <= 0).float(), factor)
+    near = F.max_pool2d(inner, 3, stride=1, padding=1)
+    return inner, latent_mask(painted, factor) * (1 - near)
+
+
+def _encoded(
+    stage: StagePlan, canvas: Tensor, painted: Tensor, backend: Backend
+) -> tuple[Tensor, Condition]:
+    """Latents [n,4,h,w] of all tiles of the canvas, and what the network must be told of them."""
+    latents, conditions = [], []
+    for tile in stage.tiles:
+        picture, mask = (cut(one, tile).to(backend.device) for one in (canvas, painted))
+        latents.append(finite(backend.encode(picture), "the autoencoder"))
+        if stage.schedule.run_steps:
+            conditions.append(backend.condition(picture, mask, latents[-1]))
+    told = [condition for condition in conditions if condition is not None]
+    return torch.cat(latents), torch.cat(told) if told else None
+
+
+def _in_turn(noise: KeyedNoise, key: tuple[int, int]) -> Callable[[Tensor, Tensor], Tensor]:
+    """A sampler's own fresh noise, which is ours too: one after the other of one call."""
+    draws = itertools.count()
+    return lambda sigma, sigma_next: noise("sampler", *key, next(draws))
+
+
+def _parts(steps: range, alone: Sequence[int]) -> Iterator[range]:
+    """The steps, cut before and after each that is to be alone."""
+    cuts = {steps.start, steps.stop, *alone, *(step + 1 for step in alone)}
+    return (range(*pair) for pair in itertools.pairwise(sorted(cuts)))

@@ -1,0 +1,249 @@
+"""Decide every size, crop, tile, strength and count of an edit before any model runs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from . import masks
+from .errors import EditError
+from .geometry import Box, Size, all_tiles, ceil_to, fitted_tiles, round_to
+from .plan import EditPlan, Schedule, StagePlan
+from .settings import FINE_TUNE, WHOLE_CROP, EditSettings
+
+if TYPE_CHECKING:
+    from .backend import ModelFacts
+
+
+LONGEST_FIRST = 4
+"""Longest side of a first stage, for panoramas, in units of the training resolution."""
+
+
+def plan_edit(image: Size, mask: masks.Mask, settings: EditSettings, facts: ModelFacts) -> EditPlan:
+    """Plan the edit of a picture of size `image` where `mask` [H,W] is not 0 (section 3).
+
+    Guarantees: the crop lies inside the picture and contains the mask; every stage is larger
+    than the one before and no enlargement exceeds the super-resolution model's; the last stage
+    has the crop's own size, unless the crop is smaller than the training resolution, which is
+    then the only stage; the tiles cover the mask. Raises `EditError` for an unusable mask, and for
+    settings that contradict each other.
+    """
+    masks.checked(mask, image)
+    begin, end = settings.ablation.repaint_from, settings.ablation.repaint_until
+    if settings.resampling_steps and not begin < end:
+        raise EditError(
+            f"repaint_until must be more than repaint_from, which is {begin:g}, not {end:g}; for "
+            "no RePaint at all set resampling_steps to 0"
+        )
+    painted = masks.bounds(mask)
+    crop = crop_box(image, painted, settings, facts)
+    sizes = stage_sizes(crop.size, settings, facts)
+    stages = tuple(
+        _stage(index, size, sizes, crop, mask, settings, facts) for index, size in enumerate(sizes)
+    )
+    return EditPlan(image, painted, crop, facts.resolution, stages)
+
+
+def smaller_tiles(
+    stage: StagePlan,
+    plan: EditPlan,
+    mask: masks.Mask,
+    settings: EditSettings,
+    facts: ModelFacts,
+) -> StagePlan | None:
+    """The stage in tiles of the next smaller area, down to the training resolution.
+
+    mask: inside the plan's crop. None where tiles are as small already, and for the first stage,
+    which must see the whole crop.
+    """
+    least = ceil_to(facts.resolution, facts.multiple)
+    side = min(tile_side(settings, facts), stage.tiles[0].size.longest)
+    while not stage.from_noise and side > least:
+        side -= facts.multiple
+        narrow = settings.with_values({"tile_size": side / facts.resolution})
+        sizes, crop = [one.size for one in plan.stages], Box.of(plan.crop.size)
+        made = _stage(stage.index, stage.size, sizes, crop, mask, narrow, facts)
+        if made.tile_area < stage.tile_area:
+            return replace(made, name=stage.name, box=stage.box, schedule=stage.schedule)
+    return None
+
+
+def crop_box(image: Size, painted: Box, settings: EditSettings, facts: ModelFacts) -> Box:
+    """A square round the mask, enlarged by the margin, moved and cut to lie in the picture."""
+    side = max(
+        math.ceil(settings.margin * painted.size.longest),
+        round(settings.ablation.minimum_crop * facts.resolution),
+    )
+    side = ceil_to(side, facts.multiple)
+    size = Size(min(side, image.height), min(side, image.width))
+    top = (painted.top + painted.bottom - size.height) // 2
+    left = (painted.left + painted.right - size.width) // 2
+    return Box.at(
+        min(max(top, 0), image.height - size.height),
+        min(max(left, 0), image.width - size.width),
+        size,
+    )
+
+
+def stage_sizes(crop: Size, settings: EditSettings, facts: ModelFacts) -> list[Size]:
+    """Sizes of all stages, strictly growing, from the training resolution to the crop's own.
+
+    The first has its shorter side at the training resolution, or at least half of it where the
+    longer side would not fit a pass otherwise; it is always done in one pass. While a stage fits
+    one pass the next is larger by `growth`; then comes the crop's own size, after more tiled
+    stages if it is out of the super-resolution model's reach.
+    """
+    largest = tile_side(settings, facts)
+    resolution = facts.resolution
+    scale = max(
+        min(resolution / crop.shortest, largest / crop.longest),
+        min(resolution / 2 / crop.shortest, LONGEST_FIRST * resolution / crop.longest),
+    )
+    sizes = [crop.scaled(scale, facts.multiple)]
+    if not crop.longest > sizes[0].longest:
+        return sizes
+    growth = settings.ablation.growth
+    nearest = crop.longest / math.sqrt(growth)
+    while True:
+        following = crop.scaled(sizes[-1].longest * growth / crop.longest, facts.multiple)
+        if not sizes[-1].longest < following.longest <= min(largest, nearest):
+            break
+        sizes.append(following)
+    while _enlargement(sizes[-1], crop) > facts.upscale_factor:
+        passes = math.ceil(math.log(_enlargement(sizes[-1], crop), facts.upscale_factor))
+        sizes.append(_between(sizes[-1], crop, 1 / passes, facts.latent_factor))
+    return [*sizes, crop]
+
+
+def tile_side(settings: EditSettings, facts: ModelFacts) -> int:
+    """Largest side of a pass, in pixels."""
+    return round_to(settings.tile_size * facts.resolution, facts.multiple)
+
+
+def _enlargement(small: Size, large: Size) -> float:
+    return max(large.height / small.height, large.width / small.width)
+
+
+def _between(small: Size, large: Size, share: float, multiple: int) -> Size:
+    """The geometric way from `small` to `large`, rounded down."""
+    height = small.height * (large.height / small.height) ** share
+    width = small.width * (large.width / small.width) ** share
+    return Size(
+        max(int(height) // multiple * multiple, multiple),
+        max(int(width) // multiple * multiple, multiple),
+    )
+
+
+def _stage(
+    index: int,
+    size: Size,
+    sizes: list[Size],
+    crop: Box,
+    mask: masks.Mask,
+    settings: EditSettings,
+    facts: ModelFacts,
+) -> StagePlan:
+    first, final = index == 0, index == len(sizes) - 1
+    side = ceil_to(size.longest, facts.multiple) if first else tile_side(settings, facts)
+    canvas = Size(*(_canvas_side(n, side, facts) for n in (size.height, size.width)))
+    tiles = _tiles(canvas, side, size, crop, mask, settings, facts, first)
+    if first:
+        name, strength = "first", 1.0
+    elif size.longest <= side and not final:
+        name, strength = "intermediate", settings.ablation.intermediate_strength
+    else:
+        name, strength = "final" if final else "tiled", settings.final_strength
+    guidance = settings.guidance_later if len(tiles) == 1 else settings.tile_guidance
+    touching = tuple(tile for tile in tiles if _painted(tile, canvas, size, crop, mask))
+    tuned = settings.decoder == FINE_TUNE
+    return StagePlan(
+        index=index,
+        name=name,
+        box=crop,
+        size=size,
+        canvas=canvas,
+        tiles=touching,
+        tile_grid=len(tiles),
+        schedule=_schedule(first, strength, 1.0 if first else guidance, settings, facts),
+        batch=settings.candidates if first else _batch(touching, settings, facts),
+        decoder=settings.decoder,
+        decoder_iterations=settings.ablation.decoder_iterations if tuned else 0,
+        decoder_checkpointing=settings.ablation.decoder_checkpointing,
+    )
+
+
+def _tiles(
+    canvas: Size,
+    side: int,
+    size: Size,
+    crop: Box,
+    mask: masks.Mask,
+    settings: EditSettings,
+    facts: ModelFacts,
+    first: bool,
+) -> list[Box]:
+    """All tiles of a stage, whether they show a painted pixel or not."""
+    overlap, grid = round(settings.ablation.tile_overlap * facts.resolution), facts.latent_factor
+    if first or settings.context >= WHOLE_CROP:
+        return all_tiles(canvas, side, overlap, grid)
+    needed = _needed(size, crop, mask, round(settings.context * facts.resolution))
+    least = ceil_to(facts.resolution, facts.multiple)
+    return fitted_tiles(canvas, needed, side, least, overlap, facts.multiple, grid)
+
+
+def _schedule(
+    first: bool, strength: float, guidance: float, settings: EditSettings, facts: ModelFacts
+) -> Schedule:
+    run_steps = max(1, round(strength * settings.steps)) if strength > 0 else 0
+    candidates = settings.candidates if first else 1
+    chosen_at = max(1, round(settings.early_selection * run_steps))
+    ablation = settings.ablation
+    begin = min(round(ablation.repaint_from * run_steps), max(run_steps - 1, 0))
+    end = max(round(ablation.repaint_until * run_steps), begin + 1)
+    repeated = range(begin, end) if first else range(0)
+    return Schedule(
+        strength=strength,
+        steps=settings.steps,
+        run_steps=run_steps,
+        resamplings=tuple(
+            settings.resampling_steps * (step in repeated) for step in range(run_steps)
+        ),
+        candidates=candidates,
+        choose_at=chosen_at if candidates > 1 and chosen_at < run_steps else 0,
+        guidance=guidance,
+        calls_per_step=facts.calls_per_step,
+    )
+
+
+def _batch(tiles: tuple[Box, ...], settings: EditSettings, facts: ModelFacts) -> int:
+    """How many tiles take no more room than the first stage's candidates do."""
+    room = settings.candidates * facts.resolution**2
+    return max(1, min(len(tiles), room // tiles[0].size.area))
+
+
+def _needed(size: Size, crop: Box, mask: masks.Mask, context: int) -> Box:
+    """The mask and the context round it, in a stage's pixels."""
+    painted = masks.bounds(mask).shifted(-crop.top, -crop.left)
+    down, across = size.height / crop.size.height, size.width / crop.size.width
+    return Box(
+        max(math.floor(painted.top * down) - context, 0),
+        max(math.floor(painted.left * across) - context, 0),
+        min(math.ceil(painted.bottom * down) + context, size.height),
+        min(math.ceil(painted.right * across) + context, size.width),
+    )
+
+
+def _canvas_side(length: int, tile: int, facts: ModelFacts) -> int:
+    """One tile is padded to what the network takes, several to the latent grid."""
+    return ceil_to(length, facts.multiple if length <= tile else facts.latent_factor)
+
+
+def _painted(tile: Box, canvas: Size, size: Size, crop: Box, mask: masks.Mask) -> bool:
+    """Whether the tile shows a painted pixel; half a pixel of doubt counts as painted."""
+    down, across = crop.size.height / size.height, crop.size.width / size.width
+    top = crop.top + math.floor(tile.top * down)
+    left = crop.left + math.floor(tile.left * across)
+    bottom = min(crop.top + math.ceil(tile.bottom * down), crop.bottom)
+    right = min(crop.left + math.ceil(tile.right * across), crop.right)
+    return bool(mask[top:bottom, left:right].any())

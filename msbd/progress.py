@@ -1,0 +1,144 @@
+"""What an onlooker is told while an edit runs, and what its report will say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .plan import EditPlan, StagePlan
+from .report import Report, StageReport, Stopwatch
+from .settings import EditSettings
+
+STEP_WORK = 8
+"""Time of a decoder step in model calls of the same area: 3 to 13."""
+
+
+def work(plan: EditPlan) -> float:
+    """Total of an edit's progress: model calls and decoder steps, weighted by area and cost."""
+    return sum(stage_work(stage, plan) for stage in plan.stages)
+
+
+def stage_work(stage: StagePlan, plan: EditPlan) -> float:
+    """The stage's part of `work`."""
+    return stage.model_calls * plan.share(stage) + decoder_work(stage.decoder_area, plan)
+
+
+def decoder_work(area: int, plan: EditPlan) -> float:
+    """The part of `work` that decoder steps on so many pixels are."""
+    return STEP_WORK * area / plan.resolution**2
+
+
+def _ignore(*_: Any) -> None:
+    """The onlooker who does not care."""
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """Callables through which an edit tells its progress; all optional.
+
+    begin(plan, total): before anything runs; `total` work units will be advanced in all.
+    stage(stage): a stage starts. advance(work, text): work units done, and what is being done.
+    picture(name, image, stage, caption): an intermediate picture, image [1,3,H,W] in [0,1] on the
+    CPU (names: crop, candidate, draft, context, start, before, result); only those in `wanted`, if
+    that is given, and pictures that cost extra work are only made then. Any of them may raise
+    `Interrupted`.
+    """
+
+    begin: Callable[[EditPlan, float], None] = _ignore
+    stage: Callable[[StagePlan], None] = _ignore
+    advance: Callable[[float, str], None] = _ignore
+    picture: Callable[[str, Tensor, StagePlan, str], None] = _ignore
+    wanted: frozenset[str] | None = None
+
+    def wants(self, name: str) -> bool:
+        """Whether somebody wants intermediate pictures of this name."""
+        asked_for = self.wanted is None or name in self.wanted
+        return self.picture is not _ignore and asked_for
+
+    def image(self, name: str, image: Tensor, stage: StagePlan, caption: str) -> None:
+        """Hand an intermediate picture to whoever wants it."""
+        if self.wants(name):
+            self.picture(name, image.cpu(), stage, caption)
+
+
+class Recorder:
+    """Tells the callbacks of one edit, and writes its report.
+
+    Work is told in units of a model call at the training resolution. Each stage advances by what
+    the plan says of it, whatever happens: a stage that is done again in smaller tiles fills what
+    is left of its part. done: the report of the stage at work.
+    """
+
+    def __init__(
+        self,
+        plan: EditPlan,
+        settings: EditSettings,
+        seed: int,
+        to: Callbacks,
+        device: torch.device = torch.device("cpu"),
+    ) -> None:
+        """device: where the work is done that is timed."""
+        self.report = Report(plan, settings, seed)
+        self.callbacks = to
+        self._plan, self._device = plan, device
+        self._done = self._end = 0.0
+        self._scale = 1.0
+        to.begin(plan, work(plan))
+
+    def start(self, stage: StagePlan) -> None:
+        """A stage begins, perhaps once more."""
+        plan, self._stage = self._plan, stage
+        self.done = StageReport(stage.name, str(stage.size), model_calls=stage.model_calls)
+        self._clock = Stopwatch(self._device)
+        self._end = sum(stage_work(one, plan) for one in plan.stages[: stage.index + 1])
+        self._scale = (self._end - self._done) / max(stage_work(stage, plan), 1e-9)
+        self.callbacks.stage(stage)
+
+    def denoised(self, samples: int) -> None:
+        """So many samples of one tile have been through the network."""
+        self._advance(self._scale * samples * self._plan.share(self._stage), "denoising")
+
+    def fitted(self, pixels: int) -> None:
+        """A step of decoder optimisation on so many pixels is done."""
+        self._advance(self._scale * decoder_work(pixels, self._plan), "decoder optimisation")
+
+    def fill(self) -> None:
+        """What was planned of the stage is done, or left out."""
+        if self._done < self._end:
+            self._advance(self._end - self._done, "decoder optimisation")
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Work of the stage whose time its report keeps under this name."""
+        clock = Stopwatch(self._device)
+        yield
+        setattr(self.done, name, clock.seconds())
+
+    def finish(self, background_psnr: float | None) -> None:
+        """The stage is finished, in the tiles that it began with at the last."""
+        self.done.background_psnr, self.done.seconds = background_psnr, self._clock.seconds()
+        report, stage = self.report, self._stage
+        report.stages.append(self.done)
+        if stage not in report.plan.stages:
+            report.plan = report.plan.with_stage(stage)
+
+    def note(self, text: str) -> None:
+        """Something the user should know, once."""
+        if text not in self.report.notes:
+            self.report.notes.append(text)
+
+    def stop(self, reason: str) -> None:
+        """The edit ends early; what is finished is kept."""
+        self.report.interrupted = True
+        done, planned = len(self.report.stages), len(self._plan.stages)
+        self.report.notes.append(f"{reason}: the result is that of stage {done} of {planned}")
+
+    def _advance(self, work: float, text: str) -> None:
+        work = min(work, self._end - self._done)
+        self._done += work
+        self.callbacks.advance(work, f"stage {self._stage.index + 1}: {text}")
