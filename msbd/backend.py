@@ -44,7 +44,7 @@ class Sampler(Protocol):
 
 
 @dataclass(frozen=True)
-class ModelFacts:
+class ModelSpec:
     """The sizes a plan needs to know of a model.
 
     resolution: side in pixels the model was trained at (512 for SD1.x, 128 for the miniature).
@@ -74,9 +74,9 @@ class Decoder(nn.Module):
 
 
 class Backend(Protocol):
-    """A diffusion model with its autoencoder, super-resolution network and picture judge."""
+    """A diffusion model with its autoencoder, super-resolution network and CLIP ranking."""
 
-    facts: ModelFacts
+    spec: ModelSpec
     device: torch.device
     sampler: Sampler
 
@@ -105,7 +105,7 @@ class Backend(Protocol):
         ...
 
     def encode(self, image: Tensor) -> Tensor:
-        """The posterior's mean latents of [B,3,H,W] in [0,1], sides multiples of the facts'."""
+        """The posterior's mean latents of [B,3,H,W] in [0,1], sides multiples of the spec's."""
         ...
 
     def decode(self, z: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .backend import Backend, Condition, Denoise, Sampler
-from .composite import cut
+from .compositing import cropped
 from .geometry import Box, Size
 from .memory import AdaptiveBatches
 from .noise import Noise
@@ -45,13 +45,13 @@ def denoised(
     stays. choose: which of a first stage's candidates [n,4,h,w] goes on. advance: is told how many
     samples have been through the network.
     """
-    run, factor = stage.schedule, backend.facts.latent_factor
+    run, factor = stage.schedule, backend.spec.latent_factor
     boxes = [tile.divided(factor) for tile in stage.tiles]
     source, condition = _encoded(stage, canvas, painted, backend)
     if not run.run_steps:
         return source
     sigmas = last_steps(backend.sigmas(run.steps), run.run_steps)
-    mask = torch.cat([cut(cells, box) for box in boxes]).to(source)
+    mask = torch.cat([cropped(cells, box) for box in boxes]).to(source)
     guided = partial(backend.denoise, guidance=run.guidance)
     model = AdaptiveBatches(guided, condition, stage.batch, advance)
     grid, named = stage.canvas.divided(factor), noise.at("stage", stage.index)
@@ -89,7 +89,7 @@ def _parts_of_fields(
     def named(purpose: str, *key: int) -> Tensor:
         step = [first + key[0], *key[1:]] if key else []
         fields = (noise(shape, purpose, *step, candidate) for candidate in candidates)
-        return torch.stack([cut(field, box) for field in fields for box in boxes]).to(like)
+        return torch.stack([cropped(field, box) for field in fields for box in boxes]).to(like)
 
     return named
 
@@ -203,7 +203,7 @@ def _encoded(
     """Latents [n,4,h,w] of all tiles of the canvas, and what the network must be told of them."""
     latents, conditions = [], []
     for tile in stage.tiles:
-        picture, mask = (cut(one, tile).to(backend.device) for one in (canvas, painted))
+        picture, mask = (cropped(one, tile).to(backend.device) for one in (canvas, painted))
         latents.append(finite(backend.encode(picture), "the autoencoder"))
         if stage.schedule.run_steps:
             conditions.append(backend.condition(picture, mask, latents[-1]))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .backend import Backend
-from .composite import blend, cut, feathered, filled, pasted, resized, used_part
+from .compositing import blend, cropped, feathered, filled, pasted, resized, used_part
 from .errors import EditError, Interrupted
 from .geometry import Size
 from .masks import Mask
@@ -60,7 +60,7 @@ def edit(
     """
     clock = Stopwatch(backend.device)
     recorder = Recorder(plan, settings, noise.seed, callbacks, backend.device)
-    crop, crop_mask = cut(image, plan.crop), cut(torch.from_numpy(mask), plan.crop)[None, None]
+    crop, crop_mask = (cropped(t, plan.crop) for t in (image, torch.from_numpy(mask)[None, None]))
     place = backend.device if pictures(plan.crop.size, backend.device) else torch.device("cpu")
     known, painted = crop.to(place), crop_mask.to(place)
     if settings.whole_cells or settings.soft_edge:
@@ -68,7 +68,7 @@ def edit(
         known = filled(known, (painted > 0).float())
 
     def smaller(stage: StagePlan) -> StagePlan | None:
-        less = smaller_tiles(stage, plan, crop_mask[0, 0].numpy(), settings, backend.facts)
+        less = smaller_tiles(stage, plan, crop_mask[0, 0].numpy(), settings, backend.spec)
         if less:
             recorder.note(
                 f"stage {stage.index + 1}: out of memory in tiles of {stage.tiles[0].size}, done "
@@ -77,7 +77,7 @@ def edit(
         return less
 
     def inputs(stage: StagePlan) -> StageInputs:
-        return StageInputs.of(stage, known, painted, settings, backend.facts.latent_factor)
+        return StageInputs.of(stage, known, painted, settings, backend.spec.latent_factor)
 
     patch: Tensor | None = None
     context: Tensor | None = None
@@ -100,7 +100,7 @@ def edit(
 
     alpha = feathered(crop_mask, settings.feather)
     result = pasted(image, resized(patch.cpu(), plan.crop.size), plan.crop, alpha)
-    report, after = recorder.report, cut(result, plan.crop)
+    report, after = recorder.report, cropped(result, plan.crop)
     report.seam = seam_ratio(after, alpha)
     report.outside_max_difference = outside_difference(after, crop, alpha)
     report.peak_memory_bytes = peak_memory(backend.device)
@@ -132,9 +132,9 @@ def blended_draft(
     3.2, Figure 5 f); None for the photograph as this one sees it.
     """
     small, large = used_part(seen.painted, Size(*patch.shape[-2:]))
-    draft, part = resized(patch, stage.size), cut(patch, small).to(backend.device)
+    draft, part = resized(patch, stage.size), cropped(patch, small).to(backend.device)
     enlarged = with_room(lambda: backend.upscale(part, large.size))
-    cut(draft, large).copy_(finite(enlarged, "the upscaler", "upscaler"))
+    cropped(draft, large).copy_(finite(enlarged, "the upscaler", "upscaler"))
     surroundings = seen.target if context is None else resized(context, stage.size)
     start = blend(draft, surroundings, seen.painted)
     for name, shown in (("draft", draft), ("context", surroundings), ("start", start)):

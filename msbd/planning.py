@@ -13,14 +13,14 @@ from .plan import EditPlan, Schedule, StagePlan
 from .settings import FINE_TUNE, WHOLE_CROP, EditSettings
 
 if TYPE_CHECKING:
-    from .backend import ModelFacts
+    from .backend import ModelSpec
 
 
 LONGEST_FIRST = 4
 """Longest side of a first stage, for panoramas, in units of the training resolution."""
 
 
-def plan_edit(image: Size, mask: masks.Mask, settings: EditSettings, facts: ModelFacts) -> EditPlan:
+def plan_edit(image: Size, mask: masks.Mask, settings: EditSettings, spec: ModelSpec) -> EditPlan:
     """Plan the edit of a picture of size `image` where `mask` [H,W] is not 0 (section 3).
 
     Guarantees: the crop lies inside the picture and contains the mask; every stage is larger
@@ -37,12 +37,12 @@ def plan_edit(image: Size, mask: masks.Mask, settings: EditSettings, facts: Mode
             "no RePaint at all set resampling_steps to 0"
         )
     painted = masks.bounds(mask)
-    crop = crop_box(image, painted, settings, facts)
-    sizes = stage_sizes(crop.size, settings, facts)
+    crop = crop_box(image, painted, settings, spec)
+    sizes = stage_sizes(crop.size, settings, spec)
     stages = tuple(
-        _stage(index, size, sizes, crop, mask, settings, facts) for index, size in enumerate(sizes)
+        _stage(index, size, sizes, crop, mask, settings, spec) for index, size in enumerate(sizes)
     )
-    return EditPlan(image, painted, crop, facts.resolution, stages)
+    return EditPlan(image, painted, crop, spec.resolution, stages)
 
 
 def smaller_tiles(
@@ -50,32 +50,32 @@ def smaller_tiles(
     plan: EditPlan,
     mask: masks.Mask,
     settings: EditSettings,
-    facts: ModelFacts,
+    spec: ModelSpec,
 ) -> StagePlan | None:
     """The stage in tiles of the next smaller area, down to the training resolution.
 
     mask: inside the plan's crop. None where tiles are as small already, and for the first stage,
     which must see the whole crop.
     """
-    least = ceil_to(facts.resolution, facts.multiple)
-    side = min(tile_side(settings, facts), stage.tiles[0].size.longest)
+    least = ceil_to(spec.resolution, spec.multiple)
+    side = min(tile_side(settings, spec), stage.tiles[0].size.longest)
     while not stage.from_noise and side > least:
-        side -= facts.multiple
-        narrow = settings.with_values({"tile_size": side / facts.resolution})
+        side -= spec.multiple
+        narrow = settings.with_values({"tile_size": side / spec.resolution})
         sizes, crop = [one.size for one in plan.stages], Box.of(plan.crop.size)
-        made = _stage(stage.index, stage.size, sizes, crop, mask, narrow, facts)
+        made = _stage(stage.index, stage.size, sizes, crop, mask, narrow, spec)
         if made.tile_area < stage.tile_area:
             return replace(made, name=stage.name, box=stage.box, schedule=stage.schedule)
     return None
 
 
-def crop_box(image: Size, painted: Box, settings: EditSettings, facts: ModelFacts) -> Box:
+def crop_box(image: Size, painted: Box, settings: EditSettings, spec: ModelSpec) -> Box:
     """A square round the mask, enlarged by the margin, moved and cut to lie in the picture."""
     side = max(
         math.ceil(settings.margin * painted.size.longest),
-        round(settings.ablation.minimum_crop * facts.resolution),
+        round(settings.ablation.minimum_crop * spec.resolution),
     )
-    side = ceil_to(side, facts.multiple)
+    side = ceil_to(side, spec.multiple)
     size = Size(min(side, image.height), min(side, image.width))
     top = (painted.top + painted.bottom - size.height) // 2
     left = (painted.left + painted.right - size.width) // 2
@@ -86,7 +86,7 @@ def crop_box(image: Size, painted: Box, settings: EditSettings, facts: ModelFact
     )
 
 
-def stage_sizes(crop: Size, settings: EditSettings, facts: ModelFacts) -> list[Size]:
+def stage_sizes(crop: Size, settings: EditSettings, spec: ModelSpec) -> list[Size]:
     """Sizes of all stages, strictly growing, from the training resolution to the crop's own.
 
     The first has its shorter side at the training resolution, or at least half of it where the
@@ -94,31 +94,31 @@ def stage_sizes(crop: Size, settings: EditSettings, facts: ModelFacts) -> list[S
     one pass the next is larger by `growth`; then comes the crop's own size, after more tiled
     stages if it is out of the super-resolution model's reach.
     """
-    largest = tile_side(settings, facts)
-    resolution = facts.resolution
+    largest = tile_side(settings, spec)
+    resolution = spec.resolution
     scale = max(
         min(resolution / crop.shortest, largest / crop.longest),
         min(resolution / 2 / crop.shortest, LONGEST_FIRST * resolution / crop.longest),
     )
-    sizes = [crop.scaled(scale, facts.multiple)]
+    sizes = [crop.scaled(scale, spec.multiple)]
     if not crop.longest > sizes[0].longest:
         return sizes
     growth = settings.ablation.growth
     nearest = crop.longest / math.sqrt(growth)
     while True:
-        following = crop.scaled(sizes[-1].longest * growth / crop.longest, facts.multiple)
+        following = crop.scaled(sizes[-1].longest * growth / crop.longest, spec.multiple)
         if not sizes[-1].longest < following.longest <= min(largest, nearest):
             break
         sizes.append(following)
-    while _enlargement(sizes[-1], crop) > facts.upscale_factor:
-        passes = math.ceil(math.log(_enlargement(sizes[-1], crop), facts.upscale_factor))
-        sizes.append(_between(sizes[-1], crop, 1 / passes, facts.latent_factor))
+    while _enlargement(sizes[-1], crop) > spec.upscale_factor:
+        passes = math.ceil(math.log(_enlargement(sizes[-1], crop), spec.upscale_factor))
+        sizes.append(_between(sizes[-1], crop, 1 / passes, spec.latent_factor))
     return [*sizes, crop]
 
 
-def tile_side(settings: EditSettings, facts: ModelFacts) -> int:
+def tile_side(settings: EditSettings, spec: ModelSpec) -> int:
     """Largest side of a pass, in pixels."""
-    return round_to(settings.tile_size * facts.resolution, facts.multiple)
+    return round_to(settings.tile_size * spec.resolution, spec.multiple)
 
 
 def _enlargement(small: Size, large: Size) -> float:
@@ -142,12 +142,12 @@ def _stage(
     crop: Box,
     mask: masks.Mask,
     settings: EditSettings,
-    facts: ModelFacts,
+    spec: ModelSpec,
 ) -> StagePlan:
     first, final = index == 0, index == len(sizes) - 1
-    side = ceil_to(size.longest, facts.multiple) if first else tile_side(settings, facts)
-    canvas = Size(*(_canvas_side(n, side, facts) for n in (size.height, size.width)))
-    tiles = _tiles(canvas, side, size, crop, mask, settings, facts, first)
+    side = ceil_to(size.longest, spec.multiple) if first else tile_side(settings, spec)
+    canvas = Size(*(_canvas_side(n, side, spec) for n in (size.height, size.width)))
+    tiles = _tiles(canvas, side, size, crop, mask, settings, spec, first)
     if first:
         name, strength = "first", 1.0
     elif size.longest <= side and not final:
@@ -165,8 +165,8 @@ def _stage(
         canvas=canvas,
         tiles=touching,
         tile_grid=len(tiles),
-        schedule=_schedule(first, strength, 1.0 if first else guidance, settings, facts),
-        batch=settings.candidates if first else _batch(touching, settings, facts),
+        schedule=_schedule(first, strength, 1.0 if first else guidance, settings, spec),
+        batch=settings.candidates if first else _batch(touching, settings, spec),
         decoder=settings.decoder,
         decoder_iterations=settings.ablation.decoder_iterations if tuned else 0,
         decoder_checkpointing=settings.ablation.decoder_checkpointing,
@@ -180,20 +180,20 @@ def _tiles(
     crop: Box,
     mask: masks.Mask,
     settings: EditSettings,
-    facts: ModelFacts,
+    spec: ModelSpec,
     first: bool,
 ) -> list[Box]:
     """All tiles of a stage, whether they show a painted pixel or not."""
-    overlap, grid = round(settings.ablation.tile_overlap * facts.resolution), facts.latent_factor
+    overlap, grid = round(settings.ablation.tile_overlap * spec.resolution), spec.latent_factor
     if first or settings.context >= WHOLE_CROP:
         return all_tiles(canvas, side, overlap, grid)
-    needed = _needed(size, crop, mask, round(settings.context * facts.resolution))
-    least = ceil_to(facts.resolution, facts.multiple)
-    return fitted_tiles(canvas, needed, side, least, overlap, facts.multiple, grid)
+    needed = _needed(size, crop, mask, round(settings.context * spec.resolution))
+    least = ceil_to(spec.resolution, spec.multiple)
+    return fitted_tiles(canvas, needed, side, least, overlap, spec.multiple, grid)
 
 
 def _schedule(
-    first: bool, strength: float, guidance: float, settings: EditSettings, facts: ModelFacts
+    first: bool, strength: float, guidance: float, settings: EditSettings, spec: ModelSpec
 ) -> Schedule:
     run_steps = max(1, round(strength * settings.steps)) if strength > 0 else 0
     candidates = settings.candidates if first else 1
@@ -212,13 +212,13 @@ def _schedule(
         candidates=candidates,
         choose_at=chosen_at if candidates > 1 and chosen_at < run_steps else 0,
         guidance=guidance,
-        calls_per_step=facts.calls_per_step,
+        calls_per_step=spec.calls_per_step,
     )
 
 
-def _batch(tiles: tuple[Box, ...], settings: EditSettings, facts: ModelFacts) -> int:
+def _batch(tiles: tuple[Box, ...], settings: EditSettings, spec: ModelSpec) -> int:
     """How many tiles take no more room than the first stage's candidates do."""
-    room = settings.candidates * facts.resolution**2
+    room = settings.candidates * spec.resolution**2
     return max(1, min(len(tiles), room // tiles[0].size.area))
 
 
@@ -234,9 +234,9 @@ def _needed(size: Size, crop: Box, mask: masks.Mask, context: int) -> Box:
     )
 
 
-def _canvas_side(length: int, tile: int, facts: ModelFacts) -> int:
+def _canvas_side(length: int, tile: int, spec: ModelSpec) -> int:
     """One tile is padded to what the network takes, several to the latent grid."""
-    return ceil_to(length, facts.multiple if length <= tile else facts.latent_factor)
+    return ceil_to(length, spec.multiple if length <= tile else spec.latent_factor)
 
 
 def _painted(tile: Box, canvas: Size, size: Size, crop: Box, mask: masks.Mask) -> bool:

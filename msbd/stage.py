@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .backend import Backend
-from .composite import any_touch, blend, cut, merged, padded, resized
+from .compositing import any_touch, blend, composited, cropped, padded, resized
 from .decoder import Decode, Segment, nearness, optimised
 from .diffusion import denoised, inner_mask, latent_mask, soft_mask
 from .geometry import Box
@@ -84,7 +84,7 @@ def refined(
             before = _merged(stage, seen, decode)
             recorder.callbacks.image("before", before, stage, "before decoder optimisation")
         with recorder.timed("fitting_seconds"):
-            segments = _segments(stage, latents, seen, backend.facts.latent_factor)
+            segments = _segments(stage, latents, seen, backend.spec.latent_factor)
             decode = optimised(stage, segments, decode, settings.ablation, backend, recorder)
     recorder.fill()
     with recorder.timed("decoding_seconds"):
@@ -100,7 +100,7 @@ def _merged(stage: StagePlan, seen: StageInputs, decode: Decode) -> Tensor:
         (box, finite(decode(index), AUTOENCODER).to(seen.canvas_target))
         for index, box in enumerate(stage.tiles)
     )
-    return cut(merged(seen.canvas_target, tiles), Box.of(stage.size))
+    return cropped(composited(seen.canvas_target, tiles), Box.of(stage.size))
 
 
 def _segments(
@@ -109,7 +109,7 @@ def _segments(
     """What the decoder is fitted to."""
     maps = seen.canvas_target, seen.canvas_painted, nearness(seen.canvas_painted, factor)
     return [
-        Segment(z, *(cut(one, box).to(z) for one in maps))
+        Segment(z, *(cropped(one, box).to(z) for one in maps))
         for box, z in zip(stage.tiles, latents, strict=True)
     ]
 
@@ -128,7 +128,7 @@ def choose_candidate(
         return 0
     decoded = torch.cat([backend.decode(one[None]).to(seen.target) for one in z])
     decoded = finite(decoded, AUTOENCODER)
-    shown = blend(cut(decoded, Box.of(stage.size)), seen.target, seen.painted)
+    shown = blend(cropped(decoded, Box.of(stage.size)), seen.target, seen.painted)
     scores = backend.score(shown.to(backend.device)) if by_clip else None
     if scores is not None and not bool(torch.isfinite(scores).all()):
         scores = None

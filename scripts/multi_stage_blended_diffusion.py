@@ -43,7 +43,7 @@ class MultiStageBlendedDiffusionAxes(scripts.Script):
         return scripts.AlwaysVisible if is_img2img else False
 
     def before_process(self, p, *args):
-        xyz.engage_cell(p)
+        xyz.patch_cell(p)
 
 
 script_callbacks.on_ui_settings(options.register)

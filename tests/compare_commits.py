@@ -120,7 +120,7 @@ def edited(sample: Sample) -> tuple[Arrays, Any]:
     mask = mask if sample.soft else (mask > 0.5).astype(np.float32)
     settings = its("with_stored")(its("preset")(sample.preset), sample.changes)
     backend = bound(sample, settings, drawn.prompt)
-    plan = its("plan_edit")(its("Size")(*mask.shape), mask, settings, backend.facts)
+    plan = its("plan_edit")(its("Size")(*mask.shape), mask, settings, backend.spec)
     callbacks = its("Callbacks")(stage=begin, picture=keep)
     done = its("edit")(image, mask, plan, settings, backend, its("Noise")(SEED), callbacks)
     assert len(begun) >= sample.stop_at, f"there is no stage {sample.stop_at} to interrupt"

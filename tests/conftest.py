@@ -21,7 +21,7 @@ from msbd import cost
 from msbd.cli.command import main
 from msbd.miniature.torchvision_patch import patch_torchvision
 from msbd.standalone import models
-from msbd.standalone.clip import ClipJudge
+from msbd.standalone.clip import ClipRanker
 
 patch_torchvision()  # tests import diffusers themselves
 surroundings.install()
@@ -70,7 +70,7 @@ class Model:
     backend: PointwiseBackend
     bound: tuple[Any, ...] = ()
     loaded: int = 0
-    judge: ClipJudge = field(default_factory=lambda: ClipJudge(None))
+    judge: ClipRanker = field(default_factory=lambda: ClipRanker(None))
 
     def bind(self, *arguments: Any) -> PointwiseBackend:
         self.bound = arguments
@@ -91,7 +91,7 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
     for name in ("MINIATURE", "MINIATURE_UPSCALER", "MINIATURE_CLIP"):
         monkeypatch.setattr(models, name, checkpoint)
     monkeypatch.setattr(models, "load", load)
-    monkeypatch.setattr(models, "facts", lambda chosen, settings: fake.backend.facts)
+    monkeypatch.setattr(models, "facts", lambda chosen, settings: fake.backend.spec)
     return fake
 
 

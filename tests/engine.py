@@ -42,7 +42,7 @@ def run(
     """Edit with quick settings."""
     backend = backend or PointwiseBackend()
     settings = EditSettings().with_values({**QUICK, **values})
-    plan = plan_edit(Size(*image.shape[-2:]), mask, settings, backend.facts)
+    plan = plan_edit(Size(*image.shape[-2:]), mask, settings, backend.spec)
     return edit(image, mask, plan, settings, backend, Noise(seed), watch)
 
 

@@ -10,17 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from msbd.backend import Condition, Denoise, ModelFacts
+from msbd.backend import Condition, Denoise, ModelSpec
 from msbd.geometry import Size
 
 SIGMA_MAX, SIGMA_MIN = 14.6, 0.03
 """Noise levels of the first and the last step, about Stable Diffusion's own."""
 
 
-def small_facts(resolution: int = 32, **changes: Any) -> ModelFacts:
+def small_spec(resolution: int = 32, **changes: Any) -> ModelSpec:
     """Facts of a model small enough that a test picture of 100 pixels is a large one."""
     facts = {"resolution": resolution, "multiple": 16, "upscale_factor": 4.0, **changes}
-    return ModelFacts(**facts)
+    return ModelSpec(**facts)
 
 
 def default_noise(x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
@@ -108,7 +108,7 @@ class PointwiseBackend:
     `encoded`, `decoded` and `conditions` (shapes), `upscaled` (from which size to which).
     """
 
-    facts: ModelFacts = field(default_factory=small_facts)
+    facts: ModelSpec = field(default_factory=small_spec)
     colour: tuple[float, float, float] = (0.9, 0.1, 0.1)
     spread: float = 0.1
     tint: float = 0.0
@@ -153,8 +153,8 @@ class PointwiseBackend:
         return (signal * z + noise * (guidance > 0) * self.mean) / (signal + noise)
 
     def encode(self, image: Tensor) -> Tensor:
-        assert image.shape[-1] % self.facts.multiple == 0, image.shape
-        assert image.shape[-2] % self.facts.multiple == 0, image.shape
+        assert image.shape[-1] % self.spec.multiple == 0, image.shape
+        assert image.shape[-2] % self.spec.multiple == 0, image.shape
         self.encoded.append(tuple(image.shape))
         colours = F.avg_pool2d(image, 8) * 2 - 1
         return torch.cat([colours, torch.zeros_like(colours[:, :1])], 1)

@@ -96,8 +96,8 @@ def full_sized(folder: Path, device: torch.device = torch.device("cuda")) -> Any
     torch.save({"params": RRDBNet(64, 23).state_dict()}, path)
     model.upscaler = load_upscaler(path, device)
     network = open_clip.create_model("ViT-L-14", pretrained=None)
-    model.judge = clip.ClipJudge("random", device)
-    model.judge._model = clip._ready(network, open_clip.get_tokenizer("ViT-L-14"))
+    model.ranker = clip.ClipRanker("random", device)
+    model.ranker._model = clip._ready(network, open_clip.get_tokenizer("ViT-L-14"))
     return model
 
 
@@ -131,7 +131,7 @@ def measure(rehearse: bool, preset_name: str, edit_name: str) -> dict[str, Any]:
     mask = np.zeros((height, width), np.float32)
     mask[50 : 50 + side, 100 : 100 + side] = 1
     backend = model.bind("a red star on grass", "", 7.5, settings.flat()["sampler"])
-    plan = plan_edit(Size(height, width), mask, settings, backend.facts)
+    plan = plan_edit(Size(height, width), mask, settings, backend.spec)
     edit(image, mask, plan, settings, backend, Noise(0))  # the first is slower
     if backend.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()

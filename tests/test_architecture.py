@@ -18,7 +18,7 @@ TORCH_FREE = [
 ]
 ORDER = [
     *TORCH_FREE,
-    *("noise", "backend", "memory", "precision", "composite", "diffusion", "report", "progress"),
+    *("noise", "backend", "memory", "precision", "compositing", "diffusion", "report", "progress"),
     *("decoder.regression", "decoder.fine_tune", "decoder.last_layer", "decoder"),
     *("stage", "pipeline"),
 ]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Desk, Model
-from fakes import PointwiseBackend, PointwiseDecoder, small_facts
+from fakes import PointwiseBackend, PointwiseDecoder, small_spec
 from safetensors.torch import load_file, save_file
 
 from msbd.check.block import BEGIN, END, block
@@ -29,27 +29,29 @@ from msbd.pipeline import edit
 from msbd.planning import plan_edit
 from msbd.settings import PRESETS, preset
 from msbd.standalone import models
-from msbd.standalone.clip import ClipJudge
+from msbd.standalone.clip import ClipRanker
 
-FACTS = small_facts(128, multiple=32)
+FACTS = small_spec(128, multiple=32)
 SUBJECT = drawn(128)
 Change = Callable[[Made], Made]
 
 
-class Judge:
+class Ranker:
     """Whether CLIP is wanted, and why there is none."""
 
     def __init__(self, source: str | None = "clip", reason: str | None = None) -> None:
         self.source, self.reason = source, reason
 
 
-def performing(backend: Any, judge: Judge | None = None, change: Change = lambda made: made) -> Any:
+def performing(
+    backend: Any, ranker: Ranker | None = None, change: Change = lambda made: made
+) -> Any:
     """Edits of the subject with a backend, whose outcome `change` may spoil."""
 
     def perform(name: str, wrap: Wrap) -> Made:
         settings, mask = preset(name), SUBJECT.painted()
-        plan = plan_edit(SUBJECT.size, mask, settings, backend.facts)
-        wrapped = wrap(backend, judge or Judge())
+        plan = plan_edit(SUBJECT.size, mask, settings, backend.spec)
+        wrapped = wrap(backend, ranker or Ranker())
         done = edit(SUBJECT.image(), mask, plan, settings, wrapped, Noise(1))
         return change(Made(done.image, done.report.to_dict()))
 
@@ -82,7 +84,7 @@ def test_a_sound_backend_passes(name: str) -> None:
 @pytest.mark.parametrize("resolution", [128, 512, 768, 1024])
 def test_the_subject_has_a_megapixel_and_work_for_several_stages(resolution: int) -> None:
     subject = drawn(resolution)
-    facts = small_facts(resolution, multiple=64)
+    facts = small_spec(resolution, multiple=64)
     plan = plan_edit(subject.size, subject.painted(), preset("recommended"), facts)
     assert subject.size.area > 1e6 and not subject.painted().all()
     assert len(plan.stages) > 1 or resolution >= subject.size.shortest
@@ -166,21 +168,21 @@ def test_what_is_not_a_number_is_seen_even_if_the_engine_lets_it_pass(monkeypatc
 def test_no_clip_fails_unless_nobody_wants_it() -> None:
     reason = "CLIP cannot be used: OSError: no network"
     blind = a_backend(blind=True)
-    assert failures(blind, judge=Judge(reason=reason)) == {"CLIP": reason}
-    assert failures(blind, judge=Judge(None, "no CLIP model is chosen")) == {}
+    assert failures(blind, ranker=Ranker(reason=reason)) == {"CLIP": reason}
+    assert failures(blind, ranker=Ranker(None, "no CLIP model is chosen")) == {}
 
 
 @pytest.mark.edits
 def test_a_damaged_clip_fails_and_the_rest_is_checked(tmp_path: Path) -> None:
     file = tmp_path / "clip.pt"
     file.write_bytes(b"not weights")
-    judge = ClipJudge(file)
+    ranker = ClipRanker(file)
 
     class Judged(PointwiseBackend):
         def score(self, images: torch.Tensor) -> torch.Tensor | None:
-            return judge.score(images, "a red star")
+            return ranker.score(images, "a red star")
 
-    failed = failures(a_backend(Judged), judge=judge)
+    failed = failures(a_backend(Judged), ranker=ranker)
     assert list(failed) == ["CLIP"] and "CLIP cannot be used" in failed["CLIP"]
 
 
@@ -306,7 +308,7 @@ class Checkpoint:
 def sound(model: Model) -> Model:
     """The pointwise model in place of the embedded one, with all that the command reads."""
     model.backend = a_backend()
-    model.judge, model.checkpoint = ClipJudge("none.pt"), Checkpoint
+    model.ranker, model.checkpoint = ClipRanker("none.pt"), Checkpoint
     model.device = torch.device("cpu")
     return model
 

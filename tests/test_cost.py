@@ -18,7 +18,7 @@ from live_bytes import LiveBytes
 from torch import nn
 
 from msbd import cost, pipeline
-from msbd.backend import Decoder, ModelFacts
+from msbd.backend import Decoder, ModelSpec
 from msbd.benchmark import random_model
 from msbd.cost import FITTING, MINIATURE, STABLE_DIFFUSION, Kind, Loaded
 from msbd.decoder.fine_tune import Segment, checkpointed, fine_tune, squared_error
@@ -34,14 +34,14 @@ from msbd.settings import Ablation, EditSettings, preset
 from msbd.standalone import models
 from msbd.standalone.autoencoder import Autoencoder
 from msbd.standalone.checkpoint import Checkpoint, load_checkpoint
-from msbd.standalone.clip import ClipJudge
+from msbd.standalone.clip import ClipRanker
 from msbd.standalone.discrete import scaled_linear
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.upscaler import load_upscaler
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 MODEL = Loaded("a model", STABLE_DIFFUSION, "cuda", "cuda", resident=10**9, upscaled=192)
-FACTS = ModelFacts()
+FACTS = ModelSpec()
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def planned(side: int = 800, picture: tuple[int, int] = (2000, 3000), **values: 
 
 def tile(side: int, **values: Any) -> EditPlan:
     """A plan for the miniature whose largest tile has this side."""
-    mask, facts = np.ones((side, side), np.float32), ModelFacts(resolution=128, multiple=32)
+    mask, facts = np.ones((side, side), np.float32), ModelSpec(resolution=128, multiple=32)
     return plan_edit(Size(side, side), mask, preset("paper").with_values(values), facts)
 
 
@@ -421,7 +421,7 @@ def wide() -> StandaloneModel:
     checkpoint = Checkpoint(
         network, Autoencoder(autoencoder, 0.18215), text, schedule, "epsilon", 256, 32
     )
-    return StandaloneModel(checkpoint, load_upscaler("lanczos", CPU), ClipJudge(None, CPU), CPU)
+    return StandaloneModel(checkpoint, load_upscaler("lanczos", CPU), ClipRanker(None, CPU), CPU)
 
 
 FEW = {"steps": 8, "resampling_steps": 2, "decoder_iterations": 4}
@@ -450,7 +450,7 @@ def edits(name: str) -> Iterator[tuple[str, EditPlan, Loaded, Report]]:
         side, settings = sides[size], preset(chosen).with_values(values)
         mask = np.zeros((PICTURE.height, PICTURE.width), np.float32)
         mask[60 : 60 + side, 100 : 100 + side] = 1
-        plan = plan_edit(PICTURE, mask, settings, backend.facts)
+        plan = plan_edit(PICTURE, mask, settings, backend.spec)
         done = pipeline.edit(image, mask, plan, settings, backend, Noise(0))
         yield f"{name}, {chosen}, {size} mask", plan, loaded, done.report
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Desk, Model, load
-from fakes import PointwiseBackend, small_facts
+from fakes import PointwiseBackend, small_spec
 from standalone_files import Widths, write_checkpoint
 
 from msbd import masks
@@ -21,7 +21,7 @@ from msbd.settings import EditSettings, preset
 from msbd.standalone import models
 
 FILES = ["input.png", "mask.png", "report.json", "result.png", "sheet.png"]
-MINIATURE = small_facts(128, multiple=32)
+MINIATURE = small_spec(128, multiple=32)
 
 
 @pytest.mark.edits
@@ -75,7 +75,7 @@ def test_a_plan_needs_no_weights(tmp_path: Path, levels: tuple[int, ...], sample
     settings = EditSettings().with_values({"sampler": sampler})
     chosen = models.choose(settings, checkpoint, "none", "cpu")
     bound = models.load(chosen).bind("x", "", 7.5, sampler)
-    assert models.facts(chosen, settings) == bound.facts
+    assert models.spec(chosen, settings) == bound.spec
 
 
 def test_what_goes_with_a_checkpoint(model: Model, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def edited(model: StandaloneModel, device: SecondDevice, **values: Any) -> pipel
     settings = preset("recommended").with_values(quick)
     backend = model.bind("a red star on grass", "", 4.0)
     mask = box_mask(SIZE, BOX)
-    plan = plan_edit(SIZE, mask, settings, backend.facts)
+    plan = plan_edit(SIZE, mask, settings, backend.spec)
     assert len(plan.stages[-1].tiles) > 1
     device.moves.clear()
     image = photograph(SIZE.height, SIZE.width)
@@ -76,7 +76,7 @@ def test_nothing_crosses_that_fits_on_the_device(
     crop = done.report.plan.crop.size.area * 4
     down, up = moved(device.moves, True), moved(device.moves, False)
     assert down == {"pipeline.py:edit": 3 * crop}, device
-    judge = model.judge._model
+    judge = model.ranker._model
     assert judge is not None
     clip = size_of(*judge.network.parameters(), *judge.network.buffers())
     assert up.pop("pipeline.py:edit") == 4 * crop

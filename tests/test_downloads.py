@@ -11,7 +11,7 @@ from conftest import Desk, Model
 
 from msbd.miniature.torchvision_patch import patch_torchvision
 from msbd.standalone import downloads
-from msbd.standalone.clip import OPENAI, ClipJudge
+from msbd.standalone.clip import OPENAI, ClipRanker
 from msbd.standalone.downloads import Download, clip_download
 
 patch_torchvision()
@@ -73,19 +73,19 @@ def test_no_download_without_the_network_or_open_clip(monkeypatch: pytest.Monkey
 
 
 @pytest.fixture
-def judge(model: Model, monkeypatch: pytest.MonkeyPatch) -> ClipJudge:
+def judge(model: Model, monkeypatch: pytest.MonkeyPatch) -> ClipRanker:
     """The judge of the command's model; Ctrl-C is pressed while it loads."""
 
     def load_clip(source: str) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("msbd.standalone.clip.load_clip", load_clip)
-    model.judge = ClipJudge(OPENAI)
-    return model.judge
+    model.ranker = ClipRanker(OPENAI)
+    return model.ranker
 
 
 @pytest.mark.edits
-def test_ctrl_c_ends_the_download_and_the_edit_goes_on(desk: Desk, judge: ClipJudge) -> None:
+def test_ctrl_c_ends_the_download_and_the_edit_goes_on(desk: Desk, judge: ClipRanker) -> None:
     assert desk.edit("--clip", OPENAI) == 0, desk.stderr
     said = desk.stdout.index("CLIP ViT-L-14/openai is to be downloaded: about 1.7 GB")
     assert said < desk.stdout.index("stages") and "--clip none" in desk.stdout
@@ -93,7 +93,7 @@ def test_ctrl_c_ends_the_download_and_the_edit_goes_on(desk: Desk, judge: ClipJu
 
 
 @pytest.mark.edits
-def test_what_needs_no_clip_downloads_none(desk: Desk, judge: ClipJudge) -> None:
+def test_what_needs_no_clip_downloads_none(desk: Desk, judge: ClipRanker) -> None:
     for arguments in (("--clip", "none"), ("--clip", OPENAI, "--set", "candidates=1")):
         assert desk.edit(*arguments) == 0
         assert "download" not in desk.stdout and judge.reason is None

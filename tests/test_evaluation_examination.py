@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from msbd.composite import feathered, pasted
+from msbd.compositing import feathered, pasted
 from msbd.evaluation.cases import SCRATCH, Case, all_cases, draw
 from msbd.evaluation.examination import examine_painting, examine_picture
 from msbd.evaluation.methods import MULTI_STAGE

@@ -14,7 +14,7 @@ import torch
 from engine import box_mask, photograph
 from fakes import PointwiseBackend
 
-from msbd.composite import cut
+from msbd.compositing import cropped
 from msbd.evaluation import painting
 from msbd.evaluation.cases import COUNT, FORMATS, SEED, all_cases, draw
 from msbd.evaluation.methods import EXPERIMENTS, METHODS, MULTI_STAGE
@@ -106,7 +106,7 @@ def test_a_staged_painting_is_the_engines_edit() -> None:
     given = task()
     found = painting.staged(given)
     done = edit(given.image, given.mask, given.plan, given.settings, given.backend, given.noise)
-    assert torch.equal(found.result, cut(done.image, found.plan.crop))
+    assert torch.equal(found.result, cropped(done.image, found.plan.crop))
     assert len(found.candidates) == 3
 
 
@@ -126,7 +126,7 @@ def test_every_way_paints_inside_the_mask_only(way: str) -> None:
     candidates = 1 if way in ("one pass", "segments") else 3
     given = task(candidates=candidates)
     found: Painting = WAYS[way](given)
-    before = cut(given.image, found.plan.crop)
+    before = cropped(given.image, found.plan.crop)
     assert found.patch.shape == found.result.shape == before.shape
     kept = (found.alpha == 0).expand_as(before)
     assert torch.equal(found.result[kept], before[kept])
@@ -140,19 +140,19 @@ def test_one_pass_has_one_tile_of_at_most_three_times_the_training_size() -> Non
     given = task(candidates=1)
     (stage,) = painting.in_one_pass(given.plan, given).stages
     assert stage.from_noise and stage.tiles == (Box.of(stage.canvas),)
-    assert stage.size.longest == 3 * given.backend.facts.resolution
+    assert stage.size.longest == 3 * given.backend.spec.resolution
 
 
 def test_segments_are_of_the_training_size_and_touch_the_mask() -> None:
     given = task(candidates=1)
     (stage,) = painting.in_segments(given.plan, given).stages
-    side = given.backend.facts.resolution
+    side = given.backend.spec.resolution
     assert stage.from_noise and {tile.size for tile in stage.tiles} == {Size(side, side)}
-    mask = cut(torch.from_numpy(given.mask), given.plan.crop)
-    assert all(cut(mask, tile).any() for tile in stage.tiles)
+    mask = cropped(torch.from_numpy(given.mask), given.plan.crop)
+    assert all(cropped(mask, tile).any() for tile in stage.tiles)
     covered = torch.zeros_like(mask)
     for tile in stage.tiles:
-        cut(covered, tile).fill_(1)
+        cropped(covered, tile).fill_(1)
     assert bool((covered >= mask).all())
 
 
@@ -161,7 +161,7 @@ def test_segments_are_of_the_training_size_and_touch_the_mask() -> None:
 def test_tiles_overlap_by_just_what_was_asked_but_for_the_last(pixels: int) -> None:
     given = task(tile_size=1.0)
     plan = painting.overlapping(given.plan, given, pixels)
-    side = given.backend.facts.resolution
+    side = given.backend.spec.resolution
     for stage in plan.stages[1:]:
         lefts = sorted({tile.left for tile in stage.tiles})
         last = stage.canvas.width - side
@@ -282,6 +282,6 @@ def test_the_plan_is_for_the_miniature() -> None:
     assert plan.resolution == 128 and plan.stages[0].schedule.candidates == 2
     _, mask = draw(case)
     own = plan_edit(
-        case.size, mask, MULTI_STAGE.settings, replace(PointwiseBackend().facts, resolution=128)
+        case.size, mask, MULTI_STAGE.settings, replace(PointwiseBackend().spec, resolution=128)
     )
     assert plan.mask == own.mask

@@ -14,7 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from engine import box_mask, photograph, run
-from fakes import PointwiseBackend, PointwiseDecoder, WithABlock, small_facts
+from fakes import PointwiseBackend, PointwiseDecoder, WithABlock, small_spec
 from live_bytes import LiveBytes
 from torch import Tensor, nn
 
@@ -347,7 +347,7 @@ def test_a_step_with_it_counts_a_third_more() -> None:
     def areas(**values: Any) -> list[int]:
         mask = box_mask(Size(300, 300), Box(40, 40, 200, 200))
         settings = EditSettings().with_values({"decoder_iterations": 9, **values})
-        plan = plan_edit(Size(300, 300), mask, settings, small_facts())
+        plan = plan_edit(Size(300, 300), mask, settings, small_spec())
         return [stage.decoder_area for stage in plan.stages]
 
     ratios = [

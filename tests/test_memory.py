@@ -368,7 +368,7 @@ def test_advice_fits_the_device(
 
 def test_clip_without_room_says_so(monkeypatch) -> None:
     monkeypatch.setattr(clip, "load_clip", raising(RuntimeError("std::bad_alloc")))
-    judge = clip.ClipJudge("any.pt")
+    judge = clip.ClipRanker("any.pt")
     assert judge.score(torch.zeros(1, 3, 8, 8), "x") is None
     assert judge.reason == "CLIP cannot be used: there is not enough memory for it"
 

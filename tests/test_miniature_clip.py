@@ -42,7 +42,7 @@ def test_ranks_the_true_caption_first() -> None:
 def test_the_extensions_judge_agrees() -> None:
     views = np.stack([draw_view(np.random.default_rng(i), empty=0.0)[0] for i in range(4)])
     images = torch.from_numpy(views.transpose(0, 3, 1, 2).copy()).float() / 255
-    theirs = judge.ClipJudge(FILE).score(images, "a red star on grass")
+    theirs = judge.ClipRanker(FILE).score(images, "a red star on grass")
     ours = similarity(load_clip(), views, ["a red star on grass"])[:, 0]
     assert theirs is not None and torch.allclose(theirs, ours, atol=1e-4)
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 from engine import box_mask, photograph, run
-from fakes import PointwiseBackend, euler, euler_ancestral, small_facts
+from fakes import PointwiseBackend, euler, euler_ancestral, small_spec
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import msbd
-from msbd.composite import any_touch, cut, resized
+from msbd.compositing import any_touch, cropped, resized
 from msbd.diffusion import inner_mask
 from msbd.errors import EditError, Interrupted
 from msbd.geometry import Box, Size
@@ -164,7 +164,7 @@ def test_the_first_stage_can_stay_inside_the_mask(image, mask):
     edit = run(image, mask, watch=watch, **values)
     hidden = torch.from_numpy(mask)[None, None]
     plan, first = edit.report.plan, edit.report.plan.stages[0]
-    painted = any_touch(cut(hidden, plan.crop), first.size)
+    painted = any_touch(cropped(hidden, plan.crop), first.size)
     inside = inner_mask(painted, 8).repeat_interleave(8, -1).repeat_interleave(8, -2) > 0
     red = shown["result"][:, :1] - shown["result"][:, 1:2] > 0.4
     assert red[inside].float().mean() > 0.95 and red[~inside].float().mean() < 0.05
@@ -212,10 +212,10 @@ def test_the_context_is_as_soft_as_the_stage_before_saw_it(image, mask):
     stages = run(image, mask, watch=watch, **values).report.plan.stages
     assert len(stages) > 2
     for before, stage in itertools.pairwise(stages):
-        small = resized(cut(image, stage.box), before.size)
+        small = resized(cropped(image, stage.box), before.size)
         assert torch.equal(shown["context", stage.index], resized(small, stage.size))
         draft, start = (shown[name, stage.index] for name in ("draft", "start"))
-        painted = any_touch(cut(torch.from_numpy(mask)[None, None], stage.box), stage.size) > 0
+        painted = any_touch(cropped(torch.from_numpy(mask)[None, None], stage.box), stage.size) > 0
         expected = torch.where(painted, draft, shown["context", stage.index])
         assert torch.equal(start, expected)
 
@@ -241,7 +241,7 @@ def test_work_and_calls_are_exactly_what_the_plan_says(
     image, mask, decoder, sparing, name, candidates
 ):
     sampler, each = samplers.SAMPLERS[name]
-    backend, told = PointwiseBackend(small_facts(calls_per_step=each), sampler=sampler), []
+    backend, told = PointwiseBackend(small_spec(calls_per_step=each), sampler=sampler), []
     watch = Callbacks(
         begin=lambda plan, total: told.append(-total), advance=lambda work, text: told.append(work)
     )
@@ -305,7 +305,7 @@ def test_sizes_that_are_no_multiples_are_padded_for_the_model_only(mask, image):
     """The crop is the whole picture, 150x203, in one pass and in tiles."""
     everything = np.ones((SIZE.height, SIZE.width), np.float32)
     for tile_size in (1.0, 4.0):
-        facts = small_facts(64)
+        facts = small_spec(64)
         edit = run(image, everything, PointwiseBackend(facts), tile_size=tile_size)
         assert edit.report.plan.crop == Box.of(SIZE)
         assert edit.report.plan.stages[-1].size == SIZE

@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from msbd.backend import ModelFacts
+from msbd.backend import ModelSpec
 from msbd.errors import EditError
 from msbd.geometry import Box, Size
 from msbd.planning import plan_edit, smaller_tiles
 from msbd.settings import EditSettings
 
-FACTS = [ModelFacts(), ModelFacts(resolution=128, multiple=32)]
+FACTS = [ModelSpec(), ModelSpec(resolution=128, multiple=32)]
 
 
-def planned(size: Size, painted: Box, facts: ModelFacts, **values):
+def planned(size: Size, painted: Box, facts: ModelSpec, **values):
     mask = np.zeros((size.height, size.width), np.float32)
     mask[painted.rows, painted.columns] = 1
     return plan_edit(size, mask, EditSettings().with_values(values), facts), mask
@@ -177,7 +177,7 @@ def test_the_first_stage_of_a_panorama_is_one_pass_and_not_too_thin():
 
 
 def test_calls_of_a_second_order_sampler_are_counted():
-    facts = ModelFacts(calls_per_step=2)
+    facts = ModelSpec(calls_per_step=2)
     plan, _ = planned(
         Size(512, 512), Box(0, 0, 512, 512), facts, steps=10, candidates=1, resampling_steps=0
     )

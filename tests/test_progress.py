@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from engine import box_mask
-from fakes import small_facts
+from fakes import small_spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +20,7 @@ from msbd.progress import Callbacks, Recorder, stage_work, work
 from msbd.settings import EditSettings
 
 SIZE, PAINTED = Size(150, 203), Box(40, 60, 90, 130)
-FACTS = small_facts()
+FACTS = small_spec()
 
 
 @dataclass

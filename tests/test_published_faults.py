@@ -14,7 +14,7 @@ import torch
 from engine import box_mask, photograph, run
 from fakes import PointwiseBackend
 
-from msbd.backend import ModelFacts
+from msbd.backend import ModelSpec
 from msbd.errors import EditError, Interrupted
 from msbd.geometry import Box, Size
 from msbd.planning import plan_edit
@@ -23,7 +23,7 @@ from msbd.settings import ABLATIONS, SETTINGS, EditSettings
 
 pytestmark = pytest.mark.edits
 
-SD1 = ModelFacts()
+SD1 = ModelSpec()
 
 
 def sd1_plan(size: Size, *painted: Box, **values):
@@ -134,7 +134,7 @@ def test_the_background_is_at_the_samples_own_noise_level():
     run(
         image,
         box_mask(size, Box(0, 0, 128, 90)),
-        Spy(ModelFacts(resolution=128, multiple=16)),
+        Spy(ModelSpec(resolution=128, multiple=16)),
         candidates=8,
     )
     for level, spread in measured:

@@ -412,7 +412,7 @@ def edited(at: torch.device | str) -> Tensor:
     size, settings = Size(160, 176), preset("recommended").with_values(quick)
     backend = model.bind("a red star on grass", "", 4.0)
     image, mask = photograph(160, 176), box_mask(size, Box(30, 30, 130, 140))
-    plan = plan_edit(size, mask, settings, backend.facts)
+    plan = plan_edit(size, mask, settings, backend.spec)
     assert len(plan.stages) > 1
     done = edit(image, mask, plan, settings, backend, Noise(1))
     assert done.report.scores is not None and done.image.device.type == "cpu"

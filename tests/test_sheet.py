@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import Desk, load, painted, save, speckles
 from engine import box_mask
-from fakes import PointwiseBackend, small_facts
+from fakes import PointwiseBackend, small_spec
 from PIL import Image, ImageDraw, ImageFont
 
 from msbd.geometry import Box, Size
@@ -28,14 +28,14 @@ SETTINGS = EditSettings().with_values(
 
 def planned(height: int, width: int, box: Box, settings: EditSettings = SETTINGS) -> EditPlan:
     size = Size(height, width)
-    return plan_edit(size, box_mask(size, box), settings, small_facts())
+    return plan_edit(size, box_mask(size, box), settings, small_spec())
 
 
 def recorded(settings: EditSettings = SETTINGS) -> SheetRecorder:
     """The sheet of an edit with three stages, the last one in tiles."""
     size = Size(150, 200)
     mask = box_mask(size, Box(30, 60, 120, 150))
-    plan = plan_edit(size, mask, settings, small_facts())
+    plan = plan_edit(size, mask, settings, small_spec())
     recorder = SheetRecorder()
     image = torch.full((1, 3, 150, 200), 0.5)
     watch = Callbacks(picture=recorder.picture)

@@ -12,7 +12,7 @@ from torch import nn
 
 import msbd.memory
 from msbd import cost, pipeline
-from msbd.backend import ModelFacts
+from msbd.backend import ModelSpec
 from msbd.benchmark.random_model import autoencoder, random_stable_diffusion, unet
 from msbd.geometry import Size
 from msbd.memory import STAYING
@@ -43,7 +43,7 @@ def needed(host: Host, picture: tuple[int, int], side: int) -> dict[str, int]:
     mask[300 : 300 + side, 400 : 400 + side] = 1
     settings = preset(DEFAULT_PRESET)
     assert settings.decoder == "last layer"
-    plan = plan_edit(Size(*picture), mask, settings, ModelFacts())
+    plan = plan_edit(Size(*picture), mask, settings, ModelSpec())
     return cost.memory(plan, loaded(plan, settings))
 
 
@@ -78,7 +78,7 @@ def test_the_default_fits(
 def test_the_networks_are_stable_diffusions(host: Host, stable_diffusion: None) -> None:
     from msbd.webui.estimate import loaded
 
-    plan = plan_edit(Size(64, 64), np.ones((64, 64), np.float32), EditSettings(), ModelFacts())
+    plan = plan_edit(Size(64, 64), np.ones((64, 64), np.float32), EditSettings(), ModelSpec())
     found = loaded(plan, EditSettings())
     assert found.kind is cost.STABLE_DIFFUSION and found.number == 2
     weights = 2 * (859_520_964 + 83_653_863 + TEXT_ENCODER)
@@ -108,7 +108,7 @@ def test_the_default_fits_on_a_card(picture: tuple[int, int], side: int) -> None
         backend = random_stable_diffusion(device, torch.float16).bind("a red star")
         mask = np.zeros(picture, np.float32)
         mask[300 : 300 + side, 400 : 400 + side] = 1
-        plan = plan_edit(Size(*picture), mask, settings, backend.facts)
+        plan = plan_edit(Size(*picture), mask, settings, backend.spec)
         image = torch.rand(1, 3, *picture, generator=torch.Generator().manual_seed(0))
         report = pipeline.edit(image, mask, plan, settings, backend, Noise(0)).report
         assert not report.interrupted and not any("memory" in note for note in report.notes)

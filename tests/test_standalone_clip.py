@@ -17,7 +17,7 @@ from second_device import SecondDevice
 from msbd import memory
 from msbd.memory import evict
 from msbd.miniature.torchvision_patch import patch_torchvision
-from msbd.standalone.clip import ClipJudge, ClipModel, load_clip, prepared
+from msbd.standalone.clip import ClipModel, ClipRanker, load_clip, prepared
 
 patch_torchvision()
 open_clip = pytest.importorskip("open_clip")
@@ -66,7 +66,7 @@ def expected_scores(network, images, prompt, mean, std):
 def test_scores_of_a_described_file(described):
     network = build(RESNET)
     network.load_state_dict({k: v.half().float() for k, v in network.state_dict().items()})
-    judge, images = ClipJudge(described), pictures(3, 3, 64, 64)
+    judge, images = ClipRanker(described), pictures(3, 3, 64, 64)
     scores = judge.score(images, "a red circle")
     assert judge.reason is None and scores.shape == (3,) and scores.dtype == torch.float32
     expected = expected_scores(
@@ -77,7 +77,7 @@ def test_scores_of_a_described_file(described):
 
 
 def test_one_picture_s_score_does_not_depend_on_the_others(described):
-    judge, images = ClipJudge(described), pictures(4, 3, 80, 70)
+    judge, images = ClipRanker(described), pictures(4, 3, 80, 70)
     single = torch.cat([judge.score(image, "a cat") for image in images.split(1)])
     assert torch.allclose(judge.score(images, "a cat"), single, atol=1e-5)
 
@@ -103,7 +103,7 @@ def test_scores_of_a_file_in_openai_s_layout(tmp_path, suffix):
     model = load_clip(path)
     assert model.side == 32 and all(p.dtype == torch.float32 for p in model.network.parameters())
     images = pictures(2, 3, 32, 32)
-    scores = ClipJudge(path).score(images, "a cat")
+    scores = ClipRanker(path).score(images, "a cat")
     mean, std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
     # The loader passes through half precision, in which OpenAI's weights are.
     assert torch.allclose(scores, expected_scores(network, images, "a cat", mean, std), atol=5e-3)
@@ -144,7 +144,7 @@ def test_it_loads_once_and_only_when_asked(described, monkeypatch):
     loads = []
     original = clip.load_clip
     monkeypatch.setattr(clip, "load_clip", lambda s: (loads.append(s), original(s))[1])
-    judge = ClipJudge(described)
+    judge = ClipRanker(described)
     assert not loads
     judge.score(pictures(1, 3, 8, 8), "a")
     judge.score(pictures(1, 3, 8, 8), "b")
@@ -162,7 +162,7 @@ def test_no_judge_is_no_crash(case, tmp_path, caplog):
         "unknown name": "ViT-Z-99/openai",
         "none": None,
     }[case]
-    judge = ClipJudge(source)
+    judge = ClipRanker(source)
     with caplog.at_level(logging.WARNING, logger="msbd"):
         assert judge.score(pictures(2, 3, 8, 8), "a cat") is None
         assert judge.score(pictures(2, 3, 8, 8), "a cat") is None
@@ -181,7 +181,7 @@ class TestOnADevice:
             yield device
         evict()
 
-    def judged(self, judge: ClipJudge, device: SecondDevice) -> tuple[torch.Tensor, int]:
+    def judged(self, judge: ClipRanker, device: SecondDevice) -> tuple[torch.Tensor, int]:
         """Scores of three pictures that lie there, and the bytes that came for that."""
         images, before = pictures(3, 3, 64, 64).to(device.label), device.bytes_up
         scores = judge.score(images, "a cat")
@@ -193,7 +193,7 @@ class TestOnADevice:
         self, described, device, monkeypatch, stays
     ):
         monkeypatch.setattr(memory, "room", lambda where: 10**12 * stays)
-        judge = ClipJudge(described, device.label)
+        judge = ClipRanker(described, device.label)
         (first, loading), (second, again) = (self.judged(judge, device) for _ in range(2))
         assert torch.equal(first, second)
         weights = memory.size_of(*judge._model.network.parameters())
@@ -207,7 +207,7 @@ class TestOnADevice:
         self, described, device, monkeypatch
     ):
         monkeypatch.setattr(memory, "room", lambda where: 10**12)
-        judge = ClipJudge(described, device.label)
+        judge = ClipRanker(described, device.label)
         self.judged(judge, device)
         network = judge._model.network
         monkeypatch.setattr(type(network), "encode_image", lambda *a, **k: 1 / 0)
@@ -220,13 +220,13 @@ class TestOnADevice:
             raise torch.cuda.OutOfMemoryError
 
         monkeypatch.setattr(memory, "_copied", full)
-        there = self.judged(ClipJudge(described, device.label), device)[0]
-        here = ClipJudge(described).score(pictures(3, 3, 64, 64), "a cat")
+        there = self.judged(ClipRanker(described, device.label), device)[0]
+        here = ClipRanker(described).score(pictures(3, 3, 64, 64), "a cat")
         assert here is not None and torch.equal(there, here)
 
 
 def test_scores_that_are_no_numbers_are_none(described):
-    judge = ClipJudge(described)
+    judge = ClipRanker(described)
     judge.score(pictures(1, 3, 8, 8), "a cat")
     with torch.no_grad():
         next(judge._model.network.visual.parameters()).fill_(torch.nan)

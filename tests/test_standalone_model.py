@@ -35,7 +35,7 @@ def picture(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def test_facts(model):
     backend: Backend = model.bind("a cat", sampler="heun")
-    facts = backend.facts
+    facts = backend.spec
     assert (facts.resolution, facts.multiple, facts.latent_factor) == (512, 16, 8)
     assert (facts.upscale_factor, facts.calls_per_step) == (4.0, 2)
     assert backend.device == torch.device("cpu")
@@ -196,7 +196,7 @@ def test_upscale_and_score(model):
     large = backend.upscale(picture(1, 3, 16, 24), Size(50, 70))
     assert large.shape == (1, 3, 50, 70)
     assert backend.score(picture(2, 3, 16, 16)) is None
-    assert model.judge.reason == "no CLIP model is chosen"
+    assert model.ranker.reason == "no CLIP model is chosen"
 
 
 def test_binding_does_not_change_other_bindings(model):
@@ -251,7 +251,7 @@ def test_a_checkpoint_of_stable_diffusion_s_size(tmp_path):
     model = StandaloneModel.load(path, clip=None, device="cpu")
     loaded = time.monotonic() - start
     backend = model.bind("a photograph of an astronaut", "blurry")
-    assert (backend.facts.resolution, backend.facts.multiple) == (512, 64)
+    assert (backend.spec.resolution, backend.spec.multiple) == (512, 64)
     z = backend.encode(picture(1, 3, 64, 128))
     assert z.shape == (1, 4, 8, 16)
     denoised = backend.denoise(z + 5 * draw(1, 4, 8, 16), torch.tensor([5.0]))

@@ -50,16 +50,16 @@ def ready(host: Host, prompt: Any = "a red star", **changes: Any) -> Any:
 
 def backend_of(host: Host, p: Any, index: int = 0, **changes: Any) -> Any:
     from msbd.webui.hosts.a1111 import HostBackend
-    from msbd.webui.hosts.checkpoint import model_facts
+    from msbd.webui.hosts.checkpoint import model_spec
     from msbd.webui.hosts.sampling import HostSampler
     from msbd.webui.hosts.upscaling import load_upscaler
 
     facts: dict[str, Any] = {
-        "facts": model_facts(p.sampler_name),
+        "facts": model_spec(p.sampler_name),
         "sampler": HostSampler(p),
         "enlarge": load_upscaler("R-ESRGAN 4x+"),
         "judge": SimpleNamespace(score=lambda images, text: (images, text)),
-        "judged_by": "words",
+        "ranked_by": "words",
         "decoder_device": torch.device("cpu"),
     }
     backend = HostBackend(p, index, **{**facts, **changes})
@@ -525,20 +525,20 @@ class TestSampler:
 
 class TestFacts:
     def facts(self, host: Host, **changes: Any) -> Any:
-        from msbd.webui.hosts.checkpoint import model_facts
+        from msbd.webui.hosts.checkpoint import model_spec
 
         host.load(LatentDiffusion(**changes))
-        return model_facts("Euler a")
+        return model_spec("Euler a")
 
     def test_are_the_checkpoints(self, host):
-        facts = self.facts(host, resolution=128, levels=3)
+        facts = self.spec(host, resolution=128, levels=3)
         assert (facts.resolution, facts.multiple, facts.latent_factor) == (128, 32, 8)
 
     def test_of_sd2_with_v_prediction(self, host):
-        assert self.facts(host, parameterization="v").resolution == 768
+        assert self.spec(host, parameterization="v").resolution == 768
 
     def test_of_ordinary_sd1(self, host):
-        facts = self.facts(host, resolution=512, levels=4)
+        facts = self.spec(host, resolution=512, levels=4)
         assert (facts.resolution, facts.multiple) == (512, 64)
 
     def test_the_panel_may_say_otherwise(self, host):
@@ -546,15 +546,15 @@ class TestFacts:
 
         options.register()
         host.shared.opts.msbd_resolution = 640
-        assert self.facts(host).resolution == 640
+        assert self.spec(host).resolution == 640
 
     @pytest.mark.parametrize("family, words", [("is_sdxl", "SDXL"), ("is_sd3", "Diffusion 3")])
     def test_other_families_are_refused(self, host, family, words):
-        from msbd.webui.hosts.checkpoint import model_facts
+        from msbd.webui.hosts.checkpoint import model_spec
 
         setattr(host.model, family, True)
         with pytest.raises(EditError, match=words):
-            model_facts("Euler a")
+            model_spec("Euler a")
 
 
 class TestUpscalers:
@@ -639,20 +639,20 @@ class TestJudge:
 
     def test_it_is_kept_until_the_panel_says_otherwise(self, host):
         from msbd.webui import options
-        from msbd.webui.hosts.clip import judge
+        from msbd.webui.hosts.clip import ranker
 
         options.register()
-        first = judge()
-        assert judge() is first
+        first = ranker()
+        assert ranker() is first
         host.shared.opts.msbd_clip_weights = "/other.pt"
-        assert judge() is not first and str(judge().source) == "/other.pt"
+        assert ranker() is not first and str(ranker().source) == "/other.pt"
 
     def test_one_that_failed_is_tried_again(self, host):
-        from msbd.webui.hosts.clip import judge
+        from msbd.webui.hosts.clip import ranker
 
-        first = judge()
+        first = ranker()
         first.reason = "no such file"
-        assert judge() is not first
+        assert ranker() is not first
 
 
 class TestInputs:

@@ -16,7 +16,7 @@ from torch import nn
 
 import msbd.memory
 from msbd import cost
-from msbd.backend import ModelFacts
+from msbd.backend import ModelSpec
 from msbd.cost import FITTING
 from msbd.errors import EditError
 from msbd.geometry import Size
@@ -45,7 +45,7 @@ def planned(resolution: int = 32, side: int = 200, **values: Any) -> tuple[EditP
     settings = EditSettings().with_values({**QUICK, **values})
     mask = np.zeros((side, side), np.float32)
     mask[side // 10 : -side // 10, side // 10 : -side // 10] = 1
-    facts = ModelFacts(resolution=resolution, multiple=16)
+    facts = ModelSpec(resolution=resolution, multiple=16)
     return plan_edit(Size(side, side), mask, settings, facts), settings
 
 
@@ -160,11 +160,11 @@ def test_an_edit_tells_the_pace(host, monkeypatch):
 
 @pytest.mark.parametrize(("before", "peak", "told"), [(0, 5, 5), (5, 5, 0), (3, 9, 9)])
 def test_a_gpus_peak_is_the_edits_if_it_rose_in_it(host, gpu, monkeypatch, before, peak, told):
-    from msbd.webui.run import Job
+    from msbd.webui.run import EditRun
 
     learned = []
     monkeypatch.setattr(cost, "learn", lambda *given: learned.append(given))
-    job = Job(request(host), lambda: 1 / 0)
+    job = EditRun(request(host), lambda: 1 / 0)
     job.plan, job.settings = planned()
     job.learn(Report(job.plan, job.settings, 0, peak_memory_bytes=peak), before)
     assert learned[0][-1] == told

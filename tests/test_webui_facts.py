@@ -78,11 +78,11 @@ def test_a_plan_waits_for_it(host, model):
 
 
 def test_one_that_takes_too_long_is_refused_in_words(host, model, impatient):
-    from msbd.webui.hosts.checkpoint import model_facts
+    from msbd.webui.hosts.checkpoint import model_spec
 
     with changing(host):
         with pytest.raises(EditError, match=REFUSED):
-            model_facts("Euler a")
+            model_spec("Euler a")
         reply = client().post(PLAN, json=body())
     assert reply.status_code == 422 and REFUSED in reply.json()["detail"]
 

@@ -21,7 +21,7 @@ PER_JOB = {
     *("sampling_step", "sampling_steps", "time_start", "job_timestamp"),
     *("current_image", "current_latent", "id_live_preview"),
 }
-"""What of the host's state every job leaves in its own way."""
+"""What of the host's state every edit_run leaves in its own way."""
 
 
 @pytest.fixture

@@ -146,17 +146,17 @@ class TestAxes:
     @pytest.mark.parametrize("axis", recorded("axes.json"), ids=lambda axis: axis["field"])
     def test_those_of_older_versions_set_what_they_set(self, axes, host, axis):
         from msbd.webui import run
-        from msbd.webui.xyz import engage_cell
+        from msbd.webui.xyz import patch_cell
 
         choices: list[Any] = []
-        run.engage = lambda p, choice: choices.append(choice)
+        run.patch = lambda p, choice: choices.append(choice)
         del host.shared.opts.data["msbd_preset"]
         assert axes[axis["label"]].type is {"int": int, "float": float}.get(axis["type"], str)
         for value, changes in zip(axis["values"], axis["changes"], strict=True):
             p = request(host)
             p.scripts = SimpleNamespace(scripts=[SimpleNamespace(args_to=0)], selectable_scripts=[])
             axes[axis["label"]].apply(p, value, [value])
-            engage_cell(p)
+            patch_cell(p)
             base = chosen(({"preset": "recommended"},), {}).settings
             assert_means(choices.pop().settings, then_of(base) | changes)
 
@@ -190,10 +190,10 @@ class TestAxes:
 
     @pytest.mark.edits
     def test_a_cell_with_a_value_is_edited_and_others_are_not(self, axes, host):
-        from msbd.webui.xyz import engage_cell
+        from msbd.webui.xyz import patch_cell
 
         p = request(host)
-        engage_cell(p)
+        patch_cell(p)
         assert "init" not in vars(p)
 
         p = request(host)
@@ -202,7 +202,7 @@ class TestAxes:
         for name, value in QUICK.items():
             axes[f"[MSBD] {label(name)}"].apply(p, value, [value])
         axes["[MSBD] Preset"].apply(p, "draft", ["draft"])
-        engage_cell(p)
+        patch_cell(p)
         processed = plainly(host, p)
         source = pixels(p.init_images[0])
         assert processed.images[0].size == p.init_images[0].size
@@ -214,10 +214,10 @@ class TestAxes:
     def test_the_scripts_own_controls_say_the_rest_unless_a_preset_does(self, axes, host):
         from msbd.webui import run
         from msbd.webui.fields import CONTROLS, TITLE
-        from msbd.webui.xyz import engage_cell
+        from msbd.webui.xyz import patch_cell
 
         choices = []
-        run.engage = lambda p, choice: choices.append(choice)
+        run.patch = lambda p, choice: choices.append(choice)
         ours = SimpleNamespace(args_from=2, args_to=2 + len(CONTROLS), title=lambda: TITLE)
         runner = SimpleNamespace(scripts=[ours], selectable_scripts=[ours])
         values = ["fast", 4] + [None] * (len(CONTROLS) - 2)
@@ -229,17 +229,17 @@ class TestAxes:
                     script_args=args,
                     extra_generation_params={},
                 )
-                engage_cell(p)
+                patch_cell(p)
         seen = [(c.preset, c.settings.candidates, c.settings.margin) for c in choices]
         assert seen == [("fast", 4, 2.0), *[("paper", 5, 2.0)] * 3]
 
     def test_what_is_wrong_is_said_when_the_cell_is_made(self, axes, host):
-        from msbd.webui.xyz import engage_cell
+        from msbd.webui.xyz import patch_cell
 
         p = request(host)
         p.scripts = None
         p.msbd_values = {"preset": "best"}
-        engage_cell(p)
+        patch_cell(p)
         with pytest.raises(EditError, match="preset must be"):
             plainly(host, p)
 

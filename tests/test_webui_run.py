@@ -267,7 +267,7 @@ def test_scripts_of_others_see_the_whole_picture(host):
             seen["image"] = pp.image.size
 
         def postprocess_image_after_composite(self, p, pp, *args):
-            seen["composite"] = pp.image.size
+            seen["compositing"] = pp.image.size
 
     runner = host.scripts.ScriptRunner()
     runner.alwayson_scripts.append(Witness())
@@ -278,7 +278,7 @@ def test_scripts_of_others_see_the_whole_picture(host):
         "decoded": (True, 2, (3, 67, 101)),
         "batch": (2, 3, 67, 101),
         "image": (101, 67),
-        "composite": (101, 67),
+        "compositing": (101, 67),
     }
     assert host.errors.exception_records == []
 
@@ -408,7 +408,7 @@ class TestInterruption:
 
 
 class TestProgress:
-    """The host's bar: jobs done, and the share of the current job."""
+    """The host's bar: jobs done, and the share of the current edit_run."""
 
     def shares(self, host: Host, p: Any) -> list[float]:
         state, seen = host.shared.state, []

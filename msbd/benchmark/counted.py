@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import ModelFacts
+from ..backend import ModelSpec
 from ..geometry import Size
 from ..plan import EditPlan
 from ..planning import plan_edit
@@ -18,7 +18,7 @@ FIXED = 400
 """Side of the mask in pixels whose picture grows."""
 
 
-def planned(what: Setup, settings: EditSettings, facts: ModelFacts) -> EditPlan:
+def planned(what: Setup, settings: EditSettings, facts: ModelSpec) -> EditPlan:
     return plan_edit(what.image, what.mask(), settings, facts)
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..backend import Backend, Decoder
-from ..composite import any_touch, cut, resized
+from ..compositing import any_touch, cropped, resized
 from ..decoder import Segment, nearness
 from ..decoder.fine_tune import fine_tune, squared_error
 from ..decoder.last_layer import LastLayer
@@ -36,17 +36,17 @@ def tiles(
     centre = (what.image.height / 2, what.image.width / 2)
     edited = draw_object(pixels, "star", "red", centre, 0.7 * what.side, 1) if star else pixels
     mask = what.mask()
-    plan = plan_edit(what.image, mask, settings, backend.facts)
+    plan = plan_edit(what.image, mask, settings, backend.spec)
     stage = plan.stages[-1 if last else min(1, len(plan.stages) - 1)]
     size = stage.size
     before, after = (
-        resized(cut(Picture(image).tensor(), plan.crop), size).to(backend.device)
+        resized(cropped(Picture(image).tensor(), plan.crop), size).to(backend.device)
         for image in (pixels, edited)
     )
-    painted = any_touch(cut(torch.from_numpy(mask), plan.crop)[None, None], size).to(before)
-    maps = before, painted, nearness(painted, backend.facts.latent_factor)
+    painted = any_touch(cropped(torch.from_numpy(mask), plan.crop)[None, None], size).to(before)
+    maps = before, painted, nearness(painted, backend.spec.latent_factor)
     return [
-        Segment(backend.encode(cut(after, box)), *(cut(one, box) for one in maps))
+        Segment(backend.encode(cropped(after, box)), *(cropped(one, box) for one in maps))
         for box in stage.tiles
     ]
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..backend import Backend, Condition, Decoder, ModelFacts
+from ..backend import Backend, Condition, Decoder, ModelSpec
 from ..geometry import Size
 from ..settings import OFF
 from ..standalone.discrete import scaled_linear
@@ -30,7 +30,7 @@ class IdleModel:
 class IdleBackend:
     """`Backend` without networks."""
 
-    facts = ModelFacts()
+    spec = ModelSpec()
     device = torch.device("cpu")
 
     def __init__(self, sampler: str) -> None:
@@ -48,11 +48,11 @@ class IdleBackend:
         return torch.zeros_like(z)
 
     def encode(self, image: Tensor) -> Tensor:
-        height, width = (side // self.facts.latent_factor for side in image.shape[-2:])
+        height, width = (side // self.spec.latent_factor for side in image.shape[-2:])
         return image.new_zeros(len(image), 4, height, width)
 
     def decode(self, z: Tensor) -> Tensor:
-        height, width = (side * self.facts.latent_factor for side in z.shape[-2:])
+        height, width = (side * self.spec.latent_factor for side in z.shape[-2:])
         return z.new_full((len(z), 3, height, width), 0.5)
 
     def decoder(self) -> Decoder:

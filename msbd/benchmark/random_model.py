@@ -9,7 +9,7 @@ import torch
 from ..miniature.torchvision_patch import patch_torchvision
 from ..standalone.autoencoder import Autoencoder
 from ..standalone.checkpoint import Checkpoint
-from ..standalone.clip import ClipJudge
+from ..standalone.clip import ClipRanker
 from ..standalone.discrete import scaled_linear
 from ..standalone.model import StandaloneModel
 from ..standalone.upscaler import load_upscaler
@@ -30,7 +30,7 @@ def random_stable_diffusion(device: torch.device, dtype: torch.dtype) -> Standal
         multiple=64,
     )
     return StandaloneModel(
-        checkpoint, load_upscaler("lanczos", device), ClipJudge(None, device), device
+        checkpoint, load_upscaler("lanczos", device), ClipRanker(None, device), device
     )
 
 

@@ -83,7 +83,7 @@ def once(run: Run, model: Model) -> dict[str, Any]:
         torch.cuda.reset_peak_memory_stats()
         loaded = torch.cuda.memory_allocated()
     memory, clock = PeakMemory(), Stopwatch(backend.device)
-    plan = plan_edit(run.what.image, mask, run.settings, backend.facts)
+    plan = plan_edit(run.what.image, mask, run.settings, backend.spec)
     done = edit(image, mask, plan, run.settings, backend, Noise(SEED))
     seconds = backend.parts(done.report.stages, clock.seconds())
     peak = torch.cuda.max_memory_allocated() - loaded if run.gpu else memory.grown()

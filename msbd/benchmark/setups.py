@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backend import ModelFacts
+from ..backend import ModelSpec
 from ..geometry import Box, Size
 from ..masks import Mask
 from ..miniature.world import draw_background
@@ -19,8 +19,8 @@ MASKS = {"small": 0.15, "medium": 0.4, "large": 0.8}
 WAYS = {"published": preset("paper"), "ours": preset("recommended")}
 """The published way: its stages, its tiles, Adam on the whole decoder for 100 steps."""
 MODELS = {
-    "Stable Diffusion 1": ModelFacts(),
-    "miniature": ModelFacts(resolution=128, multiple=32),
+    "Stable Diffusion 1": ModelSpec(),
+    "miniature": ModelSpec(resolution=128, multiple=32),
 }
 PROMPT = "a red star on grass"
 

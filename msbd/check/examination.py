@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..backend import Backend
-from ..composite import feathered
+from ..compositing import feathered
 from ..errors import Interrupted
 from ..memory import release
 from ..report import StageReport
@@ -32,14 +32,14 @@ _OUT_OF_MEMORY = ("out of memory", "lack of memory", "not enough memory")
 """In the engine's notes."""
 
 
-class Judge(Protocol):
+class Ranker(Protocol):
     """CLIP. source: None if nobody wants it. reason: why there is none, if so."""
 
     source: Any
     reason: str | None
 
 
-Wrap = Callable[[Backend, Judge], Backend]
+Wrap = Callable[[Backend, Ranker], Backend]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Probe:
     backend: ProbedBackend | None = None
     before: str = ""
 
-    def wrap(self, backend: Backend, judge: Judge) -> Backend:
+    def wrap(self, backend: Backend, ranker: Ranker) -> Backend:
         """Try all parts of a backend, then watch it."""
         if backend.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(backend.device)
@@ -73,7 +73,7 @@ class Probe:
             "autoencoder": try_autoencoder,
             "decoder copy": try_decoder,
             "upscaler": try_upscaler,
-            "CLIP": partial(_try_clip, judge),
+            "CLIP": partial(_try_clip, ranker),
         }
         for name, trial in trials.items():
             look = partial(tried, trial, self.backend, image)
@@ -93,12 +93,12 @@ class Probe:
         return "bit by bit as before"
 
 
-def _try_clip(judge: Judge, backend: Backend, piece: Tensor) -> str:
-    if not judge.source:
+def _try_clip(ranker: Ranker, backend: Backend, piece: Tensor) -> str:
+    if not ranker.source:
         return "left out"
     scores = backend.score(torch.cat([piece, piece.flip(-1)]))
     if scores is None:
-        raise Fault(judge.reason or "no scores")
+        raise Fault(ranker.reason or "no scores")
     if not bool(torch.isfinite(scores).all()):
         raise Fault("gave scores that are not finite")
     return f"similarity {float(scores[0]):.2f}"

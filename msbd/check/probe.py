@@ -101,7 +101,7 @@ def try_decoder(backend: Backend, piece: Tensor) -> str:
 
 def try_upscaler(backend: Backend, piece: Tensor) -> str:
     """The upscaler gives a larger picture of the same."""
-    factor = min(2.0, backend.facts.upscale_factor)
+    factor = min(2.0, backend.spec.upscale_factor)
     size = Size(round(factor * piece.shape[-2]), round(factor * piece.shape[-1]))
     large = backend.upscale(piece, size)
     if large.shape[-2:] != (size.height, size.width):
@@ -125,7 +125,7 @@ def _alike(image: Tensor, picture: Tensor) -> float:
 @single_precision()
 def tried(trial: Trial, backend: Backend, image: Tensor) -> str:
     """A trial on the middle of a picture [1,3,H,W], in the engine's precision."""
-    multiple = backend.facts.multiple
+    multiple = backend.spec.multiple
     side = -(-SIDE // multiple) * multiple
     top, left = ((n - side) // 2 for n in image.shape[-2:])
     return trial(backend, image[..., top : top + side, left : left + side].to(backend.device))

@@ -18,7 +18,7 @@ class ForwardingBackend:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self.facts = backend.facts
+        self.spec = backend.spec
         self.device = backend.device
         self.sampler = backend.sampler
 

@@ -243,7 +243,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clip",
         metavar="NAME",
-        help="judge of the candidates: a name of open_clip's, a file, or none "
+        help="CLIP that ranks the candidates: a name of open_clip's, a file, or none "
         "(default: the miniature's own, or ViT-L-14/openai)",
     )
 

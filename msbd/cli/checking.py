@@ -45,12 +45,12 @@ def perform(request: Request, say: Say) -> Examination:
     if request.output:
         saving.check_writable(request.output)
     names = list(dict.fromkeys(request.presets)) or list(PRESETS)
-    subject = drawn(models.facts(request.models, preset(names[0])).resolution)
+    subject = drawn(models.spec(request.models, preset(names[0])).resolution)
     desk = _Desk(request, subject)
     say(f"loading {request.models.checkpoint.name}")
     loaded = found("model", desk.load)
     if loaded.ok:
-        downloads.fetch_clip(request.models.clip, desk.model.judge.prepare, say)
+        downloads.fetch_clip(request.models.clip, desk.model.ranker.prepare, say)
         examination = examine(names, subject, desk.edit, say, [loaded])
     else:
         examination = Examination([loaded], [], len(names))
@@ -100,10 +100,10 @@ class _Desk:
         settings, mask = preset(name), self.subject.painted()
         sampler = settings.ablation.sampler
         bound = self.model.bind(self.subject.prompt, "", settings.guidance, sampler)
-        plan = plan_edit(self.subject.size, mask, settings, bound.facts)
+        plan = plan_edit(self.subject.size, mask, settings, bound.spec)
         progress = Progress(self.request.quiet)
         with progress.running():
-            backend = wrap(bound, self.model.judge)
+            backend = wrap(bound, self.model.ranker)
             callbacks, noise = progress.callbacks(), Noise(SEED)
             done = edit(self.subject.image(), mask, plan, settings, backend, noise, callbacks)
         if progress.stopped and done.report.interrupted:

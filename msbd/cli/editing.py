@@ -70,8 +70,8 @@ class Request:
         from ..planning import plan_edit
 
         settings = self.recipe.settings
-        facts = models.facts(self.models, settings)
-        return plan_edit(self.picture.size, self.mask, settings, facts)
+        spec = models.spec(self.models, settings)
+        return plan_edit(self.picture.size, self.mask, settings, spec)
 
 
 def read_inputs(picture: Path, mask: Path, soft: bool) -> tuple[Picture, masks.Mask]:
@@ -129,10 +129,10 @@ def perform(request: Request, say: Say) -> tuple[Edit, bool]:
     say(f"loading {request.models.checkpoint.name}")
     model = models.load(request.models)
     if settings.ranks_by_clip:
-        downloads.fetch_clip(request.models.clip, model.judge.prepare, say)
+        downloads.fetch_clip(request.models.clip, model.ranker.prepare, say)
     sampler = settings.ablation.sampler
     backend = model.bind(chosen.prompt, chosen.negative, settings.guidance, sampler)
-    plan = plan_edit(request.picture.size, request.mask, settings, backend.facts)
+    plan = plan_edit(request.picture.size, request.mask, settings, backend.spec)
     recorder = SheetRecorder() if request.outputs.sheet else None
     progress = Progress(request.quiet)
     callbacks = progress.callbacks(recorder.picture if recorder else None)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..backend import Decoder
-from ..composite import feathered
+from ..compositing import feathered
 from ..memory import may_stay, size_of
 from .fine_tune import Segment
 from .regression import ConvolutionRegression

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from ..composite import any_touch, resized
+from ..compositing import any_touch, resized
 from ..diffusion import latent_mask
 from ..geometry import Box
 from ..settings import SETTINGS

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..backend import Backend
-from ..composite import any_touch, cut, feathered, padded, pasted, resized
+from ..compositing import any_touch, cropped, feathered, padded, pasted, resized
 from ..geometry import Box, Size, all_tiles
 from ..masks import Mask
 from ..noise import Noise
@@ -35,7 +35,7 @@ class Task:
     @property
     def plan(self) -> EditPlan:
         size = Size(*self.image.shape[-2:])
-        return plan_edit(size, self.mask, self.settings, self.backend.facts)
+        return plan_edit(size, self.mask, self.settings, self.backend.spec)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def only_first(plan: EditPlan, task: Task) -> EditPlan:
 
 def in_one_pass(plan: EditPlan, task: Task, times: float = 3.0) -> EditPlan:
     """One stage from noise at up to `times` the training resolution."""
-    facts, crop = task.backend.facts, plan.crop.size
+    facts, crop = task.backend.spec, plan.crop.size
     scale = min(1.0, times * facts.resolution / crop.longest)
     size = crop.scaled(scale, facts.multiple)
     canvas = size.padded(facts.multiple)
@@ -102,7 +102,7 @@ def in_one_pass(plan: EditPlan, task: Task, times: float = 3.0) -> EditPlan:
 
 def in_segments(plan: EditPlan, task: Task) -> EditPlan:
     """From noise at the crop's own size, in overlapping segments of the training resolution."""
-    facts, size = task.backend.facts, plan.crop.size
+    facts, size = task.backend.spec, plan.crop.size
     canvas = size.padded(facts.latent_factor)
     overlap = round(task.settings.ablation.tile_overlap * facts.resolution)
     grid = all_tiles(canvas, facts.resolution, overlap, facts.latent_factor)
@@ -118,7 +118,7 @@ def overlapping(plan: EditPlan, task: Task, pixels: int) -> EditPlan:
     The engine spreads its tiles evenly, so that they often overlap by more than was asked for;
     here only the last of a row or column do.
     """
-    facts = task.backend.facts
+    facts = task.backend.spec
     side, mask = facts.resolution, _crop_mask(task, plan)
     stages = [plan.stages[0]]
     for stage in plan.stages[1:]:
@@ -139,12 +139,12 @@ def _starts(length: int, side: int, stride: int) -> list[int]:
 
 def _touched(grid: list[Box], painted: Tensor) -> tuple[Box, ...]:
     """The tiles that show a painted pixel."""
-    return tuple(box for box in grid if cut(painted, box).any())
+    return tuple(box for box in grid if cropped(painted, box).any())
 
 
 def by_network(image: Tensor, size: Size, task: Task) -> Tensor:
     """Enlarge by super-resolution, as often as it takes."""
-    largest = task.backend.facts.upscale_factor
+    largest = task.backend.spec.upscale_factor
     while max(size.height / image.shape[-2], size.width / image.shape[-1]) > largest:
         reached = Size(int(image.shape[-2] * largest), int(image.shape[-1] * largest))
         image = task.backend.upscale(image, reached)
@@ -154,9 +154,9 @@ def by_network(image: Tensor, size: Size, task: Task) -> Tensor:
 def unblended(task: Task) -> Painting:
     """Figure 5 c, d: the stages, each refined as a whole, with no blending in the later ones."""
     plan, crop = task.plan, task.plan.crop
-    settings, backend, factor = task.settings, task.backend, task.backend.facts.latent_factor
+    settings, backend, factor = task.settings, task.backend, task.backend.spec.latent_factor
     recorder = Recorder(plan, settings, task.noise.seed, Callbacks())
-    photograph, mask = cut(task.image, crop), _crop_mask(task, plan)
+    photograph, mask = cropped(task.image, crop), _crop_mask(task, plan)
     patch = photograph
     for stage in plan.stages:
         seen = StageInputs.of(stage, photograph, mask, settings, factor)
@@ -175,7 +175,7 @@ def _pasted(
     candidates: list[Tensor],
 ) -> Painting:
     """Paste as the engine does."""
-    before = cut(task.image, plan.crop)
+    before = cropped(task.image, plan.crop)
     alpha = feathered(_crop_mask(task, plan), task.settings.feather)
     patch = enlarge(shown, plan.crop.size, task)
     result = pasted(before, patch, Box.of(plan.crop.size), alpha)
@@ -183,4 +183,4 @@ def _pasted(
 
 
 def _crop_mask(task: Task, plan: EditPlan) -> Tensor:
-    return cut(torch.from_numpy(task.mask), plan.crop)[None, None]
+    return cropped(torch.from_numpy(task.mask), plan.crop)[None, None]

@@ -43,8 +43,8 @@ class RecallingBackend(ForwardingBackend):
         self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Condition = None
     ) -> Tensor:
         assert condition is None, "predictions that depend on more than latents are not recalled"
-        area = z.shape[-2] * z.shape[-1] * self.facts.latent_factor**2
-        self.spent.evaluations += len(z) * area / self.facts.resolution**2
+        area = z.shape[-2] * z.shape[-1] * self.spec.latent_factor**2
+        self.spent.evaluations += len(z) * area / self.spec.resolution**2
         keys = [_key(one, level, guidance) for one, level in zip(z, sigma, strict=True)]
         missing = [row for row, key in enumerate(keys) if key not in self._known]
         for key in keys:

@@ -291,5 +291,5 @@ def plan_of(case: Case, method: Method) -> EditPlan:
     from ..planning import plan_edit
     from ..standalone import models
 
-    facts = models.facts(models.choose(method.settings), method.settings)
+    facts = models.spec(models.choose(method.settings), method.settings)
     return plan_edit(case.size, draw(case)[1], method.settings, facts)

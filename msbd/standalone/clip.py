@@ -1,4 +1,4 @@
-"""Judge pictures by CLIP: cosine similarity of picture and text (Radford et al. 2021)."""
+"""Rank pictures by CLIP: cosine similarity of picture and text (Radford et al. 2021)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .downloads import FILES
 
 logger = logging.getLogger(__name__)
 OPENAI = "ViT-L-14/openai"
-"""The paper's judge, by open_clip's names of architecture and weights; 1.7 GB, downloaded once."""
+"""The paper's ranker, by open_clip's names of architecture and weights; 1.7 GB, downloaded once."""
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
 Tokenize = Callable[[list[str]], Tensor]
@@ -45,13 +45,13 @@ class ClipModel:
     squash: bool = False
 
 
-class ClipJudge:
+class ClipRanker:
     """Scores pictures against a prompt; loads CLIP at the first use and keeps it.
 
     source: "architecture/weights" by open_clip's names, as OPENAI, which open_clip downloads
     unless it is in its cache; or the path of a weights file: one in OpenAI's layout, or
     `.safetensors` with a `.json` of the same name beside it that holds `open_clip.CLIP`'s
-    arguments. None: no judge.
+    arguments. None: no ranker.
 
     CLIP is a convenience: whatever goes wrong, `score` is None and `reason` says why.
     """
@@ -87,7 +87,7 @@ class ClipJudge:
                     raise
             release()
             return similarity(self._model, images, prompt, torch.device("cpu"))
-        except Exception as error:  # never let the judge end an edit
+        except Exception as error:  # never let the ranker end an edit
             self._give_up(error)
             return None
 
@@ -126,7 +126,7 @@ def prepared(images: Tensor, model: ClipModel) -> Tensor:
 
 
 def load_clip(source: str | Path) -> ClipModel:
-    """The network of a `ClipJudge`'s source. Raises whatever goes wrong."""
+    """The network of a `ClipRanker`'s source. Raises whatever goes wrong."""
     patch_torchvision()
     path = Path(source)
     if path.suffix not in FILES:

@@ -35,7 +35,7 @@ def in_words(size: int) -> str:
 
 
 def clip_download(source: str | Path | None) -> Download | None:
-    """What the first use of a `ClipJudge`'s source will download.
+    """What the first use of a `ClipRanker`'s source will download.
 
     None if the weights are a file or in a cache, and where CLIP will fail without a download, as
     for a name that open_clip does not know. Downloads nothing itself.
@@ -62,7 +62,7 @@ def clip_download(source: str | Path | None) -> Download | None:
 def fetch_clip(source: str | None, prepare: Callable[[], None], say: Callable[[str], None]) -> None:
     """Say what CLIP will download and how to go on without, and load it; else do nothing.
 
-    prepare: `ClipJudge.prepare`, after which the judge gives no scores if Ctrl-C ended it.
+    prepare: `ClipRanker.prepare`, after which the ranker gives no scores if Ctrl-C ended it.
     """
     pending = clip_download(source)
     if pending is not None:

@@ -1,4 +1,4 @@
-"""A Stable Diffusion 1.x model with upscaler and judge, and the `Backend` it makes of a prompt."""
+"""A Stable Diffusion 1.x model with upscaler and ranker, and the `Backend` it makes of a prompt."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..backend import Backend, Condition, ModelFacts, Sampler
+from ..backend import Backend, Condition, ModelSpec, Sampler
 from ..errors import EditError
 from ..geometry import Size
 from ..precision import finite_in_single, single_precision
@@ -16,10 +16,10 @@ from ..settings import EditSettings
 from . import prompt as prompts
 from .autoencoder import Autoencoder, TrainableDecoder
 from .checkpoint import Checkpoint, load_checkpoint
-from .clip import OPENAI, ClipJudge
+from .clip import OPENAI, ClipRanker
 from .discrete import denoised
+from .offloading import Offloading
 from .samplers import SAMPLERS
-from .turns import Turns
 from .upscaler import Upscaler, load_upscaler
 
 PAPER = EditSettings()
@@ -39,21 +39,21 @@ class StandaloneModel:
         self,
         checkpoint: Checkpoint,
         upscaler: Upscaler,
-        judge: ClipJudge,
+        ranker: ClipRanker,
         device: torch.device,
         offload: bool = False,
     ) -> None:
         self.checkpoint = checkpoint
         self.upscaler = upscaler
-        self.judge = judge
+        self.ranker = ranker
         self.device = device
         networks = checkpoint.unet, checkpoint.autoencoder.network, checkpoint.text_encoder
-        self._turns = Turns(device, networks) if offload else None
+        self._offloading = Offloading(device, networks) if offload else None
 
     def bring(self, network: Any) -> None:
         """Have one of the checkpoint's networks on the device."""
-        if self._turns is not None:
-            self._turns.bring(network)
+        if self._offloading is not None:
+            self._offloading.bring(network)
 
     @classmethod
     def load(
@@ -66,15 +66,15 @@ class StandaloneModel:
     ) -> StandaloneModel:
         """Load from files, in half precision on CUDA and single precision elsewhere.
 
-        checkpoint: see `load_checkpoint`. upscaler: see `load_upscaler`. clip: see `ClipJudge`;
+        checkpoint: see `load_checkpoint`. upscaler: see `load_upscaler`. clip: see `ClipRanker`;
         loaded when first used. device: the best there is unless given. offload: keep only that of
         the checkpoint's networks on it which is at work. Raises `EditError`.
         """
         place = best_device() if device is None else torch.device(device)
         dtype = torch.float16 if place.type == "cuda" else torch.float32
-        enlarge, judge = load_upscaler(upscaler, place), ClipJudge(clip, place)
+        enlarge, ranker = load_upscaler(upscaler, place), ClipRanker(clip, place)
         loaded = load_checkpoint(checkpoint, "cpu" if offload else place, dtype)
-        return cls(loaded, enlarge, judge, place, offload)
+        return cls(loaded, enlarge, ranker, place, offload)
 
     def bind(
         self,
@@ -116,7 +116,7 @@ class BoundModel:
         function, calls = SAMPLERS[sampler]
         self.device = model.device
         self.sampler: Sampler = function
-        self.facts = ModelFacts(
+        self.spec = ModelSpec(
             resolution=checkpoint.resolution,
             multiple=checkpoint.multiple,
             latent_factor=checkpoint.autoencoder.factor,
@@ -186,4 +186,4 @@ class BoundModel:
         return self._model.upscaler(image, size)
 
     def score(self, images: Tensor) -> Tensor | None:
-        return self._model.judge.score(images, self._prompt)
+        return self._model.ranker.score(images, self._prompt)

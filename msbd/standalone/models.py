@@ -12,7 +12,7 @@ from ..errors import EditError
 from ..settings import SETTINGS, EditSettings
 
 if TYPE_CHECKING:
-    from ..backend import ModelFacts
+    from ..backend import ModelSpec
     from .model import StandaloneModel
 
 WEIGHTS = Path(__file__).parent.parent / "miniature" / "weights"
@@ -25,7 +25,7 @@ INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "none")
 
 @dataclass(frozen=True)
 class Models:
-    """What to load. upscaler: a file or one of INTERPOLATIONS. clip: see `ClipJudge`. offload: see
+    """What to load. upscaler: a file or one of INTERPOLATIONS. clip: see `ClipRanker`. offload: see
     `StandaloneModel.load`."""
 
     checkpoint: Path
@@ -74,13 +74,13 @@ def choose(
     return Models(path, upscaler, None if clip.lower() == "none" else clip, device)
 
 
-def facts(models: Models, settings: EditSettings) -> ModelFacts:
+def spec(models: Models, settings: EditSettings) -> ModelSpec:
     """What a plan needs to know, read from names and descriptions; no weight is loaded."""
-    from ..backend import ModelFacts
+    from ..backend import ModelSpec
     from .original_config import read_original_config
     from .samplers import SAMPLERS
 
-    return ModelFacts(
+    return ModelSpec(
         resolution=read_original_config(models.checkpoint).resolution,
         multiple=8 * 2 ** _halvings(models.checkpoint),
         calls_per_step=SAMPLERS[settings.ablation.sampler][1],

@@ -22,12 +22,12 @@ from ..settings import PRESETS
 from .downloads import fetch_clip
 from .fields import PANEL, chosen
 from .hosts import which
-from .hosts.checkpoint import loaded_model, model_facts
-from .hosts.clip import clip_source, judge
+from .hosts.checkpoint import loaded_model, model_spec
+from .hosts.clip import clip_source, ranker
 from .hosts.upscaling import load_upscaler
 from .inputs import tensor_of
 from .options import defaults, option
-from .run import Job
+from .run import EditRun
 
 logger = logging.getLogger(__name__)
 SAMPLER, GUIDANCE, SEED, BLUR = "Euler a", 7.5, 7, 4
@@ -64,12 +64,12 @@ def check(presets: Sequence[str] = (), upscaler: str | None = None) -> tuple[Exa
     if not ready.ok:
         examination = Examination([ready], [], len(names))
         return examination, block(examination, _about())
-    subject = drawn(model_facts(SAMPLER).resolution)
+    subject = drawn(model_spec(SAMPLER).resolution)
 
     def perform(name: str, wrap: Wrap) -> Made:
         return _edited(subject, _fields(name, upscaler), wrap)
 
-    fetch_clip(judge())
+    fetch_clip(ranker())
     try:
         examination = examine(names, subject, perform, _say, [ready])
     finally:
@@ -88,21 +88,21 @@ def _say(text: str) -> None:
 
 def _model() -> str:
     """The loaded checkpoint's name. Raises `EditError` if it is unsuitable."""
-    facts, info = model_facts(SAMPLER), loaded_model().sd_checkpoint_info
-    return f"{Path(info.name).name} [{info.shorthash}], trained at {facts.resolution} pixels"
+    spec, info = model_spec(SAMPLER), loaded_model().sd_checkpoint_info
+    return f"{Path(info.name).name} [{info.shorthash}], trained at {spec.resolution} pixels"
 
 
 def _edited(subject: Subject, fields: dict[str, Any], wrap: Wrap) -> Made:
     """An img2img request with our script engaged. Raises `Interrupted` if the user stops it."""
     choice = chosen([fields], defaults())
     with closing(_request(subject, choice.settings.steps)) as p:
-        job = Job(p, lambda: choice, lambda backend: wrap(backend, job.judge))
-        with job.engaged():
+        edit_run = EditRun(p, lambda: choice, lambda backend: wrap(backend, edit_run.ranker))
+        with edit_run.patched():
             processed = processing.process_images(p)
-    if which.stop_requested() or not job.outcomes:
+    if which.stop_requested() or not edit_run.results:
         raise Interrupted("interrupted")
     picture = processed.images[processed.index_of_first_image].convert("RGB")
-    return Made(tensor_of(picture), job.outcomes[0].report)
+    return Made(tensor_of(picture), edit_run.results[0].report)
 
 
 def _request(subject: Subject, steps: int) -> Any:

@@ -9,7 +9,7 @@ from modules import sd_models, shared
 
 from ..errors import EditError
 from ..settings import EditSettings
-from .hosts.checkpoint import model_facts, trained_resolution
+from .hosts.checkpoint import model_spec, trained_resolution
 from .hosts.sampling import replaced_sampler
 from .inputs import Inputs
 from .options import option
@@ -45,7 +45,7 @@ def _about_the_model(sampler_name: str, inputs: Inputs | None) -> Iterator[str]:
     if model is None:
         return
     try:
-        model_facts(sampler_name)
+        model_spec(sampler_name)
     except EditError as error:
         yield f"{error}."
         return

@@ -12,7 +12,7 @@ from urllib.parse import urlparse
 from modules import shared
 
 from ..settings import SETTINGS, EditSettings
-from ..standalone.clip import ClipJudge
+from ..standalone.clip import ClipRanker
 from ..standalone.downloads import Download, clip_download
 from .hosts.sampling import own_randomness
 
@@ -52,7 +52,7 @@ def of_upscaler(upscaler: Any) -> list[str]:
 def of_clip(source: str | Path | None, settings: EditSettings | None = None) -> list[str]:
     """What CLIP will download, likewise; nothing for settings that need no CLIP.
 
-    source: see `ClipJudge`.
+    source: see `ClipRanker`.
     """
     if settings and not settings.ranks_by_clip:
         return []
@@ -60,12 +60,12 @@ def of_clip(source: str | Path | None, settings: EditSettings | None = None) -> 
     return [f"{pending}; {SETTINGS['candidates'].label}: 1 needs none"] if pending else []
 
 
-def fetch_clip(judge: ClipJudge, settings: EditSettings | None = None) -> None:
+def fetch_clip(ranker: ClipRanker, settings: EditSettings | None = None) -> None:
     """If CLIP is to be downloaded, say so and load it; unless the user has stopped."""
-    notes = [] if shared.state.interrupted else of_clip(judge.source, settings)
+    notes = [] if shared.state.interrupted else of_clip(ranker.source, settings)
     if notes:
         with told(notes), own_randomness():
-            judge.prepare()
+            ranker.prepare()
 
 
 @contextmanager

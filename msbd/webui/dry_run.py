@@ -17,7 +17,7 @@ from . import downloads
 from .conflicts import conflicts
 from .estimate import loaded
 from .fields import Choice
-from .hosts.checkpoint import model_facts
+from .hosts.checkpoint import model_spec
 from .hosts.clip import clip_source
 from .hosts.upscaling import load_upscaler
 from .inputs import Inputs
@@ -99,10 +99,10 @@ def dry_run(
     """
     wanted = choice.settings.with_values({"steps": steps, "feather": mask_blur})
     upscaler = load_upscaler(wanted.upscaler)
-    facts = model_facts(sampler_name, upscaler.factor)
+    spec = model_spec(sampler_name, upscaler.factor)
     fetched = [*downloads.of_upscaler(upscaler), *downloads.of_clip(clip_source(), wanted)]
     settings, plan, lowered = limited(
-        wanted, lambda some: plan_edit(inputs.size, inputs.mask, some, facts)
+        wanted, lambda some: plan_edit(inputs.size, inputs.mask, some, spec)
     )
     notes = [*inputs.notes, *conflicts(sampler_name, inputs, settings), *lowered, *fetched]
     model = loaded(plan, settings)

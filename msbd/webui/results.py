@@ -32,7 +32,7 @@ class Extra:
 
 
 @dataclass
-class Gathering:
+class ExtraImages:
     """Collects one edit's further pictures, as the settings panel asks for them.
 
     file_format: in which they are saved; None if nothing is.
@@ -71,12 +71,12 @@ class Gathering:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EditResult:
     """One picture of a job. index: its place among all of the job's pictures."""
 
     index: int
     report: dict[str, Any]
-    gathering: Gathering
+    extras: ExtraImages
 
 
 def picture_of(image: Tensor) -> Image.Image:
@@ -84,46 +84,46 @@ def picture_of(image: Tensor) -> Image.Image:
     return Image.fromarray(to_pixels(image))
 
 
-def completed(processed: Any, p: Any, outcomes: list[Outcome]) -> None:
+def completed(processed: Any, p: Any, results: list[EditResult]) -> None:
     """Put further pictures, report and notes into the host's result, and save what shall be."""
     first = processed.index_of_first_image
     unnamed = len(processed.images) - len(processed.infotexts)  # the host's pictures of masks
     processed.infotexts += processed.infotexts[-1:] * unnamed
-    for outcome in outcomes:
+    for outcome in results:
         place = min(first + outcome.index, len(processed.infotexts) - 1)
         text = processed.infotexts[place]
-        for number, extra in enumerate(outcome.gathering.extras):
+        for number, extra in enumerate(outcome.extras.extras):
             info = f"{text}, MSBD picture: {extra.caption.replace(',', ' ')}"
             extra.picture.info["parameters"] = info
             processed.images.append(extra.picture)
             processed.infotexts.append(info)
-            if outcome.gathering.saves(extra):
+            if outcome.extras.saves(extra):
                 _save(extra, number, p, outcome, info)
-    processed.comments += "".join(f"{line}\n" for o in outcomes for line in _lines(o, outcomes))
-    reports = [outcome.report for outcome in outcomes]
+    processed.comments += "".join(f"{line}\n" for o in results for line in _lines(o, results))
+    reports = [outcome.report for outcome in results]
     plain = processed.js
     processed.js = lambda: json.dumps({**json.loads(plain()), "msbd": reports})
 
 
-def _save(extra: Extra, number: int, p: Any, outcome: Outcome, info: str) -> None:
+def _save(extra: Extra, number: int, p: Any, outcome: EditResult, info: str) -> None:
     images.save_image(
         extra.picture,
         p.outpath_samples,
         "",
         p.all_seeds[outcome.index],
         p.all_prompts[outcome.index],
-        outcome.gathering.file_format,
+        outcome.extras.file_format,
         info=info,
         p=p,
         suffix=f"-msbd-{extra.kind}-{number}",
     )
 
 
-def _lines(outcome: Outcome, outcomes: list[Outcome]) -> list[str]:
+def _lines(outcome: EditResult, results: list[EditResult]) -> list[str]:
     """The report in a few words."""
     report = outcome.report
     if not report["stages"]:
-        return [f"{_which(outcome, outcomes)}{note}" for note in report["notes"]]
+        return [f"{_which(outcome, results)}{note}" for note in report["notes"]]
     facts = [
         f"{len(report['stages'])} of {len(report['plan']['stages'])} stages",
         f"{report['model_calls']} model calls",
@@ -136,11 +136,11 @@ def _lines(outcome: Outcome, outcomes: list[Outcome]) -> list[str]:
     if report["scores"]:
         scores = ", ".join(f"{score:.3f}" for score in report["scores"])
         facts.append(f"candidate {report['chosen'] + 1} chosen by CLIP of {scores}")
-    return [f"{_which(outcome, outcomes)}{'; '.join(facts)}", *report["notes"]]
+    return [f"{_which(outcome, results)}{'; '.join(facts)}", *report["notes"]]
 
 
-def _which(outcome: Outcome, outcomes: list[Outcome]) -> str:
-    return f"{TITLE}, picture {outcome.index + 1}: " if len(outcomes) > 1 else f"{TITLE}: "
+def _which(outcome: EditResult, results: list[EditResult]) -> str:
+    return f"{TITLE}, picture {outcome.index + 1}: " if len(results) > 1 else f"{TITLE}: "
 
 
 def described(report: Report, p: Any, notes: list[str]) -> dict[str, Any]:

@@ -29,15 +29,15 @@ from .estimate import loaded
 from .fields import CONTROLS, Choice, chosen
 from .hosts import which
 from .hosts.a1111 import HostBackend, make_room, without_casts
-from .hosts.checkpoint import model_facts
-from .hosts.clip import judge, plain_text
+from .hosts.checkpoint import model_spec
+from .hosts.clip import plain_text, ranker
 from .hosts.sampling import HostSampler, replaced_sampler
 from .hosts.upscaling import ensure_it_works, load_upscaler
 from .inputs import prepared
 from .limit import limited
 from .options import decoder_device, defaults, option
 from .progress import Progress
-from .results import Gathering, Outcome, completed, described, picture_of
+from .results import EditResult, ExtraImages, completed, described, picture_of
 
 
 def run(p: Any, title: str, args: Sequence[Any]) -> Any:
@@ -50,20 +50,20 @@ def run(p: Any, title: str, args: Sequence[Any]) -> Any:
         given = given_arguments(p, title, args)
         chosen(given, defaults())
         p.extra_generation_params["Script"] = title
-        job = Job(p, lambda: chosen(given, defaults()))
-        with job.engaged():
+        edit_run = EditRun(p, lambda: chosen(given, defaults()))
+        with edit_run.patched():
             processed = processing.process_images(p)
     except EditError as error:
         if getattr(p, "is_api", False):
             raise HTTPException(status_code=422, detail=str(error)) from error
         raise
-    completed(processed, p, job.outcomes)
+    completed(processed, p, edit_run.results)
     return processed
 
 
-def engage(p: Any, choice: Choice) -> None:
+def patch(p: Any, choice: Choice) -> None:
     """Let the next `process_images(p)` be an edit; for a `p` that is thrown away afterwards."""
-    Job(p, lambda: choice).take_over()
+    EditRun(p, lambda: choice).patch()
 
 
 def given_arguments(p: Any, title: str, args: Sequence[Any]) -> Sequence[Any]:
@@ -85,7 +85,7 @@ def given_arguments(p: Any, title: str, args: Sequence[Any]) -> Sequence[Any]:
     return given
 
 
-class Job:
+class EditRun:
     """Everything that one `process_images(p)` does our way: its `p.init` and its `p.sample`.
 
     All decisions are made inside, since the host's override settings are in force only there;
@@ -101,21 +101,21 @@ class Job:
         self.p = p
         self.choose = choose
         self.wrap = wrap
-        self.outcomes: list[Outcome] = []
+        self.results: list[EditResult] = []
 
     @contextmanager
-    def engaged(self) -> Iterator[None]:
+    def patched(self) -> Iterator[None]:
         """`p` works our way meanwhile, and is as it was afterwards."""
         p = self.p
         size = p.width, p.height
-        self.take_over()
+        self.patch()
         try:
             yield
         finally:
             del p.init, p.sample
             p.width, p.height = size
 
-    def take_over(self) -> None:
+    def patch(self) -> None:
         self.p.init = self.init
         self.p.sample = self.sample
 
@@ -145,8 +145,8 @@ class Job:
         if len(self.plan.stages) > 1:
             with downloads.told(downloads.of_upscaler(self.upscale)), without_casts():
                 ensure_it_works(self.upscale)
-        self.judge = judge()
-        downloads.fetch_clip(self.judge, self.settings)
+        self.ranker = ranker()
+        downloads.fetch_clip(self.ranker, self.settings)
         found = conflicts(p.sampler_name, inputs, self.settings, p)
         self.notes = [*inputs.notes, *found, *notes]
         p.extra_generation_params.update(infotext.parameters(self.choice))
@@ -163,9 +163,9 @@ class Job:
         p = self.p
         blur = max(p.mask_blur_x, p.mask_blur_y)
         settings = self.choice.settings.with_values({"steps": p.steps, "feather": blur})
-        self.facts = model_facts(p.sampler_name, self.upscale.factor)
+        self.spec = model_spec(p.sampler_name, self.upscale.factor)
         return limited(
-            settings, lambda s: plan_edit(self.inputs.size, self.inputs.mask, s, self.facts)
+            settings, lambda s: plan_edit(self.inputs.size, self.inputs.mask, s, self.spec)
         )
 
     def _save_init_image(self) -> None:
@@ -206,10 +206,10 @@ class Job:
         p, inputs = self.p, self.inputs
         source = inputs.pictures[place % len(inputs.pictures)]
         image = inputs.tensor(place % len(inputs.pictures))
-        gathering = Gathering()
+        extras = ExtraImages()
         noise = Noise(p.seeds[place], (), p.subseeds[place], p.subseed_strength)
         backend = self._backend(place, sampler)
-        callbacks = progress.callbacks(gathering.picture if gathering.looks else None)
+        callbacks = progress.callbacks(extras.picture if extras.looks else None)
         before = peak_memory(backend.device)
         notes = list(self.notes)
         try:
@@ -227,12 +227,12 @@ class Job:
         finally:
             devices.torch_gc()
         notes += backend.notes
-        if self.judge.reason and self.settings.ranks_by_clip:
-            notes.append(self.judge.reason)
-        gathering.file_format = shared.opts.samples_format if p.save_samples() else None
-        gathering.finish(p.prompts[place], source, picture_of(image))
+        if self.ranker.reason and self.settings.ranks_by_clip:
+            notes.append(self.ranker.reason)
+        extras.file_format = shared.opts.samples_format if p.save_samples() else None
+        extras.finish(p.prompts[place], source, picture_of(image))
         index = p.iteration * p.batch_size + place
-        self.outcomes.append(Outcome(index, described(report, p, notes), gathering))
+        self.results.append(EditResult(index, described(report, p, notes), extras))
         return exact_bytes(image)
 
     def learn(self, report: Report, before: int) -> None:
@@ -248,10 +248,10 @@ class Job:
         return HostBackend(
             p,
             place,
-            self.facts,
+            self.spec,
             sampler,
             self.upscale,
-            self.judge,
+            self.ranker,
             plain_text(p.prompts[place], p.steps),
             decoder_device(),
         )

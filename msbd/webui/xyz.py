@@ -1,7 +1,7 @@
 """Axes for the host's X/Y/Z plot, one for every field.
 
 The plot is itself a script of the dropdown, so ours does not run with it. An axis leaves its
-value on the cell's `p`; `engage_cell`, called by an unseen always-on script, makes an edit of it.
+value on the cell's `p`; `patch_cell`, called by an unseen always-on script, makes an edit of it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def add_axes() -> None:
         module.axis_options.extend(axis for axis in axes if axis.label not in present)
 
 
-def engage_cell(p: Any) -> None:
+def patch_cell(p: Any) -> None:
     """Make an edit of a cell that one of our axes has left a value on; others are not touched.
 
     What the axes do not say is as the script's own controls have it, unless one of the axes is
@@ -55,9 +55,9 @@ def engage_cell(p: Any) -> None:
     except EditError as error:
         p.init = _refusing(error)
         return
-    from .run import engage
+    from .run import patch
 
-    engage(p, choice)
+    patch(p, choice)
 
 
 def _plot_modules() -> Iterator[Any]:

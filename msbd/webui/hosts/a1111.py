@@ -12,11 +12,11 @@ import torch
 from modules import devices, lowvram, processing, prompt_parser, sd_samplers_common, shared
 from torch import Tensor, nn
 
-from ...backend import Decoder, ModelFacts, Sampler
+from ...backend import Decoder, ModelSpec, Sampler
 from ...errors import EditError, Interrupted
 from ...geometry import Size
 from ...precision import single_precision
-from ...standalone.clip import ClipJudge
+from ...standalone.clip import ClipRanker
 from . import which
 from .sampling import HostSampler, own_randomness
 from .upscaling import Enlarge
@@ -42,15 +42,15 @@ class HostBackend:
         self,
         p: Any,
         index: int,
-        facts: ModelFacts,
+        spec: ModelSpec,
         sampler: HostSampler,
         enlarge: Enlarge,
-        judge: ClipJudge,
-        judged_by: str,
+        ranker: ClipRanker,
+        ranked_by: str,
         decoder_device: torch.device,
     ) -> None:
-        """index: of the picture in the batch. judged_by: the prompt's words for the judge."""
-        self.facts = facts
+        """index: of the picture in the batch. ranked_by: the prompt's words for the ranker."""
+        self.spec = spec
         self.device = torch.device(shared.device)
         self.sampler: Sampler = sampler
         self._sampling = sampler
@@ -58,8 +58,8 @@ class HostBackend:
         self._prompt = p.c.batch[index]
         self._negative = p.uc[index]
         self._enlarge = enlarge
-        self._judge = judge
-        self._judged_by = judged_by
+        self._ranker = ranker
+        self._ranked_by = ranked_by
         self._decoder_device = decoder_device
         self._schedule = torch.zeros(1)
         self._upcast = bool(getattr(shared.opts, UPCAST, True))
@@ -150,7 +150,7 @@ class HostBackend:
         def decoded() -> Tensor:
             pictures = processing.decode_latent_batch(shared.sd_model, z, check_for_nans=True)
             images = torch.stack(list(pictures))
-            if images.shape[-1] != z.shape[-1] * self.facts.latent_factor:
+            if images.shape[-1] != z.shape[-1] * self.spec.latent_factor:
                 # Once interrupted, the host may decode by its previews' method.
                 raise Interrupted("interrupted while decoding")
             return images.to(self.device).float() / 2 + 0.5
@@ -185,7 +185,7 @@ class HostBackend:
     def score(self, images: Tensor) -> Tensor | None:
         # CLIP is built with random weights before its own are loaded.
         with own_randomness():
-            return self._judge.score(images, self._judged_by)
+            return self._ranker.score(images, self._ranked_by)
 
 
 class HostDecoder(Decoder):

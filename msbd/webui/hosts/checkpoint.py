@@ -9,7 +9,7 @@ from typing import Any
 
 from modules import call_queue, sd_models, shared
 
-from ...backend import ModelFacts
+from ...backend import ModelSpec
 from ...errors import EditError
 from ..options import option
 from .sampling import calls_per_step
@@ -23,7 +23,7 @@ _INTERVAL = 0.1
 _OTHER_FAMILIES = {"is_sdxl": "SDXL", "is_sd3": "Stable Diffusion 3"}
 
 
-def model_facts(sampler_name: str, upscale_factor: float = 4.0) -> ModelFacts:
+def model_spec(sampler_name: str, upscale_factor: float = 4.0) -> ModelSpec:
     """Facts of the loaded checkpoint with the host's sampler; `EditError` if it is unsuitable."""
     model = loaded_model()
     for attribute, family in _OTHER_FAMILIES.items():
@@ -31,7 +31,7 @@ def model_facts(sampler_name: str, upscale_factor: float = 4.0) -> ModelFacts:
             raise EditError(
                 f"{family} checkpoints are not supported: choose a Stable Diffusion 1 or 2 one"
             )
-    return ModelFacts(
+    return ModelSpec(
         resolution=option("resolution") or trained_resolution(model),
         multiple=LATENT_FACTOR * 2 ** (_levels(model) - 1),
         latent_factor=LATENT_FACTOR,

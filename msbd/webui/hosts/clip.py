@@ -7,21 +7,21 @@ import functools
 import torch
 from modules import prompt_parser, shared
 
-from ...standalone.clip import ClipJudge
+from ...standalone.clip import ClipRanker
 from ..options import option
 
 
-def judge() -> ClipJudge:
-    """The judge of the settings panel; loaded at its first use and then kept.
+def ranker() -> ClipRanker:
+    """The ranker of the settings panel; loaded at its first use and then kept.
 
     It works on the GPU if that is what the panel says and the GPU is one of CUDA's.
     """
     source, device = clip_source(), clip_device()
-    kept = _judge(source, device)
+    kept = _ranker(source, device)
     if kept.reason is not None and source:
         # It failed before; perhaps the file has come since.
-        _judge.cache_clear()
-        kept = _judge(source, device)
+        _ranker.cache_clear()
+        kept = _ranker(source, device)
     return kept
 
 
@@ -33,13 +33,13 @@ def clip_device() -> torch.device:
 
 
 def clip_source() -> str | None:
-    """The settings panel's file or name of CLIP, see `ClipJudge`."""
+    """The settings panel's file or name of CLIP, see `ClipRanker`."""
     return option("clip_weights") or option("clip_model") or None
 
 
 @functools.lru_cache(maxsize=1)
-def _judge(source: str | None, device: torch.device) -> ClipJudge:
-    return ClipJudge(source, device)
+def _ranker(source: str | None, device: torch.device) -> ClipRanker:
+    return ClipRanker(source, device)
 
 
 def plain_text(prompt: str, steps: int) -> str:

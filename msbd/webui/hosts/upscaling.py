@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.modules.module import register_module_forward_hook
 
-from ...composite import resized
+from ...compositing import resized
 from ...errors import EditError, Interrupted
 from ...geometry import Size, ceil_to
 from ...memory import is_out_of_memory

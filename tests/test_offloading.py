@@ -17,7 +17,7 @@ from msbd.planning import plan_edit
 from msbd.settings import preset
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE, MINIATURE_UPSCALER
-from msbd.standalone.turns import Turns
+from msbd.standalone.offloading import Offloading
 
 
 class Network:
@@ -37,7 +37,7 @@ class Network:
 def test_never_more_than_one_is_there() -> None:
     networks = [Network(), Network(), Network()]
     networks[2].place = "cuda"
-    turns = Turns(torch.device("cuda"), networks)
+    turns = Offloading(torch.device("cuda"), networks)
     assert [network.place for network in networks] == ["cpu"] * 3
     for index in (0, 1, 1, 2, 0):
         turns.bring(networks[index])
@@ -50,7 +50,7 @@ def test_never_more_than_one_is_there() -> None:
 
 def test_after_a_failure_it_is_brought_again() -> None:
     first, second = Network(), Network(fails=True)
-    turns = Turns(torch.device("cuda"), [first, second])
+    turns = Offloading(torch.device("cuda"), [first, second])
     turns.bring(first)
     with pytest.raises(torch.OutOfMemoryError):
         turns.bring(second)
@@ -72,7 +72,7 @@ def edited(model: StandaloneModel) -> torch.Tensor:
     size, settings = Size(150, 180), preset("draft").with_values({"steps": 3, "choose": "first"})
     backend = model.bind("a red star on grass", "", 4.0)
     image, mask = photograph(150, 180), box_mask(size, Box(10, 10, 140, 150))
-    plan = plan_edit(size, mask, settings, backend.facts)
+    plan = plan_edit(size, mask, settings, backend.spec)
     assert len(plan.stages) > 1
     return edit(image, mask, plan, settings, backend, Noise(1)).image
 
@@ -82,7 +82,7 @@ def uses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Which network was brought, in order, and each use of one that had not been."""
     seen: list[str] = []
     monkeypatch.setattr(
-        Turns, "bring", lambda self, network: seen.append(type(network).__name__), raising=True
+        Offloading, "bring", lambda self, network: seen.append(type(network).__name__), raising=True
     )
 
     def used(network: nn.Module, *_: Any) -> None:

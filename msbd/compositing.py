@@ -15,12 +15,12 @@ CONTEXT = 16
 """Pixels that super-resolution is shown round what will be used of its result."""
 
 
-def cut(image: Tensor, box: Box) -> Tensor:
+def cropped(image: Tensor, box: Box) -> Tensor:
     """The part of [...,H,W] inside the box; a view."""
     return image[..., box.rows, box.columns]
 
 
-def merged(base: Tensor, tiles: Iterable[tuple[Box, Tensor]]) -> Tensor:
+def composited(base: Tensor, tiles: Iterable[tuple[Box, Tensor]]) -> Tensor:
     """Composite tiles over `base` one after the other (Porter-Duff "over", section 3.2).
 
     base: [1,3,H,W]. tiles: boxes on it and their pixels [1,3,h,w]. A tile's weight falls

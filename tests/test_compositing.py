@@ -8,12 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msbd.composite import (
+from msbd.compositing import (
     CONTEXT,
-    cut,
+    composited,
+    cropped,
     feathered,
     filled,
-    merged,
     pasted,
     resized,
     tile_weight,
@@ -34,7 +34,7 @@ def test_untouched_tiles_give_the_picture_back_exactly(height, width, overlap):
     canvas = Size(8 * height, 8 * width)
     image = picture(1, 3, canvas.height, canvas.width)
     boxes = tiles(canvas, 48, overlap, 8)
-    result = merged(image, [(box, image[..., box.rows, box.columns]) for box in boxes])
+    result = composited(image, [(box, image[..., box.rows, box.columns]) for box in boxes])
     assert torch.equal(result, image)
 
 
@@ -49,7 +49,7 @@ def test_weights_are_a_partition_of_unity(overlap):
         layers = [
             (box, torch.full((1, 3, *vars(box.size).values()), float(box == lit))) for box in boxes
         ]
-        share = merged(base, layers)
+        share = composited(base, layers)
         assert share.min() >= 0
         total += share
     assert torch.allclose(total, torch.ones_like(total), atol=1e-5)
@@ -61,7 +61,7 @@ def test_an_overlap_is_a_linear_ramp():
         (Box(0, 0, 16, 48), torch.zeros(1, 3, 16, 48)),
         (Box(0, 32, 16, 80), torch.ones(1, 3, 16, 48)),
     ]
-    row = merged(base, layers)[0, 0, 8]
+    row = composited(base, layers)[0, 0, 8]
     assert torch.equal(row[:32], torch.zeros(32))
     assert torch.equal(row[48:], torch.ones(32))
     assert torch.allclose(row[32:48], (torch.arange(16) + 0.5) / 16, atol=1e-6)
@@ -71,12 +71,12 @@ def test_the_order_of_tiles_does_not_matter():
     canvas = Size(96, 96)
     base = picture(1, 3, 96, 96)
     layers = [(box, picture(1, 3, 48, 48, key=i)) for i, box in enumerate(tiles(canvas, 48, 16, 8))]
-    assert torch.allclose(merged(base, layers), merged(base, layers[::-1]), atol=1e-5)
+    assert torch.allclose(composited(base, layers), composited(base, layers[::-1]), atol=1e-5)
 
 
 def test_where_no_tile_lies_the_base_stays():
     base = picture(1, 3, 64, 64)
-    result = merged(base, [(Box(0, 0, 32, 32), torch.zeros(1, 3, 32, 32))])
+    result = composited(base, [(Box(0, 0, 32, 32), torch.zeros(1, 3, 32, 32))])
     assert torch.equal(result[..., 32:, :], base[..., 32:, :])
     assert torch.equal(result[..., :32, 32:], base[..., :32, 32:])
     assert result[..., :32, :32].abs().max() == 0
@@ -183,7 +183,7 @@ def enlargements(draw):
 def test_what_is_used_of_an_enlargement_is_what_it_is_in_the_whole(request):
     before, after, box = request
     painted = torch.zeros(1, 1, after.height, after.width)
-    cut(painted, box).fill_(1)
+    cropped(painted, box).fill_(1)
     small, large = used_part(painted, before)
     assert small in Box.of(before) and large in Box.of(after) and box in large
     for near, far, old, new in (
@@ -196,9 +196,9 @@ def test_what_is_used_of_an_enlargement_is_what_it_is_in_the_whole(request):
     assert large.top == 0 or box.top - large.top >= CONTEXT
     assert large.right == after.width or large.right - box.right >= CONTEXT
     picture = Noise(0)((1, 3, before.height, before.width), "picture")
-    whole, part = resized(picture, after), resized(cut(picture, small), large.size)
+    whole, part = resized(picture, after), resized(cropped(picture, small), large.size)
     assert torch.allclose(
-        cut(part, box.shifted(-large.top, -large.left)), cut(whole, box), atol=1e-4
+        cropped(part, box.shifted(-large.top, -large.left)), cropped(whole, box), atol=1e-4
     )
 
 

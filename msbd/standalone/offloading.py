@@ -10,7 +10,7 @@ import torch
 from ..memory import release
 
 
-class Turns:
+class Offloading:
     """Keeps one of several networks on a device at a time, the others on the CPU.
 
     networks: all that may ever be brought; they are moved in place.
