@@ -80,7 +80,7 @@ PLACES = {
     "edit": ("msbd.pipeline:edit",),
     "cases": ("msbd.evaluation.cases",),
     "METHODS": ("msbd.evaluation.methods:METHODS",),
-    "Task": ("msbd.evaluation.painting:Task",),
+    "Task": ("msbd.evaluation.ways:Task", "msbd.evaluation.painting:Task"),
 }
 
 
@@ -120,7 +120,8 @@ def edited(sample: Sample) -> tuple[Arrays, Any]:
     mask = mask if sample.soft else (mask > 0.5).astype(np.float32)
     settings = its("with_stored")(its("preset")(sample.preset), sample.changes)
     backend = bound(sample, settings, drawn.prompt)
-    plan = its("plan_edit")(its("Size")(*mask.shape), mask, settings, backend.spec)
+    spec = getattr(backend, "spec", None) or backend.facts
+    plan = its("plan_edit")(its("Size")(*mask.shape), mask, settings, spec)
     callbacks = its("Callbacks")(stage=begin, picture=keep)
     done = its("edit")(image, mask, plan, settings, backend, its("Noise")(SEED), callbacks)
     assert len(begun) >= sample.stop_at, f"there is no stage {sample.stop_at} to interrupt"

@@ -70,7 +70,7 @@ class Model:
     backend: PointwiseBackend
     bound: tuple[Any, ...] = ()
     loaded: int = 0
-    judge: ClipRanker = field(default_factory=lambda: ClipRanker(None))
+    ranker: ClipRanker = field(default_factory=lambda: ClipRanker(None))
 
     def bind(self, *arguments: Any) -> PointwiseBackend:
         self.bound = arguments
@@ -91,7 +91,7 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
     for name in ("MINIATURE", "MINIATURE_UPSCALER", "MINIATURE_CLIP"):
         monkeypatch.setattr(models, name, checkpoint)
     monkeypatch.setattr(models, "load", load)
-    monkeypatch.setattr(models, "facts", lambda chosen, settings: fake.backend.spec)
+    monkeypatch.setattr(models, "spec", lambda chosen, settings: fake.backend.spec)
     return fake
 
 

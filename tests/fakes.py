@@ -19,8 +19,8 @@ SIGMA_MAX, SIGMA_MIN = 14.6, 0.03
 
 def small_spec(resolution: int = 32, **changes: Any) -> ModelSpec:
     """Facts of a model small enough that a test picture of 100 pixels is a large one."""
-    facts = {"resolution": resolution, "multiple": 16, "upscale_factor": 4.0, **changes}
-    return ModelSpec(**facts)
+    spec = {"resolution": resolution, "multiple": 16, "upscale_factor": 4.0, **changes}
+    return ModelSpec(**spec)
 
 
 def default_noise(x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
@@ -108,7 +108,7 @@ class PointwiseBackend:
     `encoded`, `decoded` and `conditions` (shapes), `upscaled` (from which size to which).
     """
 
-    facts: ModelSpec = field(default_factory=small_spec)
+    spec: ModelSpec = field(default_factory=small_spec)
     colour: tuple[float, float, float] = (0.9, 0.1, 0.1)
     spread: float = 0.1
     tint: float = 0.0

@@ -14,8 +14,18 @@ from engine import photograph
 from fakes import PointwiseBackend, PointwiseDecoder
 
 from msbd.backend import Backend
-from msbd.benchmark import bench, counted, document, every, fitting, random_model, ring, runs
+from msbd.benchmark import (
+    bench,
+    call_counts,
+    colour_matching,
+    document,
+    end_to_end,
+    fitting,
+    random_model,
+    runs,
+)
 from msbd.benchmark.bench import Bench
+from msbd.benchmark.colour_matching import REACH
 from msbd.benchmark.runs import Run
 from msbd.benchmark.setups import MASKS, SIZES, Setup, setup
 from msbd.check.timed import TimedBackend
@@ -53,7 +63,7 @@ def test_a_growing_picture_looks_the_same_round_its_mask() -> None:
 
 def test_ours_takes_a_fifth_of_the_published_evaluations_at_most() -> None:
     """With Stable Diffusion 1, in the picture of 3000x2000 with a medium mask."""
-    rows = {(r["model"], r["image"], r["mask"]): r for r in counted.comparison()}
+    rows = {(r["model"], r["image"], r["mask"]): r for r in call_counts.comparison()}
     assert len(rows) == 2 * len(SIZES) * len(MASKS)
     row = rows["Stable Diffusion 1", "3000x2000", "medium"]
     assert row["evaluations"]["published"] > 1500 and row["ratio"] <= 0.2
@@ -64,7 +74,7 @@ def test_ours_takes_a_fifth_of_the_published_evaluations_at_most() -> None:
 
 
 def test_cost_grows_with_the_mask_and_not_with_the_picture() -> None:
-    found = counted.growth()
+    found = call_counts.growth()
     assert len({row["evaluations"] for row in found["with_picture"]}) == 1
     by_mask = [row["evaluations"] for row in found["with_mask"]]
     assert by_mask == sorted(by_mask) and by_mask[0] < by_mask[-1]
@@ -152,9 +162,11 @@ def test_seconds_of_few_steps_are_told_as_of_all() -> None:
         return {"seconds": seconds | {"all": sum(seconds.values())}, **told}
 
     what = Setup(Size(800, 800), 400)
-    rows = every.both(what, {"published": preset("paper"), "ours": preset("recommended")}, edit)
+    rows = end_to_end.both(
+        what, {"published": preset("paper"), "ours": preset("recommended")}, edit
+    )
     published, ours = rows["published"], rows["ours"]
-    assert published["steps"] == every.steps_made(what, preset("paper")) < 100
+    assert published["steps"] == end_to_end.steps_made(what, preset("paper")) < 100
     assert ours["steps"] == 0 and not {"notes", "ring_psnr"} & published.keys()
     assert published["seconds"] == {"fitting": 301, "denoising": 20, "other": 4, "all": 325}
     assert published["outside"] == pytest.approx(4 / 325, abs=1e-4)
@@ -169,7 +181,7 @@ def test_the_rings_colours_are_matched() -> None:
     segment = Segment(ZERO, background, painted, nearness(painted, 8))
     mixing = torch.tensor([[0.9, 0.1, 0.0], [0.05, 1.0, 0.0], [0.0, -0.1, 1.1]])
     image = torch.einsum("ij,bjhw->bihw", mixing, background) + 0.05
-    (changed,) = ring.coloured([image], [segment])
+    (changed,) = colour_matching.coloured([image], [segment])
     left, wrong = (changed - background).abs(), (image - background).abs()
     assert wrong.max() > 0.05 and (left * (segment.edge == 1)).max() < 1e-3
     assert torch.equal(changed * (segment.edge == 0), image * (segment.edge == 0))
@@ -184,10 +196,13 @@ def test_what_is_left_is_spread_inwards() -> None:
     painted = torch.zeros(1, 1, 96, 96)
     painted[..., 48:] = 1
     segment = Segment(ZERO, background, painted, torch.ones_like(painted))
-    changed = ring.spread(background - 0.1, segment)
+    changed = colour_matching.spread(background - 0.1, segment)
     # As far as any of the truth is near, and no further.
-    assert torch.allclose(changed[..., : 48 + ring.REACH], background[..., : 48 + ring.REACH])
-    assert torch.equal(changed[..., 48 + ring.REACH :], background[..., 48 + ring.REACH :] - 0.1)
+    assert torch.allclose(changed[..., : 48 + REACH], background[..., : 48 + REACH])
+    assert torch.equal(
+        changed[..., 48 + REACH :],
+        background[..., 48 + REACH :] - 0.1,
+    )
 
 
 @pytest.mark.edits
@@ -276,8 +291,8 @@ class TestTheCommittedFigures:
         assert document.summary(committed) in (DOCS.parent / "README.md").read_text()
 
     def test_todays_plans_count_the_same(self, committed: dict[str, Any]) -> None:
-        assert committed["counted"] == counted.comparison()
-        assert committed["growth"] == counted.growth()
+        assert committed["counted"] == call_counts.comparison()
+        assert committed["growth"] == call_counts.growth()
 
     def test_the_ratios_are_within_their_aims(self, committed: dict[str, Any]) -> None:
         ratios = committed["ratios"]

@@ -31,7 +31,7 @@ from msbd.settings import PRESETS, preset
 from msbd.standalone import models
 from msbd.standalone.clip import ClipRanker
 
-FACTS = small_spec(128, multiple=32)
+SPEC = small_spec(128, multiple=32)
 SUBJECT = drawn(128)
 Change = Callable[[Made], Made]
 
@@ -65,7 +65,7 @@ def failures(backend: Any, name: str = "draft", **options: Any) -> dict[str, str
 
 
 def a_backend(kind: type = PointwiseBackend, **more: Any) -> Any:
-    return kind(**{"facts": FACTS, "mode": "bilinear", **more})
+    return kind(**{"spec": SPEC, "mode": "bilinear", **more})
 
 
 @pytest.mark.edits
@@ -84,8 +84,8 @@ def test_a_sound_backend_passes(name: str) -> None:
 @pytest.mark.parametrize("resolution", [128, 512, 768, 1024])
 def test_the_subject_has_a_megapixel_and_work_for_several_stages(resolution: int) -> None:
     subject = drawn(resolution)
-    facts = small_spec(resolution, multiple=64)
-    plan = plan_edit(subject.size, subject.painted(), preset("recommended"), facts)
+    spec = small_spec(resolution, multiple=64)
+    plan = plan_edit(subject.size, subject.painted(), preset("recommended"), spec)
     assert subject.size.area > 1e6 and not subject.painted().all()
     assert len(plan.stages) > 1 or resolution >= subject.size.shortest
     assert drawn(128).picture.tobytes() == scene.draw_picture(scene.Scene()).tobytes()

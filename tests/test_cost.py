@@ -156,8 +156,8 @@ def planned(side: int = 800, picture: tuple[int, int] = (2000, 3000), **values: 
 
 def tile(side: int, **values: Any) -> EditPlan:
     """A plan for the miniature whose largest tile has this side."""
-    mask, facts = np.ones((side, side), np.float32), ModelSpec(resolution=128, multiple=32)
-    return plan_edit(Size(side, side), mask, preset("paper").with_values(values), facts)
+    mask, spec = np.ones((side, side), np.float32), ModelSpec(resolution=128, multiple=32)
+    return plan_edit(Size(side, side), mask, preset("paper").with_values(values), spec)
 
 
 class TestFitting:

@@ -30,7 +30,7 @@ def test_the_demo_writes_its_five_files_and_says_what_it_sees(
 ) -> None:
     # The pointwise decoder has too few weights to match the surroundings without losing the edit.
     monkeypatch.setattr(demo, "CHANGES", {**demo.CHANGES, "decoder": "off"})
-    model.backend = PointwiseBackend(facts=MINIATURE, colour=(0.87, 0.11, 0.13), spread=0.02)
+    model.backend = PointwiseBackend(spec=MINIATURE, colour=(0.87, 0.11, 0.13), spread=0.02)
     folder = desk.folder / "new" / "demo"
     assert desk.msbd("demo", "-o", folder, "--quiet") == 0, desk.stderr
     assert sorted(path.name for path in folder.iterdir()) == FILES

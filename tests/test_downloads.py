@@ -73,8 +73,8 @@ def test_no_download_without_the_network_or_open_clip(monkeypatch: pytest.Monkey
 
 
 @pytest.fixture
-def judge(model: Model, monkeypatch: pytest.MonkeyPatch) -> ClipRanker:
-    """The judge of the command's model; Ctrl-C is pressed while it loads."""
+def ranker(model: Model, monkeypatch: pytest.MonkeyPatch) -> ClipRanker:
+    """The ranker of the command's model; Ctrl-C is pressed while it loads."""
 
     def load_clip(source: str) -> None:
         raise KeyboardInterrupt
@@ -85,18 +85,18 @@ def judge(model: Model, monkeypatch: pytest.MonkeyPatch) -> ClipRanker:
 
 
 @pytest.mark.edits
-def test_ctrl_c_ends_the_download_and_the_edit_goes_on(desk: Desk, judge: ClipRanker) -> None:
+def test_ctrl_c_ends_the_download_and_the_edit_goes_on(desk: Desk, ranker: ClipRanker) -> None:
     assert desk.edit("--clip", OPENAI) == 0, desk.stderr
     said = desk.stdout.index("CLIP ViT-L-14/openai is to be downloaded: about 1.7 GB")
     assert said < desk.stdout.index("stages") and "--clip none" in desk.stdout
-    assert judge.reason == "CLIP's download was stopped" and desk.out.exists()
+    assert ranker.reason == "CLIP's download was stopped" and desk.out.exists()
 
 
 @pytest.mark.edits
-def test_what_needs_no_clip_downloads_none(desk: Desk, judge: ClipRanker) -> None:
+def test_what_needs_no_clip_downloads_none(desk: Desk, ranker: ClipRanker) -> None:
     for arguments in (("--clip", "none"), ("--clip", OPENAI, "--set", "candidates=1")):
         assert desk.edit(*arguments) == 0
-        assert "download" not in desk.stdout and judge.reason is None
+        assert "download" not in desk.stdout and ranker.reason is None
 
 
 def test_sizes_as_people_read_them() -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from msbd.evaluation import seams
-from msbd.evaluation.completion import share_beyond
+from msbd.evaluation.cut_off import share_beyond
 from msbd.evaluation.texture import (
     LEAST,
     edge_width,

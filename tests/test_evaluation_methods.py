@@ -15,14 +15,15 @@ from engine import box_mask, photograph
 from fakes import PointwiseBackend
 
 from msbd.compositing import cropped
-from msbd.evaluation import painting
+from msbd.evaluation import ways
 from msbd.evaluation.cases import COUNT, FORMATS, SEED, all_cases, draw
+from msbd.evaluation.errands import cases_of, errands, plan_of, quickened
+from msbd.evaluation.masks import KINDS
 from msbd.evaluation.methods import EXPERIMENTS, METHODS, MULTI_STAGE
 from msbd.evaluation.names import EXPERIMENTS as NAMES
-from msbd.evaluation.painted import KINDS
-from msbd.evaluation.painting import Painting, Task
-from msbd.evaluation.recalling import RecallingBackend, Spent
-from msbd.evaluation.running import cases_of, errands, plan_of, quickened, recipe
+from msbd.evaluation.prediction_cache import RecallingBackend, Spent
+from msbd.evaluation.records import recipe
+from msbd.evaluation.ways import Painting, Task
 from msbd.geometry import Box, Size
 from msbd.miniature import bank, clip_measures, clip_pictures, train_upscaler
 from msbd.miniature.oracle import read
@@ -104,19 +105,19 @@ def test_settings_are_the_papers_but_for_what_a_method_is_about(name: str) -> No
 @pytest.mark.edits
 def test_a_staged_painting_is_the_engines_edit() -> None:
     given = task()
-    found = painting.staged(given)
+    found = ways.staged(given)
     done = edit(given.image, given.mask, given.plan, given.settings, given.backend, given.noise)
     assert torch.equal(found.result, cropped(done.image, found.plan.crop))
     assert len(found.candidates) == 3
 
 
 WAYS = {
-    "staged": painting.staged,
-    "first": lambda given: painting.staged(given, painting.only_first),
-    "one pass": lambda given: painting.staged(given, painting.in_one_pass),
-    "segments": lambda given: painting.staged(given, painting.in_segments),
-    "network": lambda given: painting.staged(given, painting.only_first, painting.by_network),
-    "unblended": painting.unblended,
+    "staged": ways.staged,
+    "first": lambda given: ways.staged(given, ways.only_first),
+    "one pass": lambda given: ways.staged(given, ways.in_one_pass),
+    "segments": lambda given: ways.staged(given, ways.in_segments),
+    "network": lambda given: ways.staged(given, ways.only_first, ways.by_network),
+    "unblended": ways.unblended,
 }
 
 
@@ -138,14 +139,14 @@ def test_every_way_paints_inside_the_mask_only(way: str) -> None:
 
 def test_one_pass_has_one_tile_of_at_most_three_times_the_training_size() -> None:
     given = task(candidates=1)
-    (stage,) = painting.in_one_pass(given.plan, given).stages
+    (stage,) = ways.in_one_pass(given.plan, given).stages
     assert stage.from_noise and stage.tiles == (Box.of(stage.canvas),)
     assert stage.size.longest == 3 * given.backend.spec.resolution
 
 
 def test_segments_are_of_the_training_size_and_touch_the_mask() -> None:
     given = task(candidates=1)
-    (stage,) = painting.in_segments(given.plan, given).stages
+    (stage,) = ways.in_segments(given.plan, given).stages
     side = given.backend.spec.resolution
     assert stage.from_noise and {tile.size for tile in stage.tiles} == {Size(side, side)}
     mask = cropped(torch.from_numpy(given.mask), given.plan.crop)
@@ -160,7 +161,7 @@ def test_segments_are_of_the_training_size_and_touch_the_mask() -> None:
 @pytest.mark.parametrize("pixels", [0, 8, 16])
 def test_tiles_overlap_by_just_what_was_asked_but_for_the_last(pixels: int) -> None:
     given = task(tile_size=1.0)
-    plan = painting.overlapping(given.plan, given, pixels)
+    plan = ways.overlapping(given.plan, given, pixels)
     side = given.backend.spec.resolution
     for stage in plan.stages[1:]:
         lefts = sorted({tile.left for tile in stage.tiles})
@@ -169,7 +170,7 @@ def test_tiles_overlap_by_just_what_was_asked_but_for_the_last(pixels: int) -> N
         assert all(gap % (side - pixels) == 0 for gap in gaps)
         assert all(tile in Box.of(stage.canvas) for tile in stage.tiles)
     assert plan.stages[0] == given.plan.stages[0]
-    found = painting.staged(given, partial(painting.overlapping, pixels=pixels))
+    found = ways.staged(given, partial(ways.overlapping, pixels=pixels))
     assert found.result.shape[-2:] == (plan.crop.size.height, plan.crop.size.width)
 
 
@@ -197,18 +198,16 @@ def test_a_recipe_tells_apart_whatever_paints_otherwise() -> None:
 @pytest.mark.edits
 def test_without_blending_the_background_is_painted_over() -> None:
     """Before the paste: blended diffusion keeps it, plain diffusion makes it red too."""
-    corners = [
-        way(task()).patch[0, 0, :8, :8].mean() for way in (painting.unblended, painting.staged)
-    ]
+    corners = [way(task()).patch[0, 0, :8, :8].mean() for way in (ways.unblended, ways.staged)]
     assert corners[0] > corners[1] + 0.1
 
 
 @pytest.mark.edits
 def test_what_is_recalled_is_what_was_computed() -> None:
-    plain = painting.staged(task())
+    plain = ways.staged(task())
     recalling = RecallingBackend(TextOnly())
     for _ in range(2):
-        assert torch.equal(painting.staged(task(recalling)).result, plain.result)
+        assert torch.equal(ways.staged(task(recalling)).result, plain.result)
 
 
 @pytest.mark.edits
@@ -216,11 +215,11 @@ def test_nothing_is_computed_twice_and_everything_is_counted() -> None:
     inner = TextOnly()
     recalling = RecallingBackend(inner)
     given = task(recalling)
-    painting.staged(given)
+    ways.staged(given)
     once, spent = inner.samples, recalling.spent
     assert spent.evaluations == pytest.approx(given.plan.network_evaluations)
     recalling.spent = Spent()
-    painting.staged(given)
+    ways.staged(given)
     assert inner.samples == once
     assert recalling.spent.evaluations == pytest.approx(given.plan.network_evaluations)
     assert recalling.spent.recalled_seconds > 0
@@ -230,11 +229,11 @@ def test_nothing_is_computed_twice_and_everything_is_counted() -> None:
 def test_fewer_candidates_need_nothing_new() -> None:
     inner = TextOnly()
     recalling = RecallingBackend(inner)
-    painting.staged(task(recalling), painting.only_first)
+    ways.staged(task(recalling), ways.only_first)
     before = inner.samples
-    few = painting.staged(task(recalling, candidates=1), painting.only_first)
+    few = ways.staged(task(recalling, candidates=1), ways.only_first)
     assert inner.samples == before
-    alone = painting.staged(task(candidates=1), painting.only_first)
+    alone = ways.staged(task(candidates=1), ways.only_first)
     assert torch.equal(few.result, alone.result)
 
 

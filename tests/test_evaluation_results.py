@@ -14,16 +14,18 @@ import numpy as np
 import pytest
 from conftest import Desk
 
-from msbd.evaluation import document, evaluate, running
+from msbd.evaluation import document, evaluate, workers
 from msbd.evaluation.cases import Case, all_cases, draw
-from msbd.evaluation.claims import AIMS, CLAIMS, Claim, by_clip
+from msbd.evaluation.claims import AIMS, CLAIMS
+from msbd.evaluation.effects import Claim, by_clip
+from msbd.evaluation.errands import Errand, plan_of
 from msbd.evaluation.evaluate import Evaluation
 from msbd.evaluation.memory import PeakMemory
 from msbd.evaluation.methods import EXPERIMENTS, METHODS, MULTI_STAGE, Method
+from msbd.evaluation.metrics import QUANTITIES
 from msbd.evaluation.plots import plot
-from msbd.evaluation.quantities import QUANTITIES
+from msbd.evaluation.records import MEASURED, Records, recipe
 from msbd.evaluation.results import as_csv, assembled
-from msbd.evaluation.running import MEASURED, Records, plan_of, recipe
 from msbd.evaluation.sheets import sheet
 from msbd.evaluation.statistics import Estimate, estimate, estimate_ratio
 from msbd.evaluation.table import Table
@@ -169,19 +171,19 @@ def test_what_is_recorded_is_not_made_again(
         asked.extend(method.name for method in methods)
         return iter(())
 
-    monkeypatch.setattr(running, "_painted", painted)
-    records, errand = one_case, running.Errand(all_cases()[0], tuple(METHODS.values()))
-    assert "0 looked at" in running._work(errand, records) and asked == []
+    monkeypatch.setattr(workers, "_painted", painted)
+    records, errand = one_case, Errand(all_cases()[0], tuple(METHODS.values()))
+    assert "0 looked at" in workers._work(errand, records) and asked == []
     records.path(errand.case, METHODS["one_pass"]).unlink()
     records.path(errand.case, METHODS["segments"], ".png").unlink()
-    running._work(errand, records)
+    workers._work(errand, records)
     assert asked == ["one_pass", "segments"]
 
 
 def test_pictures_are_looked_at_again_when_measures_change(
     one_case: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "MEASURED", MEASURED + 1)
+    monkeypatch.setattr(workers, "MEASURED", MEASURED + 1)
     records, case, method = one_case, all_cases()[0], METHODS["one_pass"]
     plan = plan_of(case, method)
     image, _ = draw(case)
@@ -190,7 +192,7 @@ def test_pictures_are_looked_at_again_when_measures_change(
     made = record(True, made_by=recipe(case, method), evaluations=77.0)
     made["crop"] = [crop.top, crop.left, crop.bottom, crop.right]
     records.write(case, method, made)
-    said = running._work(running.Errand(case, (method,)), records)
+    said = workers._work(Errand(case, (method,)), records)
     seen = records.read(case, method)
     assert "0 edits made, 1 looked at" in said and seen is not None
     assert seen["objects"] == 0 and not seen["one_right"] and seen["evaluations"] == 77.0
@@ -298,7 +300,7 @@ def test_an_evaluation_that_is_stopped_says_how_to_go_on(
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(running, "run", stopped)
+    monkeypatch.setattr(workers, "run", stopped)
     assert desk.msbd("evaluate", "-o", desk.folder / "found") == 130
     assert desk.refused("goes on")
 

@@ -305,8 +305,8 @@ def test_sizes_that_are_no_multiples_are_padded_for_the_model_only(mask, image):
     """The crop is the whole picture, 150x203, in one pass and in tiles."""
     everything = np.ones((SIZE.height, SIZE.width), np.float32)
     for tile_size in (1.0, 4.0):
-        facts = small_spec(64)
-        edit = run(image, everything, PointwiseBackend(facts), tile_size=tile_size)
+        spec = small_spec(64)
+        edit = run(image, everything, PointwiseBackend(spec), tile_size=tile_size)
         assert edit.report.plan.crop == Box.of(SIZE)
         assert edit.report.plan.stages[-1].size == SIZE
         assert edit.image.shape == image.shape

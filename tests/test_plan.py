@@ -21,10 +21,10 @@ from msbd.settings import EditSettings
 FACTS = [ModelSpec(), ModelSpec(resolution=128, multiple=32)]
 
 
-def planned(size: Size, painted: Box, facts: ModelSpec, **values):
+def planned(size: Size, painted: Box, spec: ModelSpec, **values):
     mask = np.zeros((size.height, size.width), np.float32)
     mask[painted.rows, painted.columns] = 1
-    return plan_edit(size, mask, EditSettings().with_values(values), facts), mask
+    return plan_edit(size, mask, EditSettings().with_values(values), spec), mask
 
 
 @st.composite
@@ -46,35 +46,35 @@ def requests(draw):
 @hypothesis_settings(max_examples=300, deadline=None)
 @given(requests())
 def test_laws(request):
-    size, painted, facts, values = request
-    plan, mask = planned(size, painted, facts, **values)
+    size, painted, spec, values = request
+    plan, mask = planned(size, painted, spec, **values)
     assert plan.crop in Box.of(size)
     assert painted in plan.crop
     sizes = [stage.size for stage in plan.stages]
     for small, large in itertools.pairwise(sizes):
         assert small.longest < large.longest
-        assert large.height <= facts.upscale_factor * small.height
-        assert large.width <= facts.upscale_factor * small.width
+        assert large.height <= spec.upscale_factor * small.height
+        assert large.width <= spec.upscale_factor * small.width
     if plan.crop.size.longest > sizes[0].longest:
         assert sizes[-1] == plan.crop.size
     else:
         assert len(sizes) == 1
     for stage in plan.stages:
-        check_tiles(stage, plan, mask, facts)
+        check_tiles(stage, plan, mask, spec)
     assert plan.model_calls == sum(stage.model_calls for stage in plan.stages)
 
 
-def check_tiles(stage, plan, mask, facts):
+def check_tiles(stage, plan, mask, spec):
     assert stage.tiles
     assert stage.canvas.height >= stage.size.height
     assert stage.canvas.width >= stage.size.width
     covered = np.zeros((stage.canvas.height, stage.canvas.width), bool)
     for tile in stage.tiles:
         assert tile in Box.of(stage.canvas)
-        assert tile.size.height % facts.multiple == 0
-        assert tile.size.width % facts.multiple == 0
-        assert tile.top % facts.latent_factor == 0
-        assert tile.left % facts.latent_factor == 0
+        assert tile.size.height % spec.multiple == 0
+        assert tile.size.width % spec.multiple == 0
+        assert tile.top % spec.latent_factor == 0
+        assert tile.left % spec.latent_factor == 0
         covered[tile.rows, tile.columns] = True
     rows, columns = np.nonzero(mask[plan.crop.rows, plan.crop.columns])
     scale = np.array([stage.size.height, stage.size.width]) / [*plan.crop.size.__dict__.values()]
@@ -87,32 +87,32 @@ def check_tiles(stage, plan, mask, facts):
 @hypothesis_settings(max_examples=100, deadline=None)
 @given(requests())
 def test_smaller_tiles_are_the_same_stage_down_to_the_training_resolution(request):
-    size, painted, facts, values = request
-    plan, mask = planned(size, painted, facts, **values)
+    size, painted, spec, values = request
+    plan, mask = planned(size, painted, spec, **values)
     settings = EditSettings().with_values(values)
     crop = mask[plan.crop.rows, plan.crop.columns]
     for given_stage in plan.stages:
         stage = given_stage
-        less = smaller_tiles(stage, plan, crop, settings, facts)
+        less = smaller_tiles(stage, plan, crop, settings, spec)
         while less is not None:
             assert not less.from_noise and less.tile_area < stage.tile_area
             assert (less.index, less.name, less.box, less.size, less.schedule, less.decoder) == (
                 *(stage.index, stage.name, stage.box),
                 *(stage.size, stage.schedule, stage.decoder),
             )
-            check_tiles(less, plan, mask, facts)
+            check_tiles(less, plan, mask, spec)
             assert plan.with_stage(less).stages[stage.index] == less
-            stage, less = less, smaller_tiles(less, plan, crop, settings, facts)
+            stage, less = less, smaller_tiles(less, plan, crop, settings, spec)
         sides = stage.tiles[0].size
-        assert stage.from_noise or sides.longest <= facts.resolution
+        assert stage.from_noise or sides.longest <= spec.resolution
 
 
 @hypothesis_settings(max_examples=100, deadline=None)
 @given(requests())
 def test_transposing_the_request_transposes_the_plan(request):
-    size, painted, facts, values = request
-    plan, _ = planned(size, painted, facts, **values)
-    other, _ = planned(transposed(size), transposed(painted), facts, **values)
+    size, painted, spec, values = request
+    plan, _ = planned(size, painted, spec, **values)
+    other, _ = planned(transposed(size), transposed(painted), spec, **values)
     assert other.crop == transposed(plan.crop)
     for a, b in zip(plan.stages, other.stages, strict=True):
         assert b.size == transposed(a.size)
@@ -177,9 +177,9 @@ def test_the_first_stage_of_a_panorama_is_one_pass_and_not_too_thin():
 
 
 def test_calls_of_a_second_order_sampler_are_counted():
-    facts = ModelSpec(calls_per_step=2)
+    spec = ModelSpec(calls_per_step=2)
     plan, _ = planned(
-        Size(512, 512), Box(0, 0, 512, 512), facts, steps=10, candidates=1, resampling_steps=0
+        Size(512, 512), Box(0, 0, 512, 512), spec, steps=10, candidates=1, resampling_steps=0
     )
     assert plan.model_calls == 19
 

@@ -1,4 +1,4 @@
-"""The host's model, sampler, upscalers and judge as the engine wants them."""
+"""The host's model, sampler, upscalers and ranker as the engine wants them."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def backend_of(host: Host, p: Any, index: int = 0, **changes: Any) -> Any:
     from msbd.webui.hosts.upscaling import load_upscaler
 
     facts: dict[str, Any] = {
-        "facts": model_spec(p.sampler_name),
+        "spec": model_spec(p.sampler_name),
         "sampler": HostSampler(p),
         "enlarge": load_upscaler("R-ESRGAN 4x+"),
-        "judge": SimpleNamespace(score=lambda images, text: (images, text)),
+        "ranker": SimpleNamespace(score=lambda images, text: (images, text)),
         "ranked_by": "words",
         "decoder_device": torch.device("cpu"),
     }
@@ -523,23 +523,23 @@ class TestSampler:
         assert [calls_per_step(name) for name in ("Euler a", "Heun", "DDIM")] == [1, 2, 1]
 
 
-class TestFacts:
-    def facts(self, host: Host, **changes: Any) -> Any:
+class TestSpec:
+    def spec(self, host: Host, **changes: Any) -> Any:
         from msbd.webui.hosts.checkpoint import model_spec
 
         host.load(LatentDiffusion(**changes))
         return model_spec("Euler a")
 
     def test_are_the_checkpoints(self, host):
-        facts = self.spec(host, resolution=128, levels=3)
-        assert (facts.resolution, facts.multiple, facts.latent_factor) == (128, 32, 8)
+        spec = self.spec(host, resolution=128, levels=3)
+        assert (spec.resolution, spec.multiple, spec.latent_factor) == (128, 32, 8)
 
     def test_of_sd2_with_v_prediction(self, host):
         assert self.spec(host, parameterization="v").resolution == 768
 
     def test_of_ordinary_sd1(self, host):
-        facts = self.spec(host, resolution=512, levels=4)
-        assert (facts.resolution, facts.multiple) == (512, 64)
+        spec = self.spec(host, resolution=512, levels=4)
+        assert (spec.resolution, spec.multiple) == (512, 64)
 
     def test_the_panel_may_say_otherwise(self, host):
         from msbd.webui import options

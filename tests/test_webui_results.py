@@ -161,9 +161,9 @@ class TestReport:
 
 
 class TestJudgement:
-    """CLIP's choice, with a judge that knows what it likes."""
+    """CLIP's choice, with a ranker that knows what it likes."""
 
-    def judged(self, host: Host, monkeypatch: pytest.MonkeyPatch, **judge: Any) -> Any:
+    def judged(self, host: Host, monkeypatch: pytest.MonkeyPatch, **ranker: Any) -> Any:
         from msbd.webui import run
 
         told = SimpleNamespace(source=None, reason=None, seen=[])
@@ -173,8 +173,8 @@ class TestJudgement:
             return torch.tensor([0.1, 0.3])
 
         told.score = score
-        vars(told).update(judge)
-        monkeypatch.setattr(run, "judge", lambda: told)
+        vars(told).update(ranker)
+        monkeypatch.setattr(run, "ranker", lambda: told)
         want(host, candidates="show")
         p = request(host, prompt="a (red:1.2) star <lora:x:1>", batch_size=2, do_not_save_grid=True)
         return edited(host, p, choose="clip"), told
@@ -200,7 +200,7 @@ class TestJudgement:
         from msbd.webui import run
 
         silent = SimpleNamespace(source=None, reason="no CLIP model is chosen", score=None)
-        monkeypatch.setattr(run, "judge", lambda: silent)
+        monkeypatch.setattr(run, "ranker", lambda: silent)
         processed = edited(host, request(host), choose="first")
         assert "CLIP" not in processed.comments
 

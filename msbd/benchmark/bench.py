@@ -14,10 +14,10 @@ import torch
 
 from .. import __version__
 from ..errors import EditError
-from ..evaluation.running import machine
+from ..evaluation.workers import machine
 from ..geometry import Size
 from ..settings import EditSettings
-from . import counted, document, every, fitting, idle, parts
+from . import call_counts, components, document, end_to_end, fitting, overhead
 from .runs import Run, alone, bound, load, measured
 from .setups import MASKS, MODELS, SIZES, WAYS, Setup, setup
 
@@ -77,8 +77,8 @@ class Bench:
     def pictures(self) -> tuple[Size, ...]:
         """Sizes of the pictures in which one mask is edited; on a GPU only the first and last."""
         if self.quick:
-            return counted.MEGAPIXELS[:2]
-        return counted.MEGAPIXELS[:: len(counted.MEGAPIXELS) - 1 if self.gpu else 1]
+            return call_counts.MEGAPIXELS[:2]
+        return call_counts.MEGAPIXELS[:: len(call_counts.MEGAPIXELS) - 1 if self.gpu else 1]
 
     @property
     def without_networks(self) -> tuple[Setup, ...]:
@@ -122,7 +122,7 @@ def _write(path: Path, text: str, say: Callable[[str], None]) -> None:
 def results(bench: Bench, say: Callable[[str], None]) -> dict[str, Any]:
     """All figures, as JSON values."""
     say("counting evaluations")
-    comparison = counted.comparison()
+    comparison = call_counts.comparison()
     size, mask = SIDE_BY_SIDE_GPU if bench.gpu else SIDE_BY_SIDE
     edits = {}
     for way, settings in bench.ways.items():
@@ -141,7 +141,7 @@ def results(bench: Bench, say: Callable[[str], None]) -> dict[str, Any]:
             "quick": bench.quick,
         },
         "counted": comparison,
-        "growth": counted.growth(),
+        "growth": call_counts.growth(),
         "edits": edits,
         "every": _every(bench, say),
         "fitting": _fitting(bench, say),
@@ -151,12 +151,12 @@ def results(bench: Bench, say: Callable[[str], None]) -> dict[str, Any]:
     say("editing without networks")
     repeats = 1 if bench.quick else REPEATS
     found["without_networks"] = [
-        alone(idle.edited, bench.threads, what, repeats) for what in bench.without_networks
+        alone(overhead.edited, bench.threads, what, repeats) for what in bench.without_networks
     ]
     if not bench.gpu:
         say("measuring the memory of networks of Stable Diffusion 1's size")
         small = {"tile": 64, "cells": 8, "largest_tile": 64} if bench.quick else {}
-        found["memory"] = parts.peaks(bench.threads, **small)
+        found["memory"] = components.peaks(bench.threads, **small)
     found["ratios"] = _ratios(found)
     found["shares"] = _shares(found)
     return found
@@ -175,7 +175,7 @@ def _every(bench: Bench, say: Callable[[str], None]) -> list[dict[str, dict[str,
     rows = []
     for what in bench.setups:
         say(f"editing {what.image} with a mask of {what.side} pixels {' and '.join(ways)}")
-        rows.append(every.both(what, ways, bench.edit))
+        rows.append(end_to_end.both(what, ways, bench.edit))
     return rows
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ..decoder.last_layer import KEPT
 from ..evaluation.markdown import table
 from . import document_decoder as decoder
-from . import every
+from .end_to_end import PASSES
 from .figures import Results, mebibytes, number
 
 OPENING = """\
@@ -144,7 +144,7 @@ def _every(found: Results) -> list[str]:
     made = found["made"]
     texts = [
         f"## Every picture and mask\n\nEdits as above, with {made['model']}, each made once. Of "
-        f"the published way's steps of fitting only so many are made that {every.PASSES} tiles of "
+        f"the published way's steps of fitting only so many are made that {PASSES} tiles of "
         "the training resolution are gone through, two at least; its seconds are told as if they "
         "all were, since each does the same.\n"
         if made["device"] == "CPU"

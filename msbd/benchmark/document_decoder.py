@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..evaluation.markdown import table
-from . import ring
+from .colour_matching import REACH
+from .components import LARGEST
 from .figures import Results, mebibytes, number
-from .parts import LARGEST
 
 
 def fitting(found: Results) -> list[str]:
@@ -78,7 +78,7 @@ def matching(found: Results) -> list[str]:
         "### Matching the ring's colours\n\nInstead of the decoder's last layer, the decoded "
         "picture's colours alone are solved for, a matrix and an offset that bring it nearest to "
         "the truth outside the mask; or what ours leaves there, averaged over "
-        f"{2 * ring.REACH + 1}x{2 * ring.REACH + 1} pixels, is taken inwards as well.\n",
+        f"{2 * REACH + 1}x{2 * REACH + 1} pixels, is taken inwards as well.\n",
         table(head, rows),
         _on_the_ring(found),
     ]

@@ -20,7 +20,7 @@ from ..planning import plan_edit
 from ..report import Stopwatch
 from ..settings import Ablation, EditSettings
 from ..standalone.pictures import Picture
-from .ring import matched
+from .colour_matching import matched
 from .setups import Setup
 
 ADAM = Ablation()

@@ -16,7 +16,7 @@ from scipy import ndimage
 from ..geometry import Box, Size
 from ..masks import Mask, from_grey
 from ..miniature.world import BACKGROUNDS, COLOURS, SHAPES, draw_background, draw_object
-from . import painted
+from . import masks
 
 COUNT = 60
 SEED = 910
@@ -87,7 +87,7 @@ def all_cases() -> tuple[Case, ...]:
 
 
 def _case(number: int, pair: tuple[str, str]) -> Case:
-    kinds = tuple(painted.KINDS)
+    kinds = tuple(masks.KINDS)
     kind = kinds[number % len(kinds)]
     if kind == "line" and number // len(kinds) % 2:
         kind = kinds[number // len(kinds) // 2 % 5]  # every other of their turns goes round
@@ -119,7 +119,7 @@ def draw(case: Case) -> tuple[NDArray[np.uint8], Mask]:
     rng = np.random.default_rng([SEED, 2, case.number])
     size, unit = case.size, case.unit
     image = draw_background(rng, case.background, size.height, size.width, unit)
-    mask = painted.drawn(case.kind, size, case.box, np.random.default_rng([SEED, 3, case.number]))
+    mask = masks.drawn(case.kind, size, case.box, np.random.default_rng([SEED, 3, case.number]))
     if case.other:
         image = _with_other_object(image, case, rng)
     if not case.asks_for_object:
@@ -146,7 +146,7 @@ def _with_other_object(
     )
 
 
-def _scratched(image: NDArray[np.uint8], mask: painted.Grey) -> NDArray[np.uint8]:
+def _scratched(image: NDArray[np.uint8], mask: masks.Grey) -> NDArray[np.uint8]:
     """The picture with a pale scratch down the middle of the mask."""
     depth = ndimage.distance_transform_edt(mask)
     return np.where((depth > 0.35 * depth.max())[..., None], np.uint8(SCRATCH), image)

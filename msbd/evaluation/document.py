@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .markdown import table
-from .quantities import QUANTITIES, Quantity
+from .metrics import QUANTITIES, Quantity
 from .results import Results
 
 COLUMNS: dict[str, Sequence[str]] = {

@@ -9,9 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import EditError
-from . import running
+from . import workers
+from .errands import chosen, errands
 from .methods import EXPERIMENTS
-from .running import Records, chosen, errands
+from .records import Records
 
 SHEETS: dict[str, Sequence[str]] = {
     "upscaling": (
@@ -69,7 +70,7 @@ def perform(evaluation: Evaluation, say: Callable[[str], None]) -> None:
     todo = errands(chosen(evaluation.only), evaluation.quick)
     edits = sum(len(errand.methods) for errand in todo)
     say(f"{edits} edits of {len({e.case for e in todo})} pictures, {evaluation.workers} at a time")
-    running.run(todo, evaluation.records, evaluation.workers, say)
+    workers.run(todo, evaluation.records, evaluation.workers, say)
     write(evaluation, say)
 
 

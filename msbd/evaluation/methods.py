@@ -12,8 +12,8 @@ from torch import Tensor
 from ..geometry import Size
 from ..settings import FINE_TUNE, LAST_LAYER, OFF, PRESETS, WHOLE_CROP, EditSettings, preset
 from ..standalone.upscaler import lanczos
-from . import painting
-from .painting import Paint, Task, only_first, staged
+from . import ways
+from .ways import Paint, Task, only_first, staged
 
 GUIDANCE = 6.0
 """What 7.5 is for Stable Diffusion: the scale at which the miniature paints best (measured on
@@ -59,7 +59,7 @@ FIRST_BILINEAR = _one("first_bilinear", "first stage, bilinear enlargement", _FI
 FIRST_ESRGAN = _one(
     "first_esrgan",
     "first stage, Real-ESRGAN",
-    partial(staged, replan=only_first, enlarge=painting.by_network),
+    partial(staged, replan=only_first, enlarge=ways.by_network),
 )
 _PLAIN: dict[str, Any] = {"candidates": 1, "choose": "first", "resampling_steps": 0}
 ONE_CANDIDATE = _one(
@@ -69,7 +69,7 @@ SEGMENTS = _one(
     "segments",
     "blended diffusion in separate overlapping segments of the training resolution; one "
     "candidate, 25 steps, no RePaint",
-    partial(staged, replan=painting.in_segments),
+    partial(staged, replan=ways.in_segments),
     **{**_PLAIN, "steps": 25},
 )
 BASELINES = (
@@ -77,7 +77,7 @@ BASELINES = (
         "one_pass",
         "blended diffusion in one pass at the highest resolution (at most 3 times the training's), "
         "bilinear enlargement; one candidate, no RePaint",
-        partial(staged, replan=painting.in_one_pass),
+        partial(staged, replan=ways.in_one_pass),
         **_PLAIN,
     ),
     FIRST_BILINEAR,
@@ -95,10 +95,10 @@ UPSCALING = (
     _one(
         "unconditional",
         "Real-ESRGAN, then diffusion without prompt or blending (Figure 5 c)",
-        painting.unblended,
+        ways.unblended,
         guidance_later=0.0,
     ),
-    _one("text", "Real-ESRGAN, then diffusion with the prompt (Figure 5 d)", painting.unblended),
+    _one("text", "Real-ESRGAN, then diffusion with the prompt (Figure 5 d)", ways.unblended),
     _one(
         "sharp_background",
         "multi_stage with an unfiltered background (Figure 5 e)",
@@ -144,7 +144,7 @@ OVERLAP = tuple(
     _one(
         f"overlap_{pixels}",
         f"tiles of the training resolution that overlap by {pixels} pixels, the last ones by more",
-        partial(staged, replan=partial(painting.overlapping, pixels=pixels)),
+        partial(staged, replan=partial(ways.overlapping, pixels=pixels)),
         tile_size=1.0,
     )
     for pixels in (0, 16, 32, 64)

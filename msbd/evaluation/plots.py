@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .quantities import QUANTITIES
+from .metrics import QUANTITIES
 from .results import Results
 
 INK, RED, BLUE = "#333333", "#c8352b", "#2b62c8"

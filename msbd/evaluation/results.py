@@ -15,10 +15,12 @@ import numpy as np
 from .. import __version__
 from ..geometry import Box
 from .cases import SEED, all_cases, draw
-from .claims import AIMS, CLAIMS, by_clip
+from .claims import AIMS, CLAIMS
+from .effects import by_clip
+from .errands import cases_of, quickened
 from .methods import COMPARED, SEEDS, Experiment
-from .quantities import QUANTITIES
-from .running import Records, cases_of, quickened
+from .metrics import QUANTITIES
+from .records import Records
 from .statistics import Estimate, estimate
 from .table import Table
 

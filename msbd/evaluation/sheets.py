@@ -11,8 +11,9 @@ from PIL import Image, ImageDraw
 from ..pictures.drawing import BACKGROUND, FAINT, INK
 from ..pictures.lettering import font, shortened
 from .cases import Case, draw
+from .errands import cases_of, plan_of, quickened
 from .methods import METHODS, MULTI_STAGE, Experiment
-from .running import Records, cases_of, plan_of, quickened
+from .records import Records
 
 CELL, GAP, ROWS = 168, 8, 8
 _TEXT, _LINE = 13, 18

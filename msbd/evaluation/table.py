@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .cases import Case
+from .errands import cases_of, quickened
 from .methods import Experiment, Method
-from .quantities import QUANTITIES, Record
-from .running import MEASURED, Records, cases_of, quickened
+from .metrics import QUANTITIES, Record
+from .records import MEASURED, Records
 from .statistics import Estimate, estimate
 
 

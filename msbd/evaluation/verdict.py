@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..miniature.oracle import MIN_IOU, Found, label_colours, read
-from .completion import share_beyond
+from .cut_off import share_beyond
 from .texture import Region
 
 CUT = 0.05

@@ -19,7 +19,7 @@ from .estimate import loaded
 from .fields import Choice
 from .hosts.checkpoint import model_spec
 from .hosts.clip import clip_source
-from .hosts.upscaling import load_upscaler
+from .hosts.upscaling import HostUpscaler, load_upscaler
 from .inputs import Inputs
 from .limit import GIB, limited
 
@@ -104,6 +104,8 @@ def dry_run(
     settings, plan, lowered = limited(
         wanted, lambda some: plan_edit(inputs.size, inputs.mask, some, spec)
     )
+    if len(plan.stages) > 1 and isinstance(upscaler, HostUpscaler):
+        upscaler.ensure_tiles_advance()
     notes = [*inputs.notes, *conflicts(sampler_name, inputs, settings), *lowered, *fetched]
     model = loaded(plan, settings)
     seconds, memory = round(count * cost.seconds(plan, model), 1), cost.memory(plan, model)

@@ -45,7 +45,7 @@ def register() -> None:
             section=SECTION,
             infotext=one.infotext,
         )
-        shared.opts.add_option(f"msbd_{name}", info.info(one.help))
+        shared.opts.add_option(f"msbd_{name}", info.info(one.help) if one.help else info)
 
 
 def option(name: str) -> Any:
@@ -129,14 +129,15 @@ def _mirrored(setting: Setting) -> Option:
 
 
 def _unseen(setting: Setting) -> Option:
-    """The host keeps what was stored of it before, and what a pasted infotext says of it."""
+    """The host keeps what was stored of it before, and what a pasted infotext says of it; hidden by
+    style.css, as the host lets nobody set what gradio hides. Texts where None is allowed, of which
+    the host would make None."""
     kind: Any = gr.Number if setting.type in (int, float) else gr.Textbox
     if setting.type is bool:
         kind = gr.Checkbox
-    if setting.optional:
-        kind = gr.Textbox
+    default, kind = ("", gr.Textbox) if setting.optional else (setting.default, kind)
     key = infotext.key(setting.name)
-    return Option(setting.default, key, "", kind, {"visible": False}, key)
+    return Option(default, key, "", kind, {"elem_classes": ["msbd-unseen"]}, key)
 
 
 def _device(label: str, help: str) -> Option:

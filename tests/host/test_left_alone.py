@@ -117,7 +117,7 @@ def test_without_memory_for_it_the_decoder_is_trained_with_checkpointing(
             answer = edited(webui, small, SWIFT)
         assert (answer.picture == plain.picture).all()
     (note,) = set(answer.report["notes"]) - set(plain.report["notes"])
-    assert "out of memory" in note and "goes on with gradient checkpointing" in note
+    assert "out of memory" in note and "done again with gradient checkpointing" in note
 
 
 def test_without_memory_even_then_the_decoder_is_left_as_it_is(webui: Webui, small: Scene) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from msbd.settings import SETTINGS
-from msbd.webui.fields import CONTROLS, FIELDS, HOST_OWNED
+from msbd.settings import DEFAULT_PRESET, SETTINGS, preset
+from msbd.webui.fields import FIELDS, HOST_OWNED, OLD_CONTROLS
 
 from .client import QUICK, Scene, encoded, refused
 from .conftest import Start
@@ -56,12 +56,13 @@ def test_out_of_range(webui: Webui, small: Scene, name: str) -> None:
 
 @pytest.mark.parametrize("name", HOST_OWNED)
 def test_the_hosts_own_fields_are_named(webui: Webui, small: Scene, name: str) -> None:
-    status, reason = refused(webui, small.request({**QUICK, name: SETTINGS[name].default}))
+    value = preset(DEFAULT_PRESET).flat()[name]
+    status, reason = refused(webui, small.request({**QUICK, name: value}))
     assert status == 422 and name in reason and HOST_OWNED[name] in reason
 
 
 def test_too_many_positions(webui: Webui, small: Scene) -> None:
-    args = ["draft"] + [None] * len(CONTROLS)
+    args = ["draft"] + [None] * len(OLD_CONTROLS)
     status, reason = refused(webui, small.request(*args))
     assert status == 422 and ("too many" in reason or "at most" in reason)
 

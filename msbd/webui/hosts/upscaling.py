@@ -95,7 +95,7 @@ class HostUpscaler:
         Raises `EditError` if the upscaler fails; whatever tells of too little memory is raised as
         it is. Once the user has stopped, the result means nothing.
         """
-        self._ensure_tiles_advance()
+        self.ensure_tiles_advance()
         name = self.host.name
         try:
             for precision in (nullcontext, _single_precision):
@@ -130,7 +130,7 @@ class HostUpscaler:
                 "smaller tiles in Settings → Upscaling, or close other programs"
             ) from error
 
-    def _ensure_tiles_advance(self) -> None:
+    def ensure_tiles_advance(self) -> None:
         """Otherwise the host would make none, or only such as leave most of a picture black."""
         tile, overlap = self.tiles
         owner = _TILING.get(self.host.scaler.name)

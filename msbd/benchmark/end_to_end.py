@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..settings import FINE_TUNE, EditSettings
-from . import counted
+from . import call_counts
 from .setups import MODELS, Setup
 
 PASSES = 200
@@ -35,7 +35,7 @@ def steps_made(what: Setup, settings: EditSettings) -> int:
     steps = settings.ablation.decoder_iterations
     if settings.decoder != FINE_TUNE:
         return steps
-    passes = counted.decoder_passes(counted.planned(what, settings, MODELS["miniature"]))
+    passes = call_counts.decoder_passes(call_counts.planned(what, settings, MODELS["miniature"]))
     return min(steps, max(2, math.ceil(PASSES * steps / passes)))
 
 

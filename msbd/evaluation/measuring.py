@@ -16,9 +16,9 @@ from ..settings import SETTINGS
 from ..standalone.pictures import to_pixels
 from . import seams
 from .cases import SCRATCH, Case
-from .painting import Painting
 from .texture import edge_width, grey, pooled, sharpness
 from .verdict import judge, object_region
+from .ways import Painting
 
 Measures = dict[str, Any]
 Pixels = NDArray[np.uint8]

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from msbd.compositing import feathered, pasted
 from msbd.evaluation.cases import SCRATCH, Case, all_cases, draw
-from msbd.evaluation.examination import examine_painting, examine_picture
+from msbd.evaluation.errands import plan_of
+from msbd.evaluation.measuring import examine_painting, examine_picture
 from msbd.evaluation.methods import MULTI_STAGE
-from msbd.evaluation.painting import Painting
-from msbd.evaluation.running import plan_of
+from msbd.evaluation.ways import Painting
 from msbd.geometry import Box
 from msbd.miniature.world import draw_object
 from msbd.report import Report
