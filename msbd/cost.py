@@ -112,7 +112,8 @@ def learn(plan: EditPlan, loaded: Loaded, report: Report, peak: int = 0) -> None
     worst = max(works.values(), key=lambda work: work.held + work.made)
     made = peak - loaded.resident - worst.held
     if worst.made and made > 0:
-        ratios["memory"] = made / worst.made
+        # What others have there meanwhile must not grow into a refusal.
+        ratios["memory"] = min(max(made / worst.made, 0.5), 2.0)
     _remember(loaded.name, lesson(loaded) | ratios)
 
 

@@ -74,8 +74,9 @@ _told: set[str] = set()
 def with_stored(base: EditSettings, values: Mapping[str, Any]) -> EditSettings:
     """`base.with_values(values)`, where values may have old names, whose meaning is kept.
 
-    What base says for an old name is what the preset of the same name said for it then. An old
-    name is told of in the log, once. Raises `EditError` as `with_values` does.
+    What base says for an old name is what the preset of the same name said for it then. Where the
+    name of today is there as well, that counts. An old name is told of in the log, once. Raises
+    `EditError` as `with_values` does.
     """
     try:
         return base.with_values(renewed(base, values))
@@ -86,8 +87,8 @@ def with_stored(base: EditSettings, values: Mapping[str, Any]) -> EditSettings:
 
 def renewed(base: EditSettings, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values under the names of today; see `with_stored`."""
-    given = {RENAMED.get(name, name): value for name, value in values.items() if name not in GONE}
-    trained = "decoder" not in given and not _TRAINING.isdisjoint(given)
+    known = {name: value for name, value in values.items() if _NOW.get(name) not in values}
+    given = {RENAMED.get(name, name): known[name] for name in known if name not in GONE}
     if "later_guidance" in given:
         later = _read("guidance_later", given.pop("later_guidance"))
         tiles = _read("tile_guidance", given.get("tile_guidance", base.tile_guidance))
@@ -96,9 +97,11 @@ def renewed(base: EditSettings, values: Mapping[str, Any]) -> dict[str, Any]:
         inside = _read("whole_cells", given.pop("keep_inside"))
         soft = _read("soft_edge", given.get("soft_edge", base.soft_edge))
         given |= {"whole_cells": inside, "soft_edge": None if soft == inside else soft}
-    if trained:
+    if "decoder" not in given and not _TRAINING.isdisjoint(given):
         given |= _decoder(base, given)
     given.pop("decoder_refit", None)
+    if _is_nothing(given.get("decoder_iterations")):
+        del given["decoder_iterations"]
     for name in sorted({*values} & OLD):
         _tell(name)
     return given
@@ -110,10 +113,13 @@ def _decoder(base: EditSettings, given: Mapping[str, Any]) -> dict[str, Any]:
     steps = base.ablation.decoder_iterations if base.decoder == FINE_TUNE else 0
     steps = given.get("decoder_iterations", steps)
     solved = _read("whole_cells", given.get("decoder_refit", base.decoder == LAST_LAYER))
-    if str(steps) in ("0", "0.0"):
-        known = base.ablation.decoder_iterations
-        return {"decoder": LAST_LAYER if solved else OFF, "decoder_iterations": known}
+    if _is_nothing(steps):
+        return {"decoder": LAST_LAYER if solved else OFF}
     return {"decoder": FINE_TUNE, "decoder_iterations": steps}
+
+
+def _is_nothing(steps: Any) -> bool:
+    return str(steps) in ("0", "0.0")
 
 
 def _read(like: str, value: Any) -> Any:

@@ -167,6 +167,12 @@ class Attempt:
             self.error = error
         return self.error is not None
 
+    def taken(self) -> BaseException:
+        """The error, which is kept no longer: its traceback holds what is to be freed."""
+        error, self.error = self.error, None
+        assert error is not None
+        return error
+
 
 def attempts(way: T, lesser: Callable[[T], T | None]) -> Iterator[tuple[T, Attempt]]:
     """`for way, attempt in attempts(way, lesser): with attempt: ...`, until memory suffices.
@@ -183,9 +189,9 @@ def attempts(way: T, lesser: Callable[[T], T | None]) -> Iterator[tuple[T, Attem
         if not (evicted := not evicted and evict()):
             less = lesser(way)
             if less is None:
-                raise attempt.error
+                raise attempt.taken()
             way = less
-        attempt.error = None  # its traceback holds what is to be freed
+        attempt.taken()
         release()
 
 

@@ -24,6 +24,7 @@ from .report import Report, Stopwatch, outside_difference, peak_memory, seam_rat
 from .settings import EditSettings
 from .stage import StageInputs, refined
 
+CPU = torch.device("cpu")
 CANVASES = 8
 """Pictures as large as the crop that are there at one time, at the most."""
 
@@ -61,7 +62,7 @@ def edit(
     clock = Stopwatch(backend.device)
     recorder = Recorder(plan, settings, noise.seed, callbacks, backend.device)
     crop, crop_mask = (cropped(t, plan.crop) for t in (image, torch.from_numpy(mask)[None, None]))
-    place = backend.device if pictures(plan.crop.size, backend.device) else torch.device("cpu")
+    place = backend.device if picture_bytes(plan.crop.size, backend.device) else CPU
     known, painted = crop.to(place), crop_mask.to(place)
     if settings.whole_cells or settings.soft_edge:
         # Cells that stay, or stay in part, would show what the mask hides.
@@ -70,7 +71,7 @@ def edit(
     def smaller(stage: StagePlan) -> StagePlan | None:
         less = smaller_tiles(stage, plan, crop_mask[0, 0].numpy(), settings, backend.spec)
         if less:
-            recorder.note(
+            recorder.deviate(
                 f"stage {stage.index + 1}: out of memory in tiles of {stage.tiles[0].size}, done "
                 f"again in tiles of {less.tiles[0].size}; lower tile_size to have it so at once"
             )
@@ -95,7 +96,7 @@ def edit(
                     patch = refined(stage, start, seen, settings, backend, noise, recorder)
             context = seen.target if settings.ablation.lowpass_background else None
     assert patch is not None
-    if recorder.report.interrupted:
+    if recorder.stopped:
         release()  # what the unfinished stage held
 
     alpha = feathered(crop_mask, settings.feather)
@@ -108,7 +109,7 @@ def edit(
     return Edit(result, report)
 
 
-def pictures(crop: Size, device: torch.device) -> int:
+def picture_bytes(crop: Size, device: torch.device) -> int:
     """Bytes that the stages' pictures take on a device; 0 if they lie in main memory.
 
     Decided by what the device has in all, so that the same edit has the same bytes there.

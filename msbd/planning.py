@@ -155,7 +155,7 @@ def _stage(
     else:
         name, strength = "final" if final else "tiled", settings.final_strength
     guidance = settings.guidance_later if len(tiles) == 1 else settings.tile_guidance
-    touching = tuple(tile for tile in tiles if _painted(tile, canvas, size, crop, mask))
+    touching = tuple(tile for tile in tiles if _painted(tile, size, crop, mask))
     tuned = settings.decoder == FINE_TUNE
     return StagePlan(
         index=index,
@@ -239,7 +239,7 @@ def _canvas_side(length: int, tile: int, spec: ModelSpec) -> int:
     return ceil_to(length, spec.multiple if length <= tile else spec.latent_factor)
 
 
-def _painted(tile: Box, canvas: Size, size: Size, crop: Box, mask: masks.Mask) -> bool:
+def _painted(tile: Box, size: Size, crop: Box, mask: masks.Mask) -> bool:
     """Whether the tile shows a painted pixel; half a pixel of doubt counts as painted."""
     down, across = crop.size.height / size.height, crop.size.width / size.width
     top = crop.top + math.floor(tile.top * down)

@@ -71,7 +71,8 @@ class Recorder:
 
     Work is told in units of a model call at the training resolution. Each stage advances by what
     the plan says of it, whatever happens: a stage that is done again in smaller tiles fills what
-    is left of its part. done: the report of the stage at work.
+    is left of its part. done: the report of the stage at work. stopped: whether the edit ended
+    early. sparing: whether fine-tuning the decoder has turned out to need gradient checkpointing.
     """
 
     def __init__(
@@ -84,7 +85,8 @@ class Recorder:
     ) -> None:
         """device: where the work is done that is timed."""
         self.report = Report(plan, settings, seed)
-        self.callbacks = to
+        self.callbacks, self.stopped, self.sparing = to, False, False
+        self._begun = -1
         self._plan, self._device = plan, device
         self._done = self._end = 0.0
         self._scale = 1.0
@@ -92,7 +94,8 @@ class Recorder:
 
     def start(self, stage: StagePlan) -> None:
         """A stage begins, perhaps once more."""
-        plan, self._stage = self._plan, stage
+        self.report.as_planned &= stage.index != self._begun
+        plan, self._stage, self._begun = self._plan, stage, stage.index
         self.done = StageReport(stage.name, str(stage.size), model_calls=stage.model_calls)
         self._clock = Stopwatch(self._device)
         self._end = sum(stage_work(one, plan) for one in plan.stages[: stage.index + 1])
@@ -132,9 +135,14 @@ class Recorder:
         if text not in self.report.notes:
             self.report.notes.append(text)
 
+    def deviate(self, text: str) -> None:
+        """Something is done otherwise than planned."""
+        self.report.as_planned = False
+        self.note(text)
+
     def stop(self, reason: str) -> None:
         """The edit ends early; what is finished is kept."""
-        self.report.interrupted = True
+        self.stopped = self.report.interrupted = True
         done, planned = len(self.report.stages), len(self._plan.stages)
         self.report.notes.append(f"{reason}: the result is that of stage {done} of {planned}")
 

@@ -35,7 +35,8 @@ class StageReport:
 
 @dataclass
 class Report:
-    """The whole edit. seam: see `seam_ratio`; outside_max_difference: in 8-bit levels."""
+    """The whole edit. seam: see `seam_ratio`; outside_max_difference: in 8-bit levels. as_planned:
+    whether nothing was done again, or left out, for lack of memory."""
 
     plan: EditPlan
     settings: EditSettings
@@ -48,6 +49,7 @@ class Report:
     seam: float | None = None
     outside_max_difference: int = 0
     interrupted: bool = False
+    as_planned: bool = True
     notes: list[str] = field(default_factory=list)
 
     @property

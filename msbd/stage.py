@@ -89,8 +89,8 @@ def refined(
     recorder.fill()
     with recorder.timed("decoding_seconds"):
         result = _merged(stage, seen, decode)
-    recorder.finish(psnr(result, seen.target, 1 - seen.painted))
     recorder.callbacks.image("result", result, stage, f"stage {stage.index + 1}: {stage.size}")
+    recorder.finish(psnr(result, seen.target, 1 - seen.painted))
     return result
 
 

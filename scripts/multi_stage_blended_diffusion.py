@@ -49,4 +49,5 @@ class MultiStageBlendedDiffusionAxes(scripts.Script):
 script_callbacks.on_ui_settings(options.register)
 script_callbacks.on_ui_settings(check.register)
 script_callbacks.on_before_ui(xyz.add_axes)
+script_callbacks.on_infotext_pasted(infotext.renew)
 script_callbacks.on_app_started(api.mount)

@@ -3,6 +3,8 @@ by what libraries really say, under a limit."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import io
 import json
 import os
@@ -466,6 +468,26 @@ class TestAttempts:
         self.network = torch.nn.Linear(2, 2)  # its copy leaves with it
         with memory.lodged(self.network, torch.device("meta")):
             pass
+
+    def test_what_it_held_is_free_as_soon_as_the_error_is(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without waiting for Python's collector, when there is no further way, too."""
+        monkeypatch.setattr("gc.collect", lambda: 0)
+        held: list[weakref.ref[torch.Tensor]] = []
+
+        def work() -> None:
+            tensor = torch.zeros(3)
+            held.append(weakref.ref(tensor))
+            raise MemoryError
+
+        gc.disable()
+        try:
+            with contextlib.suppress(MemoryError):
+                memory.with_room(work)
+            assert held[0]() is None
+        finally:
+            gc.enable()
 
     @pytest.mark.parametrize("ways", [1, 2, 4])
     @pytest.mark.parametrize("lodging", ["nothing", "before", "in every attempt"])

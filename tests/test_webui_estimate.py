@@ -170,6 +170,15 @@ def test_a_gpus_peak_is_the_edits_if_it_rose_in_it(host, gpu, monkeypatch, befor
     assert learned[0][-1] == told
 
 
+@pytest.mark.edits
+def test_a_picture_is_not_lost_by_learning(host, monkeypatch):
+    def learn(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cost, "learn", learn)
+    assert edited(host, request(host)).images
+
+
 class TestLimit:
     def limited(self, host: Host, gib: float, **values: Any) -> Any:
         from msbd.webui.limit import limited

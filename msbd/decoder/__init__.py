@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ..backend import Backend, Decoder
-from ..memory import attempts, evict, is_out_of_memory, with_room
+from ..memory import attempts, evict, is_out_of_memory, release, with_room
 from ..plan import StagePlan
 from ..progress import Recorder
-from ..settings import LAST_LAYER, Ablation
+from ..settings import LAST_LAYER, OFF, Ablation
 from .fine_tune import Segment, fine_tune
 from .last_layer import LastLayer, nearness
 
@@ -35,18 +35,21 @@ def optimised(
     loss ends above what it began with; the user is told.
     """
     text = f"stage {stage.index + 1}: decoder optimisation"
-    by = _with_last_layer if stage.decoder == LAST_LAYER else _fine_tuned
+    by, other = (_with_last_layer, OFF) if stage.decoder == LAST_LAYER else (_tuned, LAST_LAYER)
     try:
-        decode = by(stage, segments, as_it_is, ablation, backend, recorder)
+        decode, (before, after) = by(stage, segments, as_it_is, ablation, backend, recorder)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         elsewhere = "" if backend.device.type == "cpu" else ", or let it run on the CPU"
-        recorder.note(f"{text} left out for lack of memory: lower tile_size{elsewhere}")
+        recorder.deviate(f"{text} left out for lack of memory: lower tile_size{elsewhere}")
+        decode = None
+    if decode is None:
+        release()
         return as_it_is
-    before, after = recorder.done.decoder_loss or (0.0, 0.0)
+    recorder.done.decoder_loss = before, after
     if not after <= before:
-        recorder.note(f"{text} made it worse and was undone: set decoder to {LAST_LAYER!r}")
+        recorder.note(f"{text} made it worse and was undone: set decoder to {other!r}")
         return as_it_is
     return lambda index: decode(index).clamp(0, 1)
 
@@ -58,7 +61,7 @@ def _with_last_layer(
     ablation: Ablation,
     backend: Backend,
     recorder: Recorder,
-) -> Decode:
+) -> tuple[Decode, tuple[float, float]]:
     def advance() -> None:
         recorder.fitted(stage.tile_area)
 
@@ -66,19 +69,19 @@ def _with_last_layer(
         return LastLayer(backend.decoder(), segments, ablation.decoder_background_weight, advance)
 
     solved = with_room(solve)
-    recorder.done.decoder_loss = solved.loss
-    return lambda index: solved.decoded(index) if solved.reaches(index) else as_it_is(index)
+    decode: Decode = lambda i: solved.decoded(i) if solved.reaches(i) else as_it_is(i)  # noqa: E731
+    return decode, solved.loss
 
 
-def _fine_tuned(
+def _tuned(
     stage: StagePlan,
     segments: Sequence[Segment],
     as_it_is: Decode,
     ablation: Ablation,
     backend: Backend,
     recorder: Recorder,
-) -> Decode:
-    """If memory runs out, with gradient checkpointing."""
+) -> tuple[Decode, tuple[float, float]]:
+    """If memory runs out, with gradient checkpointing, and so in the stages after this one."""
 
     def advance() -> None:
         recorder.fitted(stage.decoder_step // len(segments))
@@ -90,22 +93,22 @@ def _fine_tuned(
     def spare(sparing: bool) -> bool | None:
         if sparing:
             return None
-        recorder.note(
+        recorder.sparing = True
+        recorder.deviate(
             f"stage {stage.index + 1}: out of memory in decoder optimisation, done again with "
-            "gradient checkpointing"
+            "gradient checkpointing, and so in later stages"
         )
         return True
 
     evict()  # training takes all the room that there is
-    for sparing, attempt in attempts(stage.decoder_checkpointing, spare):
+    for sparing, attempt in attempts(recorder.sparing or stage.decoder_checkpointing, spare):
         with attempt:
             decoder, losses = train(sparing)
-    done = recorder.done
-    done.decoder_iterations, done.decoder_loss = len(losses), (losses[0], losses[-1])
+    recorder.done.decoder_iterations = len(losses)
 
     @torch.no_grad()
     def picture(index: int) -> Tensor:
         image: Tensor = decoder(segments[index].z)
         return image
 
-    return picture
+    return picture, (losses[0], losses[-1])

@@ -61,7 +61,7 @@ class _Row:
 class SheetRecorder:
     """Collects small copies of an edit's intermediate pictures and lays them out.
 
-    `picture` is a `Watch.picture`. At most 256 x 256 pixels are kept of each picture, so that
+    `picture` is a `Callbacks.picture`. At most 256 x 256 pixels are kept of each picture, so that
     memory does not grow with the picture's size.
     """
 
@@ -69,7 +69,7 @@ class SheetRecorder:
         self._rows: dict[int, _Row] = {}
 
     def picture(self, name: str, image: Tensor, stage: StagePlan, caption: str) -> None:
-        """Remember one picture [1,3,H,W] in [0,1]; see `report.Watch` for the names."""
+        """Remember one picture [1,3,H,W] in [0,1]; see `progress.Callbacks` for the names."""
         row = self._rows.setdefault(stage.index, _Row(stage))
         row.stage = stage  # which may have been done again in smaller tiles
         row.shots.append(_Shot(name, caption, _reduced(image)))

@@ -22,6 +22,7 @@ from .hosts.clip import clip_source
 from .hosts.upscaling import HostUpscaler, load_upscaler
 from .inputs import Inputs
 from .limit import GIB, limited
+from .options import stored_in_words
 
 _LONGEST = 1600
 """Side of the drawing in pixels: as much as a gallery shows."""
@@ -106,7 +107,13 @@ def dry_run(
     )
     if len(plan.stages) > 1 and isinstance(upscaler, HostUpscaler):
         upscaler.ensure_tiles_advance()
-    notes = [*inputs.notes, *conflicts(sampler_name, inputs, settings), *lowered, *fetched]
+    notes = [
+        *inputs.notes,
+        *stored_in_words(),
+        *conflicts(sampler_name, inputs, settings),
+        *lowered,
+        *fetched,
+    ]
     model = loaded(plan, settings)
     seconds, memory = round(count * cost.seconds(plan, model), 1), cost.memory(plan, model)
     return DryRun(inputs.pictures[0], settings, plan, count, seconds, memory, notes)

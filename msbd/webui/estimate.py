@@ -7,7 +7,7 @@ from modules import lowvram, shared
 from torch import nn
 
 from ..cost import FLOAT, MINIATURE, STABLE_DIFFUSION, Loaded
-from ..pipeline import pictures
+from ..pipeline import picture_bytes
 from ..plan import EditPlan
 from ..settings import EditSettings
 from .hosts import which
@@ -32,7 +32,7 @@ def loaded(plan: EditPlan, settings: EditSettings) -> Loaded:
         resident += 3 * FLOAT * (_PICTURES * plan.image.area + _CROPS * plan.crop.size.area)
         resident += kind.clip * chooses
     elif not (apart or option("memory_limit")):
-        resident += pictures(plan.crop.size, device)
+        resident += picture_bytes(plan.crop.size, device)
     named = device.type == "cuda" and torch.cuda.is_available()
     machine = torch.cuda.get_device_name(device) if named else device.type
     return Loaded(

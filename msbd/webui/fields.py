@@ -96,7 +96,10 @@ def chosen(args: Sequence[Any], defaults: Mapping[str, Any]) -> Choice:
     name = given.pop("preset", base.pop("preset", DEFAULT_PRESET))
     if not isinstance(name, str) or name not in PRESETS:
         raise EditError(f"preset must be one of {', '.join(PRESETS)}, not {name!r}")
-    return Choice(name, with_stored(preset(name), base | given))
+    start = preset(name)
+    # What an option says of the steps of fine-tuning does not turn it on.
+    stored = with_stored(start, {"decoder": start.decoder} | base)
+    return Choice(name, with_stored(stored, given))
 
 
 def schema(defaults: Mapping[str, Any], upscalers: Sequence[str]) -> dict[str, Any]:
@@ -144,15 +147,22 @@ def help_text(setting: Setting) -> str:
 def _named(args: Sequence[Any]) -> Mapping[str, Any]:
     if args and isinstance(args[0], Mapping):
         return args[0]
-    # Where the old list had its first two numbers more, that of today has a word and a switch.
-    old = len(args) > len(CONTROLS) or any(type(one) in (int, float) for one in args[6:8])
-    names = OLD_CONTROLS if old else CONTROLS
+    names = OLD_CONTROLS if _is_old(args) else CONTROLS
     if len(args) > len(names):
         raise EditError(
             f"at most {len(CONTROLS)} values are expected, not {len(args)}: {', '.join(CONTROLS)}; "
             "or one dictionary of named fields"
         )
     return dict(zip(names, args, strict=False))
+
+
+def _is_old(args: Sequence[Any]) -> bool:
+    """Whether a list of values is in the order of `OLD_CONTROLS`: where those of today have a word,
+    a switch and a number, there are two numbers and a word in it."""
+    word, switch, number = (*args[6:9], *3 * (None,))[:3]
+    if len(args) > len(CONTROLS) or word is not None:
+        return len(args) > len(CONTROLS) or word not in (SETTINGS["decoder"].choices or ())
+    return type(switch) in (int, float) or isinstance(number, str)
 
 
 def _check_name(name: Any) -> None:

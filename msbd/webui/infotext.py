@@ -61,6 +61,18 @@ def parsed(params: Mapping[str, Any]) -> Choice | None:
     return chosen((start | found,), {})
 
 
+def renew(text: str, params: dict[str, Any]) -> None:
+    """Say in today's keys what a parsed infotext says in older ones; for `on_infotext_pasted`.
+
+    Controls, and overrides of the options that have none, are then set to what was meant.
+    """
+    choice = parsed(params)
+    if choice is not None:
+        for old in _NAMES:
+            params.pop(old, None)
+        params.update(parameters(choice))
+
+
 def paste_fields(controls: Mapping[str, Any]) -> list[tuple[Any, Callable[[Any], Any]]]:
     """`Script.infotext_fields`: each control, and what to set it to given a parsed infotext.
 

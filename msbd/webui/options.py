@@ -13,11 +13,12 @@ from ..setting import Setting
 from ..settings import ABLATIONS, DEFAULT_PRESET, PRESETS, SETTINGS
 from ..standalone.clip import OPENAI
 from . import infotext
-from .fields import PANEL, TITLE, UNSEEN
+from .fields import PANEL, TITLE, UNSEEN, label
 
 SECTION = ("msbd", TITLE)
 STORED = {name: ABLATIONS[name] for name in UNSEEN}
 """Options without a control."""
+UNSEEN_STYLE = {"elem_classes": ["msbd-unseen"]}
 NO, SHOW, SAVE = "no", "show", "show and save"
 """What can be done with the pictures made on the way."""
 
@@ -62,9 +63,18 @@ def defaults() -> dict[str, Any]:
     """What requests and controls take for the preset and the panel's settings unless given."""
     chosen = option("preset")
     values = {name: option(name) for name in PANEL}
+    return {"preset": chosen if chosen in PRESETS else DEFAULT_PRESET} | values | stored()
+
+
+def stored() -> dict[str, Any]:
+    """Values that options without a control have from an older version, or from an override."""
     unseen = {name: option(name) for name in STORED}
-    values |= {k: v for k, v in unseen.items() if v not in (STORED[k].default, "")}
-    return {"preset": chosen if chosen in PRESETS else DEFAULT_PRESET} | values
+    return {k: v for k, v in unseen.items() if v not in (STORED[k].default, "")}
+
+
+def stored_in_words() -> list[str]:
+    """The same for people, who see no control of it."""
+    return [f"{label(k)} is {v} by the stored option msbd_{k}" for k, v in stored().items()]
 
 
 def known() -> dict[str, Option]:
@@ -80,6 +90,7 @@ def known() -> dict[str, Option]:
         ),
         **{name: _mirrored(SETTINGS[name]) for name in PANEL},
         **{name: _unseen(known) for name, known in STORED.items()},
+        "decoder_mixed_precision": Option(False, "", "", gr.Checkbox, UNSEEN_STYLE),
         "clip_model": Option(
             OPENAI,
             "CLIP model that chooses among the candidates",
@@ -137,7 +148,7 @@ def _unseen(setting: Setting) -> Option:
         kind = gr.Checkbox
     default, kind = ("", gr.Textbox) if setting.optional else (setting.default, kind)
     key = infotext.key(setting.name)
-    return Option(default, key, "", kind, {"elem_classes": ["msbd-unseen"]}, key)
+    return Option(default, key, "", kind, UNSEEN_STYLE, key)
 
 
 def _device(label: str, help: str) -> Option:

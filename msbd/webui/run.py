@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from fastapi import HTTPException
@@ -28,16 +29,21 @@ from .conflicts import conflicts
 from .estimate import loaded
 from .fields import CONTROLS, Choice, chosen
 from .hosts import which
-from .hosts.a1111 import HostBackend, make_room, without_casts
+from .hosts.a1111 import make_room, without_casts
 from .hosts.checkpoint import model_spec
 from .hosts.clip import plain_text, ranker
 from .hosts.sampling import HostSampler, replaced_sampler
 from .hosts.upscaling import ensure_it_works, load_upscaler
 from .inputs import prepared
 from .limit import limited
-from .options import decoder_device, defaults, option
+from .options import decoder_device, defaults, option, stored_in_words
 from .progress import Progress
 from .results import EditResult, ExtraImages, completed, described, picture_of
+
+if TYPE_CHECKING:
+    from .hosts.a1111 import HostBackend
+
+logger = logging.getLogger(__name__)
 
 
 def run(p: Any, title: str, args: Sequence[Any]) -> Any:
@@ -148,7 +154,7 @@ class EditRun:
         self.ranker = ranker()
         downloads.fetch_clip(self.ranker, self.settings)
         found = conflicts(p.sampler_name, inputs, self.settings, p)
-        self.notes = [*inputs.notes, *found, *notes]
+        self.notes = [*inputs.notes, *stored_in_words(), *found, *notes]
         p.extra_generation_params.update(infotext.parameters(self.choice))
         if p.mask_blur:
             p.extra_generation_params["Mask blur"] = p.mask_blur
@@ -217,8 +223,6 @@ class EditRun:
                 used = self.wrap(backend)
                 done = edit(image, inputs.mask, self.plan, self.settings, used, noise, callbacks)
             image, report = done.image, done.report
-            if not report.interrupted and report.plan is self.plan:
-                self.learn(report, before)
         except (Interrupted, EditError) as stopped:
             if isinstance(stopped, EditError) and not place:
                 raise  # no picture before this one is finished
@@ -233,11 +237,16 @@ class EditRun:
         extras.finish(p.prompts[place], source, picture_of(image))
         index = p.iteration * p.batch_size + place
         self.results.append(EditResult(index, described(report, p, notes), extras))
+        if report.as_planned and not report.interrupted:
+            try:
+                self.learn(report, before)
+            except Exception:  # the picture is finished, and counts for more
+                logger.warning("no costs could be learnt of this edit", exc_info=True)
         return exact_bytes(image)
 
     def learn(self, report: Report, before: int) -> None:
-        """From a finished edit. before: the memory's peak until it began; a lower one is unseen,
-        and on a CPU it is the process's, not the edit's."""
+        """From a finished edit that went as planned. before: the memory's peak until it began; a
+        lower one is unseen, and on a CPU it is the process's, not the edit's."""
         peak = report.peak_memory_bytes
         model = loaded(self.plan, self.settings)
         cost.learn(self.plan, model, report, peak if model.device != "cpu" and peak > before else 0)
@@ -245,7 +254,7 @@ class EditRun:
     def _backend(self, place: int, sampler: HostSampler) -> HostBackend:
         p = self.p
         make_room()
-        return HostBackend(
+        return which.host_backend()(
             p,
             place,
             self.spec,

@@ -1,11 +1,21 @@
-"""Which WebUI this is, and what its version has; the only module that knows."""
+"""Which WebUI this is: the backend for it, and what its version has."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from modules import devices, sd_samplers, shared
+
+if TYPE_CHECKING:
+    from .a1111 import HostBackend
+
+
+def host_backend() -> type[HostBackend]:
+    """The class that is a host's `Backend`; another host's would be chosen here."""
+    from .a1111 import HostBackend
+
+    return HostBackend
 
 
 def version() -> str:
