@@ -97,7 +97,7 @@ def asked(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     calls: list[Any] = []
 
     def check(presets: Any = (), upscaler: str | None = None) -> Any:
-        calls.append((list(presets), upscaler, host.shared.state.edit_run))
+        calls.append((list(presets), upscaler, host.shared.state.job))
         if "best" in presets:
             raise EditError("no such preset")
         return SimpleNamespace(to_dict=lambda: {"ok": True}), "the block"
