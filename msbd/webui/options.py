@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -18,7 +19,6 @@ from .fields import PANEL, TITLE, UNSEEN, label
 SECTION = ("msbd", TITLE)
 STORED = {name: ABLATIONS[name] for name in UNSEEN}
 """Options without a control."""
-UNSEEN_STYLE = {"elem_classes": ["msbd-unseen"]}
 NO, SHOW, SAVE = "no", "show", "show and save"
 """What can be done with the pictures made on the way."""
 
@@ -90,7 +90,7 @@ def known() -> dict[str, Option]:
         ),
         **{name: _mirrored(SETTINGS[name]) for name in PANEL},
         **{name: _unseen(known) for name, known in STORED.items()},
-        "decoder_mixed_precision": Option(False, "", "", gr.Checkbox, UNSEEN_STYLE),
+        "decoder_mixed_precision": Option(False, "", "", _hidden(gr.Checkbox)),
         "clip_model": Option(
             OPENAI,
             "CLIP model that chooses among the candidates",
@@ -148,7 +148,12 @@ def _unseen(setting: Setting) -> Option:
         kind = gr.Checkbox
     default, kind = ("", gr.Textbox) if setting.optional else (setting.default, kind)
     key = infotext.key(setting.name)
-    return Option(default, key, "", kind, UNSEEN_STYLE, key)
+    return Option(default, key, "", _hidden(kind), {}, key)
+
+
+def _hidden(kind: Any) -> Any:
+    """Not by the host's arguments of a component, which it hands to `update` too."""
+    return partial(kind, elem_classes=["msbd-unseen"])
 
 
 def _device(label: str, help: str) -> Option:
