@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from msbd.settings import SETTINGS
-from msbd.webui.fields import ADVANCED, FIRST_SIGHT, PANEL
+from msbd.webui.fields import ADVANCED, FIRST_SIGHT, PANEL, UNSEEN
 
 from .client import QUICK, TITLE, Scene, edited, scene
 from .server import Webui
@@ -162,9 +162,10 @@ def test_settings_and_reload(webui: Webui, play: Play, small: Scene) -> None:
                "candidates", "stages", "sheet", "memory_limit")  # fmt: skip
     before = edited(webui, small).picture
     try:
-        found = play("settings", options=options)
+        found = play("settings", options=options, unseen=UNSEEN)
     finally:
         webui.post("/sdapi/v1/options", {"msbd_preset": "paper"})
     assert all(found["shown"].values()), found["shown"]
+    assert all(found["hidden"].values()) and not found["errors"], found
     assert found["preset"] == "draft" and found["candidates"] == "1"
     assert (edited(webui, small).picture == before).all()

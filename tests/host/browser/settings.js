@@ -9,6 +9,10 @@ ui.play(async (page, work) => {
     const shown = {};
     for (const name of work.options)
         shown[name] = await page.isVisible(`#setting_msbd_${name}`);
+    const hidden = {};
+    for (const name of work.unseen)
+        hidden[name] = !(await page.isVisible(`#setting_msbd_${name}`));
+    const errors = await page.locator("#settings .error:visible").count();
     await ui.choose(page, "#setting_msbd_preset", "draft");
     await page.click("#settings_submit");
     await page.waitForFunction(() => opts.msbd_preset === "draft");
@@ -23,6 +27,8 @@ ui.play(async (page, work) => {
     await ui.chooseScript(page);
     return {
         shown,
+        hidden,
+        errors,
         preset: await ui.value(page, "preset"),
         candidates: await ui.value(page, "candidates"),
     };
