@@ -166,6 +166,6 @@ def test_settings_and_reload(webui: Webui, play: Play, small: Scene) -> None:
     finally:
         webui.post("/sdapi/v1/options", {"msbd_preset": "paper"})
     assert all(found["shown"].values()), found["shown"]
-    assert all(found["hidden"].values()) and not found["errors"], found
+    assert all(found["hidden"].values()) and not found["faults"], found
     assert found["preset"] == "draft" and found["candidates"] == "1"
     assert (edited(webui, small).picture == before).all()

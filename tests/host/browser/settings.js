@@ -12,7 +12,7 @@ ui.play(async (page, work) => {
     const hidden = {};
     for (const name of work.unseen)
         hidden[name] = !(await page.isVisible(`#setting_msbd_${name}`));
-    const errors = await page.locator("#settings .error:visible").count();
+    const faults = await page.locator("#settings .error:visible").count();
     await ui.choose(page, "#setting_msbd_preset", "draft");
     await page.click("#settings_submit");
     await page.waitForFunction(() => opts.msbd_preset === "draft");
@@ -28,7 +28,7 @@ ui.play(async (page, work) => {
     return {
         shown,
         hidden,
-        errors,
+        faults,
         preset: await ui.value(page, "preset"),
         candidates: await ui.value(page, "candidates"),
     };
