@@ -35,9 +35,9 @@ def optimised(
     loss ends above what it began with; the user is told.
     """
     text = f"stage {stage.index + 1}: decoder optimisation"
-    by, other = (_with_last_layer, OFF) if stage.decoder == LAST_LAYER else (_tuned, LAST_LAYER)
+    last, common = stage.decoder == LAST_LAYER, (stage, segments, ablation, backend, recorder)
     try:
-        decode, (before, after) = by(stage, segments, as_it_is, ablation, backend, recorder)
+        decode, loss = _with_last_layer(as_it_is, *common) if last else _tuned(*common)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -47,17 +47,18 @@ def optimised(
     if decode is None:
         release()
         return as_it_is
-    recorder.done.decoder_loss = before, after
-    if not after <= before:
-        recorder.note(f"{text} made it worse and was undone: set decoder to {other!r}")
+    recorder.done.decoder_loss = loss
+    if not loss[1] <= loss[0]:
+        advice = f"set decoder to {(OFF if last else LAST_LAYER)!r}"
+        recorder.note(f"{text} made it worse and was undone: {advice}")
         return as_it_is
     return lambda index: decode(index).clamp(0, 1)
 
 
 def _with_last_layer(
+    as_it_is: Decode,
     stage: StagePlan,
     segments: Sequence[Segment],
-    as_it_is: Decode,
     ablation: Ablation,
     backend: Backend,
     recorder: Recorder,
@@ -76,7 +77,6 @@ def _with_last_layer(
 def _tuned(
     stage: StagePlan,
     segments: Sequence[Segment],
-    as_it_is: Decode,
     ablation: Ablation,
     backend: Backend,
     recorder: Recorder,

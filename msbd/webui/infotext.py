@@ -54,7 +54,9 @@ def parsed(params: Mapping[str, Any]) -> Choice | None:
     start = {"preset": name if name in PRESETS else "paper"}
     found: dict[str, Any] = {}
     for spelled, field in _NAMES.items():
-        value = {field: unquote(str(params[spelled]))} if spelled in params else {}
+        if spelled not in params:
+            continue
+        value = {field: unquote(str(params[spelled]))}
         with suppress(EditError):
             chosen((start | value,), {})
             found |= value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import gradio as gr
@@ -77,6 +77,7 @@ def stored_in_words() -> list[str]:
     return [f"{label(k)} is {v} by the stored option msbd_{k}" for k, v in stored().items()]
 
 
+@cache
 def known() -> dict[str, Option]:
     """All options by name, in the order of the settings panel."""
     return {
@@ -131,12 +132,9 @@ def known() -> dict[str, Option]:
 
 def _mirrored(setting: Setting) -> Option:
     help = setting.help.rstrip(".") + (f"; paper {setting.paper}" if setting.paper else "")
-    kind: Any = gr.Slider
-    arguments = {"minimum": setting.low, "maximum": setting.high, "step": setting.step}
-    if setting.type is bool:
-        kind, arguments = gr.Checkbox, {}
+    bounds = {"minimum": setting.low, "maximum": setting.high, "step": setting.step}
     key = infotext.key(setting.name)
-    return Option(setting.default, setting.label, help, kind, arguments, key)
+    return Option(setting.default, setting.label, help, gr.Slider, bounds, key)
 
 
 def _unseen(setting: Setting) -> Option:
