@@ -18,7 +18,7 @@ from standin.desk import QUICK, inside, mask_of, photograph, pixels, plainly, re
 from msbd.errors import EditError
 from msbd.legacy import GONE
 from msbd.settings import DEFAULT_PRESET, PRESETS, SETTINGS
-from msbd.webui.fields import CONTROLS, chosen, label
+from msbd.webui.fields import CONTROLS, TITLE, chosen, label
 
 
 @pytest.fixture
@@ -210,10 +210,11 @@ class TestAxes:
         assert changed[inside(p)].mean() > 0.5
         assert "MSBD candidates: 2" in processed.infotexts[0]
         assert "MSBD margin" not in processed.infotexts[0]
+        assert f"Script: {TITLE}" in processed.infotexts[0], "pasting it selects the script"
 
     def test_the_scripts_own_controls_say_the_rest_unless_a_preset_does(self, axes, host):
         from msbd.webui import run
-        from msbd.webui.fields import CONTROLS, TITLE
+        from msbd.webui.fields import CONTROLS
         from msbd.webui.xyz import patch_cell
 
         choices = []

@@ -27,7 +27,7 @@ from ..settings import EditSettings
 from . import downloads, infotext
 from .conflicts import conflicts
 from .estimate import loaded
-from .fields import CONTROLS, Choice, chosen
+from .fields import CONTROLS, TITLE, Choice, chosen
 from .hosts import which
 from .hosts.a1111 import make_room, without_casts
 from .hosts.checkpoint import model_spec
@@ -55,7 +55,6 @@ def run(p: Any, title: str, args: Sequence[Any]) -> Any:
     try:
         given = given_arguments(p, title, args)
         chosen(given, defaults())
-        p.extra_generation_params["Script"] = title
         edit_run = EditRun(p, lambda: chosen(given, defaults()))
         with edit_run.patched():
             processed = processing.process_images(p)
@@ -155,6 +154,7 @@ class EditRun:
         downloads.fetch_clip(self.ranker, self.settings)
         found = conflicts(p.sampler_name, inputs, self.settings, p)
         self.notes = [*inputs.notes, *stored_in_words(), *found, *notes]
+        p.extra_generation_params["Script"] = TITLE  # a plot's cells are none of its own
         p.extra_generation_params.update(infotext.parameters(self.choice))
         if p.mask_blur:
             p.extra_generation_params["Mask blur"] = p.mask_blur
