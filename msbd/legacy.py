@@ -46,7 +46,14 @@ LABELS = {
     "decoder_mixed_precision": "Decoder mixed precision",
 }
 """Fields of requests before 0.2 and their labels, in the order of a list of values; the last four
-were in the settings panel."""
+were in the settings panel. Infotexts keep these words, whatever the controls are called."""
+LABELS_0_2 = {
+    "preset": "Preset",
+    "guidance_later": "Guidance in later stages",
+    "whole_cells": "Whole latent cells only",
+    "decoder": "Decoder optimisation",
+}
+"""Likewise what was new in 0.2, or called so still."""
 RENAMED = {
     "repaint_repeats": "resampling_steps",
     "choose_after": "early_selection",

@@ -68,11 +68,11 @@ class EditSettings:
 
     margin: float = setting(
         1.3,
-        "Margin",
-        "Side of the square crop, in units of the mask's longer side. More shows the model more "
-        "of the surroundings but leaves fewer pixels for the edit.",
+        "Context around the mask",
+        "How much of the picture around the mask the model sees. More helps the edit fit in but "
+        "leaves it fewer pixels. In lengths of the mask: the side of the square that is edited.",
         span=(1.0, 4.0, 0.05),
-        paper="3.1: between 1.1 and 1.4",
+        paper="3.1: the crop's margin, between 1.1 and 1.4",
     )
     feather: int = setting(
         4,
@@ -83,9 +83,9 @@ class EditSettings:
     candidates: int = setting(
         5,
         "Candidates",
-        "First-stage pictures, of which the one nearest the prompt by CLIP goes on; 1 needs none.",
+        "First versions to choose from: the one nearest the prompt is kept. Each takes its time.",
         span=(1, 16, 1),
-        paper="3.1",
+        paper="3.1: a batch, reranked by CLIP",
     )
     steps: int = setting(
         50,
@@ -96,48 +96,48 @@ class EditSettings:
     )
     resampling_steps: int = setting(
         5,
-        "RePaint repeats",
-        "How often a first-stage step is taken back and repeated, so that all grows together.",
+        "Repeats of each step",
+        "How often every step is taken back and painted anew. The edit grows together with the "
+        "picture around it; each repeat takes as long as the steps do.",
         span=(0, 20, 1),
-        paper="3.1, Figure 6: little gain beyond 5",
+        paper="3.1, RePaint; Figure 6: little gain beyond 5",
     )
     whole_cells: bool = setting(
         False,
-        "Whole latent cells only",
-        "Stay inside the mask: the first stage paints only latent cells that lie in it altogether, "
-        "so that what it paints is not cut off by the edge, and later stages mix cells at the edge "
-        "by the share of them that is painted.",
+        "Keep clear of the mask's edge",
+        "Paint first what lies wholly inside the mask, so that its edge cuts nothing off. Latent "
+        "cells at the edge are mixed in by later stages, each by the share of it that is painted.",
     )
     early_selection: float = setting(
         1.0,
-        "Choose after",
-        "After which share of the steps the candidate is chosen, by a preview if it is less than "
-        "1; only that one is finished.",
+        "Choose the candidate after",
+        "After which share of the steps the best candidate is chosen. Only that one is finished; "
+        "1 finishes all of them first, which takes longer.",
         span=(0.1, 1.0, 0.05),
         paper="3.1: finished candidates",
     )
     final_strength: float = setting(
         0.25,
-        "Detail strength",
-        "How much of the noise schedule the final, full-resolution stage runs.",
+        "Detail",
+        "How much new detail is painted in at full size. More strays further from the candidate.",
         span=(0.0, 1.0, 0.05),
-        paper="3.2: 0.25",
+        paper="3.2: the final stage's share of the noise schedule, 0.25",
     )
     guidance_later: float = setting(
         1.0,
-        "Guidance in later stages",
-        "In units of the first stage's; 0 ignores the prompt. Stages in tiles get its square, so "
-        "that a tile, which sees only a part of a large edit, does not paint a whole one.",
+        "Prompt in later stages",
+        "How strongly later stages follow the prompt, as a share of the CFG scale. 0 ignores it. "
+        "Stages in tiles get its square, so that no tile paints the whole object again.",
         span=(0.0, 2.0, 0.05),
-        paper="3.2: the prompt throughout; Figure 5 c without",
+        paper="3.2: full guidance throughout; Figure 5 c without",
     )
     context: float = setting(
         WHOLE_CROP,
-        "Tile context",
-        "How much of the surroundings later stages denoise with the edit, in units of the training "
-        "resolution; 4 for all of the crop. Less is faster, in tiles no larger than it takes.",
+        "Surroundings in later stages",
+        "How much around the edit later stages work on with it. Less is faster, in tiles no larger "
+        "than it takes; in units of the training resolution, 4 for all that the model saw.",
         span=(0.0625, WHOLE_CROP, 0.0625),
-        paper="3.2: the crop",
+        paper="3.2: tiles, of all of the crop",
     )
     tile_size: float = setting(
         1.5,
@@ -150,17 +150,17 @@ class EditSettings:
     upscaler: str = setting(
         "R-ESRGAN 4x+",
         "Upscaler",
-        "Enlarges the edit between stages: a super-resolution model by name, or Bilinear, "
-        "Bicubic, Lanczos.",
+        "Enlarges the edit to full size, stage by stage. A super-resolution model by name keeps it "
+        "sharp; Bilinear, Bicubic and Lanczos are quick and soft.",
         paper="3.2, Figure 5: Real-ESRGAN x4plus",
     )
     decoder: str = setting(
         FINE_TUNE,
-        "Decoder optimisation",
-        "Match the autoencoder's decoder to the picture, so that no step of tone is left at the "
-        "mask's edge: solve for its last layer, in seconds, or fine-tune all of it, in minutes.",
+        "Tone",
+        "Matches the edit's colours to the picture, so that no edge shows. last layer takes "
+        "seconds, fine-tune minutes; off leaves the colours as they come.",
         choices=(OFF, LAST_LAYER, FINE_TUNE),
-        paper="3.3: fine-tuned",
+        paper="3.3: the decoder is fine-tuned",
     )
     guidance: float = setting(
         7.5,

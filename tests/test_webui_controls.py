@@ -27,8 +27,9 @@ def test_every_default_label_bound_and_help_is_the_settings():
         assert control.value == setting.default
         assert type(control.value) is setting.type
         assert control.label == setting.label
-        assert control.tooltip.startswith(setting.help)
-        assert setting.paper in control.tooltip
+        assert control.help.startswith(setting.help)
+        assert setting.paper in control.help
+        assert control.help.startswith(control.info)
         if control.kind == "Slider":
             bounds = {"minimum": setting.low, "maximum": setting.high, "step": setting.step}
             assert control.arguments == bounds

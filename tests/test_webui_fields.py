@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from msbd.errors import EditError
 from msbd.settings import PRESETS, SETTINGS, preset
 from msbd.webui.fields import (
-    ADVANCED,
     CONTROLS,
     FIELDS,
     FIRST_SIGHT,
+    FOLDED,
     HOST_OWNED,
     OLD_CONTROLS,
     PANEL,
@@ -48,11 +48,18 @@ requests = st.fixed_dictionaries({}, optional={name: one_value(name) for name in
 
 
 def test_every_setting_is_a_control_or_in_the_panel_or_the_hosts():
-    places = [*FIRST_SIGHT, *ADVANCED, *PANEL, *HOST_OWNED]
-    assert sorted(places) == sorted([*SETTINGS, "sampler"])
-    assert len(SETTINGS) <= 14
-    assert ("preset", *FIRST_SIGHT, *ADVANCED) == CONTROLS
+    controls = [*FIRST_SIGHT, *(name for names in FOLDED.values() for name in names)]
+    assert sorted([*controls, *PANEL, *HOST_OWNED]) == sorted(["preset", *SETTINGS, "sampler"])
+    assert len(SETTINGS) <= 14 and len(FIRST_SIGHT) <= 6
+    assert sorted(controls) == sorted(CONTROLS)
     assert (*CONTROLS, *PANEL) == FIELDS
+
+
+def test_the_order_of_positional_arguments_never_changes():
+    assert CONTROLS[:11] == (
+        *("preset", "candidates", "resampling_steps", "margin", "final_strength", "upscaler"),
+        *("decoder", "whole_cells", "early_selection", "guidance_later", "context"),
+    )
 
 
 @pytest.mark.parametrize("module", ["fields", "infotext", "panel.specification"])

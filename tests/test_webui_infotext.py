@@ -86,6 +86,23 @@ def test_the_panels_tiles_are_written_if_they_are_not_the_usual_ones():
     assert (texts["MSBD tile size"], texts["MSBD tile overlap"]) == ("2.0", "0.125")
 
 
+def test_a_key_never_changes_whatever_the_controls_are_called():
+    assert {name: key(name) for name in FIELDS} == {
+        "preset": "MSBD preset",
+        "candidates": "MSBD candidates",
+        "resampling_steps": "MSBD repaint repeats",
+        "margin": "MSBD margin",
+        "final_strength": "MSBD detail strength",
+        "upscaler": "MSBD upscaler",
+        "decoder": "MSBD decoder optimisation",
+        "whole_cells": "MSBD whole latent cells only",
+        "early_selection": "MSBD choose after",
+        "guidance_later": "MSBD guidance in later stages",
+        "context": "MSBD tile context",
+        "tile_size": "MSBD tile size",
+    }
+
+
 def test_keys_are_unique_and_the_host_can_read_them():
     keys = [key(name) for name in FIELDS]
     assert len({VERSION, *keys}) == len(keys) + 1

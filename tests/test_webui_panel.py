@@ -140,8 +140,20 @@ class TestAxes:
     def test_there_is_one_for_every_field(self, axes):
         from msbd.webui.fields import FIELDS
 
-        labels = ["Preset", *(SETTINGS[name].label for name in FIELDS[1:])]
-        assert list(axes)[: len(FIELDS)] == [f"[MSBD] {label}" for label in labels]
+        assert list(axes)[: len(FIELDS)] == [f"[MSBD] {label(name)}" for name in FIELDS]
+
+    @pytest.mark.parametrize(
+        ("name", "field"),
+        [
+            *[("Preset", "preset"), ("Guidance in later stages", "guidance_later")],
+            *[("Whole latent cells only", "whole_cells"), ("Decoder optimisation", "decoder")],
+        ],
+    )
+    def test_so_are_those_that_came_with_0_2(self, axes, name, field):
+        p = SimpleNamespace()
+        axes[f"[MSBD] {name}"].apply(p, "a value", [])
+        axes[f"[MSBD] {label(field)}"].apply(p, "another", [])
+        assert p.msbd_values == {field: "another"}
 
     @pytest.mark.parametrize("axis", recorded("axes.json"), ids=lambda axis: axis["field"])
     def test_those_of_older_versions_set_what_they_set(self, axes, host, axis):
@@ -167,7 +179,7 @@ class TestAxes:
         assert "None" not in axes["[MSBD] Upscaler"].choices()
         assert axes["[MSBD] Low-pass the background"].choices() == ["True", "False"]
         assert axes["[MSBD] Candidates"].choices is None
-        assert (axes["[MSBD] Candidates"].type, axes["[MSBD] Margin"].type) == (int, float)
+        assert (axes["[MSBD] Candidates"].type, axes["[MSBD] Detail"].type) == (int, float)
 
     def test_values_are_checked_before_the_plot_starts(self, axes, host):
         p = SimpleNamespace(is_api=False)
@@ -329,12 +341,6 @@ class TestDryRun:
 
         assert _overridden(["MSBD tile size: 2.0", "Clip skip: 2"]) == {"tile_size": "2.0"}
         assert _overridden(None) == {}
-
-    def test_notes_cannot_carry_markup(self, host, monkeypatch):
-        from msbd.webui.panel import dry_run as dry_run_panel
-
-        monkeypatch.setattr(dry_run_panel, "conflicts", lambda *_: ["<b>1</b>", "2"])
-        assert dry_run_panel.show_note("Euler a") == "<p>&lt;b&gt;1&lt;/b&gt;</p><p>2</p>"
 
 
 def test_the_tab_tells_once_when_nothing_is_missing(host):

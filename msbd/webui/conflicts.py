@@ -8,7 +8,6 @@ from typing import Any
 from modules import sd_models, shared
 
 from ..errors import EditError
-from ..settings import EditSettings
 from .hosts.checkpoint import model_spec, trained_resolution
 from .hosts.sampling import replaced_sampler
 from .inputs import Inputs
@@ -20,18 +19,13 @@ _HOST_STRENGTH = 0.75
 """The host's own denoising strength unless the user sets another."""
 
 
-def conflicts(
-    sampler_name: str,
-    inputs: Inputs | None,
-    settings: EditSettings | None = None,
-    p: Any = None,
-) -> list[str]:
+def conflicts(sampler_name: str, inputs: Inputs | None, p: Any = None) -> list[str]:
     """The notes that apply.
 
-    inputs, settings: None if they are not known yet. p: the host's request, if there is one.
-    Never loads a checkpoint, so none of them may be about it if none is loaded.
+    inputs: None if they are not known yet. p: the host's request, if there is one. Never loads a
+    checkpoint, so none of them may be about it if none is loaded.
     """
-    notes = [*_about_the_model(sampler_name, inputs), *_about_the_sampler(sampler_name, settings)]
+    notes = [*_about_the_model(sampler_name, inputs), *_about_the_sampler(sampler_name)]
     if inputs is not None and (inputs.mask > 0).mean() > _NEARLY_ALL:
         notes.append(
             "The mask covers nearly the whole picture, so there is little for the edit to match: "
@@ -69,16 +63,21 @@ def _is_replaced(autoencoder: Any, name: str) -> bool:
     return "original_forward" in part or "forward" in part
 
 
-def _about_the_sampler(sampler_name: str, settings: EditSettings | None) -> Iterator[str]:
-    used, note = replaced_sampler(sampler_name)
+def of_repaint(sampler_name: str) -> str | None:
+    """What RePaint takes from a sampler, for whoever may still choose another."""
+    used, _ = replaced_sampler(sampler_name)
+    if not any(kind in used for kind in _MULTISTEP):
+        return None
+    return (
+        f"With each step repeated (RePaint), {used} cannot build on earlier steps: "
+        "use Euler a, the paper's choice."
+    )
+
+
+def _about_the_sampler(sampler_name: str) -> Iterator[str]:
+    _, note = replaced_sampler(sampler_name)
     if note:
         yield f"{note}."
-    repeats = settings is not None and settings.resampling_steps > 0
-    if repeats and any(kind in used for kind in _MULTISTEP):
-        yield (
-            f"With RePaint every step stands alone, so {used} cannot build on earlier ones: "
-            "Euler a, the paper's choice, does as well."
-        )
 
 
 def _about_the_options() -> Iterator[str]:

@@ -14,7 +14,7 @@ from ..plan import EditPlan
 from ..planning import plan_edit
 from ..settings import EditSettings
 from . import downloads
-from .conflicts import conflicts
+from .conflicts import conflicts, of_repaint
 from .estimate import loaded
 from .fields import Choice
 from .hosts.checkpoint import model_spec
@@ -107,10 +107,12 @@ def dry_run(
     )
     if len(plan.stages) > 1 and isinstance(upscaler, HostUpscaler):
         upscaler.ensure_tiles_advance()
+    repaint = of_repaint(sampler_name) if settings.resampling_steps else None
     notes = [
         *inputs.notes,
         *stored_in_words(),
-        *conflicts(sampler_name, inputs, settings),
+        *conflicts(sampler_name, inputs),
+        *([repaint] if repaint else []),
         *lowered,
         *fetched,
     ]

@@ -17,24 +17,32 @@ from ..settings import ABLATIONS, DEFAULT_PRESET, PRESETS, SETTINGS, EditSetting
 TITLE = "Multi-Stage Blended Diffusion"
 """The script's name in the WebUI's dropdown, in requests (in any case) and in infotexts."""
 
-FIRST_SIGHT = (
+CONTROLS = (
+    "preset",
     "candidates",
     "resampling_steps",
     "margin",
     "final_strength",
     "upscaler",
     "decoder",
+    "whole_cells",
+    "early_selection",
+    "guidance_later",
+    "context",
 )
-"""Settings whose controls are seen at once."""
+"""The script's controls in the order of positional arguments, which never changes."""
 
-ADVANCED = ("whole_cells", "early_selection", "guidance_later", "context")
-"""Settings whose controls are folded away."""
+FIRST_SIGHT = ("preset", "candidates", "margin", "final_strength", "decoder", "upscaler")
+"""Controls that are seen at once, in this order."""
+
+FOLDED = {
+    "How the first picture is painted": ("resampling_steps", "whole_cells", "early_selection"),
+    "How detail is added": ("guidance_later", "context"),
+}
+"""Controls that are folded away, by what they change."""
 
 PANEL = ("tile_size",)
 """Settings that depend on the machine more than on the edit: in the WebUI's settings panel."""
-
-CONTROLS = ("preset", *FIRST_SIGHT, *ADVANCED)
-"""The script's controls in their order, which is that of positional arguments."""
 
 FIELDS = (*CONTROLS, *PANEL)
 """All names that requests are told of."""
@@ -53,11 +61,11 @@ HOST_OWNED = {
 }
 """Settings the WebUI has its own controls for: our name -> the request's own field."""
 
-PRESET_LABEL = "Preset"
+PRESET_LABEL = "Quality preset"
 PRESET_HELP = (
-    "Sets all controls below at once: paper is the published method, recommended does better by "
-    "our measurements, fast is quicker, draft is for trying out prompts and masks. Sampling steps "
-    "are not touched."
+    "Trades time for quality by setting all controls below. paper is the published method and by "
+    "far the slowest, recommended does better by our measurements, fast is quicker, draft is for "
+    "trying out prompts and masks. Sampler and steps stay yours."
 )
 
 _JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}

@@ -13,18 +13,21 @@ from urllib.parse import quote, unquote
 
 from .. import __version__
 from ..errors import EditError
-from ..legacy import LABELS
+from ..legacy import LABELS, LABELS_0_2, RENAMED
 from ..settings import PRESETS, preset
-from .fields import CONTROLS, FIELDS, UNSEEN, Choice, chosen, label
+from .fields import CONTROLS, FIELDS, UNSEEN, Choice, chosen
 
 VERSION = "MSBD version"
 _SIZE = re.compile(r"\d+x\d+$")
 _ODD = re.compile(r'[%"\x00-\x1f\x7f]|^\s|\s$')
 
 
+_WORDS = LABELS | LABELS_0_2 | {now: LABELS[then] for then, now in RENAMED.items()}
+
+
 def key(name: str) -> str:
-    """The infotext's key for a field."""
-    return f"MSBD {label(name).lower()}"
+    """The infotext's key for a field; what it is called in the WebUI may change, its key never."""
+    return f"MSBD {_WORDS.get(name, name).replace('_', ' ').lower()}"
 
 
 _NAMES = {key(name): name for name in (*LABELS, *FIELDS[1:])}

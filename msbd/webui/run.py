@@ -152,7 +152,7 @@ class EditRun:
                 ensure_it_works(self.upscale)
         self.ranker = ranker()
         downloads.fetch_clip(self.ranker, self.settings)
-        found = conflicts(p.sampler_name, inputs, self.settings, p)
+        found = conflicts(p.sampler_name, inputs, p)
         self.notes = [*inputs.notes, *stored_in_words(), *found, *notes]
         p.extra_generation_params["Script"] = TITLE  # a plot's cells are none of its own
         p.extra_generation_params.update(infotext.parameters(self.choice))

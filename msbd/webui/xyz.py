@@ -15,14 +15,16 @@ from fastapi import HTTPException
 from modules import scripts
 
 from ..errors import EditError
-from ..legacy import LABELS, with_stored
+from ..legacy import LABELS, LABELS_0_2, RENAMED, with_stored
 from ..settings import ABLATIONS, PRESETS, SETTINGS
 from .fields import CONTROLS, FIELDS, TITLE, chosen, label
 from .options import defaults
 from .panel.controls import upscaler_names
 
-OLD_AXES = [name for name in LABELS if label(name) not in map(label, FIELDS)]
-"""Those of older versions, after those of today."""
+AXES = {label(name): name for name in FIELDS} | {
+    words: RENAMED.get(name, name) for name, words in (LABELS | LABELS_0_2).items()
+}
+"""Names of axes and the fields they set: those of today, then those of older versions."""
 _OLD_NUMBERS = {"later_guidance": float, "decoder_patience": int, "decoder_patch": int}
 
 
@@ -30,7 +32,7 @@ def add_axes() -> None:
     """Offer our axes in the X/Y/Z plot, once; for `on_before_ui`."""
     for module in _plot_modules():
         present = {axis.label for axis in module.axis_options}
-        axes = [_axis(module, name) for name in (*FIELDS, *OLD_AXES)]
+        axes = [_axis(module, *axis) for axis in AXES.items()]
         module.axis_options.extend(axis for axis in axes if axis.label not in present)
 
 
@@ -67,10 +69,10 @@ def _plot_modules() -> Iterator[Any]:
             yield data.module
 
 
-def _axis(module: Any, name: str) -> Any:
+def _axis(module: Any, words: str, name: str) -> Any:
     kind = _type(name)
     return module.AxisOptionImg2Img(
-        f"[MSBD] {label(name)}",
+        f"[MSBD] {words}",
         kind if kind in (int, float) else str,
         _store(name),
         confirm=_confirm(name),

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from msbd.settings import SETTINGS
-from msbd.webui.fields import ADVANCED, FIRST_SIGHT, PANEL, UNSEEN
+from msbd.webui.fields import CONTROLS, FIRST_SIGHT, FOLDED, PANEL, UNSEEN
 
 from .client import QUICK, TITLE, Scene, edited, scene
 from .server import Webui
@@ -86,10 +86,9 @@ def shown(webui: Webui, picture: dict[str, Any]) -> np.ndarray:
 
 def test_inpaint_upload_from_the_mask_to_the_result(webui: Webui, play: Play) -> None:
     subject = wide()
-    controls, advanced = ["preset", *FIRST_SIGHT], list(ADVANCED)
-    found = play("edit", subject, **quick(controls=controls, advanced=advanced))
+    found = play("edit", subject, **quick(controls=FIRST_SIGHT, folded=list(FOLDED.values())))
     assert found["hiddenBefore"] and all(found["seen"].values()), found["seen"]
-    assert set(found["unfolded"]) == set(advanced)
+    assert {*found["seen"], *found["unfolded"]} == {*CONTROLS}
     assert found["filled"] == "0", "the preset fills the other controls in"
     assert "Stage 1" in found["plan"] and "320x288" in found["plan"]
     assert min(found["drawn"]) > 320, "a drawing to look at"
@@ -123,7 +122,7 @@ def test_paste(webui: Webui, play: Play, small: Scene) -> None:
               "whole_cells": False, "growth": 1.7, "choose": "first"}  # fmt: skip
     answer = edited(webui, small, fields, mask_blur=9, prompt="a blue ring, (old:1.2)")
     ticks = [name for name, known in SETTINGS.items() if known.type is bool]
-    names = [name for name in ("preset", *FIRST_SIGHT, *ADVANCED) if name not in ticks]
+    names = [name for name in CONTROLS if name not in ticks]
     found = play(
         "paste",
         infotext=answer.info["infotexts"][0],

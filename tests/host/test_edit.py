@@ -13,7 +13,7 @@ from PIL import Image
 
 from msbd import __version__
 from msbd.settings import PRESETS, SETTINGS
-from msbd.webui.fields import ADVANCED, OLD_CONTROLS
+from msbd.webui.fields import CONTROLS, OLD_CONTROLS
 
 from . import models
 from .client import QUICK, Scene, decoded, disc, edited, encoded, scene
@@ -74,7 +74,7 @@ def test_all_positions_may_be_given(webui: Webui, small: Scene) -> None:
     answer = edited(webui, small, *chosen, *rest)
     assert small.is_edited(answer.picture)
     # A position that is given is a choice, also of what the preset would have otherwise.
-    named = edited(webui, small, {**QUICK, **dict(zip(ADVANCED, rest, strict=True))})
+    named = edited(webui, small, {**QUICK, **dict(zip(CONTROLS[len(chosen) :], rest, strict=True))})
     assert (answer.picture == named.picture).all()
 
 

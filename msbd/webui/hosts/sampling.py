@@ -10,7 +10,7 @@ from typing import Any
 import k_diffusion.sampling
 import numpy as np
 import torch
-from modules import sd_samplers, shared
+from modules import sd_samplers, sd_samplers_kdiffusion, shared
 from torch import Tensor
 
 from ...backend import Denoise
@@ -32,6 +32,12 @@ def replaced_sampler(name: str) -> tuple[str, str | None]:
         return name, None
     substitute, reason = REPLACED[name]
     return substitute, f"{substitute} is used in place of {name}: {reason}"
+
+
+def name_of(sampler: str) -> str:
+    """What the host calls k-diffusion's `sample_<sampler>`."""
+    known = sd_samplers_kdiffusion.samplers_k_diffusion
+    return str(next(name for name, function, *_ in known if function == f"sample_{sampler}"))
 
 
 def calls_per_step(name: str) -> int:

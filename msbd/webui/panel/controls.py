@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -10,9 +10,10 @@ from modules import shared
 from modules.ui_components import FormRow
 
 from ...standalone.upscaler import INTERPOLATIONS
-from ..fields import ADVANCED, CONTROLS, FIRST_SIGHT, chosen
+from ..fields import CONTROLS, FIRST_SIGHT, FOLDED
 from ..options import defaults
 from . import dry_run as dry_run_panel
+from . import status as status_panel
 from .specification import Control, specification
 from .tab import Tab
 
@@ -27,15 +28,21 @@ def build(elem_id: ElemId, tab: Tab) -> list[Any]:
     made already.
     """
     wanted = {control.name: control for control in specification(defaults(), upscaler_names())}
-    made = {"preset": _component(wanted["preset"], elem_id)}
-    made |= _rows([wanted[name] for name in FIRST_SIGHT], elem_id)
-    with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced")):
-        made |= _rows([wanted[name] for name in ADVANCED], elem_id)
-    controls = [made[name] for name in CONTROLS]
+    made = _rows([wanted[name] for name in FIRST_SIGHT[:1]], elem_id)
+    status = status_panel.build(elem_id)
+    made |= _rows([wanted[name] for name in FIRST_SIGHT[1:]], elem_id)
+    for place, (title, names) in enumerate(FOLDED.items(), 1):
+        with gr.Accordion(title, open=False, elem_id=elem_id(f"fold_{place}")):
+            made |= _rows([wanted[name] for name in names], elem_id)
+    made = {name: made[name] for name in CONTROLS}
     panel = dry_run_panel.build(elem_id)
-    # Not `change`: that also follows a pasted infotext, whose other values must stay.
-    made["preset"].input(_filled, [made["preset"]], controls[1:], show_progress=False)
-    tab.when_complete(lambda: panel.connect(tab.components, controls))
+    controls = list(made.values())
+
+    def connect() -> None:
+        status.connect(tab.components, made)
+        panel.connect(tab.components, controls)
+
+    tab.when_complete(connect)
     return controls
 
 
@@ -60,15 +67,10 @@ def _component(control: Control, elem_id: ElemId) -> Any:
         label=control.label,
         value=control.value,
         elem_id=elem_id(control.name),
-        tooltip=control.tooltip,
+        info=control.info,
+        tooltip=control.help,
         **control.arguments,
     )
     # What the host saved of an older version's defaults must not come back.
     component.do_not_save_to_config = True
     return component
-
-
-def _filled(preset: str) -> list[Any]:
-    """The values that a preset gives the other controls."""
-    values: Mapping[str, Any] = chosen(({"preset": preset},), defaults()).values()
-    return [values[name] for name in CONTROLS[1:]]

@@ -1,4 +1,4 @@
-"""The dry-run button below the controls, its drawing, and the note on conflicts."""
+"""The dry-run button below the controls, and its drawing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ...errors import EditError
-from ..conflicts import conflicts
 from ..dry_run import dry_run
 from ..fields import PANEL, UNSEEN, chosen
 from ..hosts.checkpoint import same_model
@@ -31,25 +30,20 @@ class Panel:
 
     mode: Any
     button: Any
-    note: Any
     picture: Any
     text: Any
 
     def connect(self, tab: Mapping[str, Any], controls: Sequence[Any]) -> None:
-        """Let the button read the tab and the controls, and keep the note up to date."""
+        """Let the button read the tab and the controls."""
         inputs = [self.mode, *(tab[name] for name in (*tabs.PICTURES, *tabs.CONTROLS)), *controls]
         self.button.click(
             show_dry_run, inputs, [self.picture, self.text], _js="msbd_dry_run_arguments"
         )
-        sampler = tab["img2img_sampling"]
-        for event in (tab[tabs.SCRIPTS].change, sampler.change, controls[0].input):
-            event(show_note, [sampler], [self.note], show_progress=False)
 
 
 def build(elem_id: Callable[[str], str]) -> Panel:
     """Make the panel's components."""
     mode = gr.Number(value=0, visible=False, elem_id=elem_id("mode"))
-    note = gr.HTML(elem_id=elem_id("note"), elem_classes=["msbd-note"])
     button = gr.Button(
         "Dry run",
         elem_id=elem_id("dry_run"),
@@ -66,12 +60,7 @@ def build(elem_id: Callable[[str], str]) -> Panel:
         elem_id=elem_id("dry_run_picture"),
         elem_classes=["msbd-dry-run-picture"],
     )
-    return Panel(mode, button, note, picture, text)
-
-
-def show_note(sampler_name: str) -> str:
-    """What is in the way of an edit, as HTML; empty if nothing is."""
-    return _paragraphs(conflicts(sampler_name, None))
+    return Panel(mode, button, picture, text)
 
 
 def show_dry_run(mode: float, *values: Any) -> tuple[dict[str, Any], str]:
@@ -131,7 +120,3 @@ def _overridden(texts: Sequence[str] | None) -> dict[str, str]:
     """What a pasted infotext says in place of the settings panel."""
     said = dict(text.split(": ", 1) for text in texts or ())
     return {name: said[key(name)] for name in (*PANEL, *UNSEEN) if key(name) in said}
-
-
-def _paragraphs(notes: Sequence[str]) -> str:
-    return "".join(f"<p>{html.escape(note)}</p>" for note in notes)

@@ -15,14 +15,22 @@ MOST_NOTCHES = 250
 
 @dataclass(frozen=True)
 class Control:
-    """One control: `kind` names the gradio component, `arguments` are its own."""
+    """One control: `kind` names the gradio component, `arguments` are its own.
+
+    help: what it does, the first sentence of which is seen beside it.
+    """
 
     name: str
     kind: str
     label: str
     value: Any
-    tooltip: str
+    help: str
     arguments: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def info(self) -> str:
+        """The first sentence of `help`."""
+        return self.help.partition(". ")[0].rstrip(".") + "."
 
 
 def specification(defaults: Mapping[str, Any], upscalers: Sequence[str]) -> list[Control]:

@@ -29,6 +29,8 @@ CONTROLS = (
 """What else of the tab an edit depends on, by elem_id."""
 
 SCRIPTS = "script_list"
+SCHEDULER = "img2img_scheduler"
+"""Since 1.9; made before the last of the CONTROLS."""
 
 
 class Tab:
@@ -48,7 +50,7 @@ class Tab:
         if isinstance(component, gr.State) and "inpaint_sketch" in self.components:
             # It has no elem_id; the sketch's original is the first state after the sketch.
             name = "inpaint_sketch_original"
-        if name in (*PICTURES, *CONTROLS, SCRIPTS):
+        if name in (*PICTURES, *CONTROLS, SCRIPTS, SCHEDULER):
             self.components.setdefault(name, component)
         self._tell()
 

@@ -12,11 +12,13 @@ ui.play(async (page, work) => {
     const seen = {};
     for (const name of work.controls)
         seen[name] = await page.isVisible(`${ui.CONTROL}${name}`);
-    await page.locator(`${ui.CONTROL}advanced > .label-wrap`).click();
     const unfolded = {};
-    for (const name of work.advanced) {
-        await page.waitForSelector(`${ui.CONTROL}${name}`, { state: "visible" });
-        unfolded[name] = true;
+    for (const [place, names] of work.folded.entries()) {
+        await page.locator(`${ui.CONTROL}fold_${place + 1} > .label-wrap`).click();
+        for (const name of names) {
+            await page.waitForSelector(`${ui.CONTROL}${name}`, { state: "visible" });
+            unfolded[name] = true;
+        }
     }
     await ui.choose(page, `${ui.CONTROL}preset`, "draft");
     await page.waitForFunction(

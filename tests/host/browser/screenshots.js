@@ -26,15 +26,15 @@ ui.play(async (page, work) => {
     await ui.chooseScript(page);
     await ui.choose(page, `${ui.CONTROL}preset`, "fast");
     await page.waitForTimeout(1000);
-    const fold = page.locator(`${ui.CONTROL}advanced > .label-wrap`);
-    await fold.click();
+    const folds = [1, 2].map((place) => page.locator(`${ui.CONTROL}fold_${place} > .label-wrap`));
+    for (const fold of folds) await fold.click();
     await ui.fields(page, work.fields);
     await ui.prepare(page, work);
     await page.evaluate(() => document.activeElement.blur());
     await page.waitForTimeout(500);
     await shoot(page, file("tab"), "#script_list >> nth=1", `${ui.CONTROL}dry_run`);
 
-    await fold.click();
+    for (const fold of folds) await fold.click();
     await page.click(`${ui.CONTROL}dry_run`);
     const drawing = page.locator(`${ui.CONTROL}dry_run_picture img`).first();
     await drawing.evaluate((image) => image.decode());
