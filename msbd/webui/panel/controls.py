@@ -10,6 +10,7 @@ from modules import shared
 from modules.ui_components import FormRow
 
 from ...standalone.upscaler import INTERPOLATIONS
+from .. import without_effect
 from ..fields import ADVANCED, CONTROLS, FIRST_SIGHT, chosen
 from ..options import defaults
 from . import dry_run as dry_run_panel
@@ -32,6 +33,7 @@ def build(elem_id: ElemId, tab: Tab) -> list[Any]:
     with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced")):
         made |= _rows([wanted[name] for name in ADVANCED], elem_id)
     controls = [made[name] for name in CONTROLS]
+    gr.HTML(without_effect.for_the_page(), elem_classes=["msbd-unseen"])
     panel = dry_run_panel.build(elem_id)
     # Not `change`: that also follows a pasted infotext, whose other values must stay.
     made["preset"].input(_filled, [made["preset"]], controls[1:], show_progress=False)
