@@ -11,9 +11,9 @@ let msbd_watched_scripts = null;
 // The script's controls are shown by the WebUI if and only if it is chosen. The tab itself may be
 // hidden meanwhile.
 function msbd_is_chosen(table) {
-    let node = table.closest(".msbd-unseen").parentElement;
-    for (; node && node.id !== "img2img_script_container"; node = node.parentElement) {
-        if (getComputedStyle(node).display === "none") return false;
+    for (let node = table; node && node.id !== "img2img_script_container"; node = node.parentElement) {
+        const hidden = getComputedStyle(node).display === "none";
+        if (hidden && !node.classList.contains("msbd-unseen")) return false;
     }
     return true;
 }
