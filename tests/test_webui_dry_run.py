@@ -207,16 +207,14 @@ class TestConflicts:
 
     def test_the_hosts_options(self, host):
         host.shared.opts.img2img_color_correction = True
-        assert "color correction is not applied" in notes()
+        assert "Not used: Color correction." in notes()
         host.shared.opts.face_restoration = True
-        assert "Face restoration" in notes()
+        assert "Not used: Restore faces." in notes()
 
     def test_the_requests_own_settings(self, host):
         p = request(host)
-        p.tiling, p.refiner_checkpoint, p.denoising_strength = True, "other", 0.3
-        said = notes("Euler a", None, p)
-        for word in ("Tiling", "refiner", "Denoising strength"):
-            assert word in said
+        p.tiling = True
+        assert "Tiling" in notes("Euler a", None, p)
 
     @pytest.mark.parametrize(
         ("unit", "expected"),

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from modules import sd_models, shared
+from modules import sd_models
 
 from ..errors import EditError
 from .hosts.checkpoint import model_spec, trained_resolution
 from .hosts.sampling import replaced_sampler
 from .inputs import Inputs
 from .options import option
+from .without_effect import always_on_arguments, notes_on_options
 
 _NEARLY_ALL = 0.95
 _MULTISTEP = ("2M", "3M", "LMS")
-_HOST_STRENGTH = 0.75
-"""The host's own denoising strength unless the user sets another."""
 
 
 def conflicts(sampler_name: str, inputs: Inputs | None, p: Any = None) -> list[str]:
@@ -31,7 +30,7 @@ def conflicts(sampler_name: str, inputs: Inputs | None, p: Any = None) -> list[s
             "The mask covers nearly the whole picture, so there is little for the edit to match: "
             "mask less, or use plain img2img."
         )
-    return [*notes, *_about_the_options(), *(_about_the_request(p) if p is not None else ())]
+    return [*notes, *notes_on_options(), *(_about_the_request(p) if p is not None else ())]
 
 
 def _about_the_model(sampler_name: str, inputs: Inputs | None) -> Iterator[str]:
@@ -80,32 +79,11 @@ def _about_the_sampler(sampler_name: str) -> Iterator[str]:
         yield f"{note}."
 
 
-def _about_the_options() -> Iterator[str]:
-    if getattr(shared.opts, "img2img_color_correction", False):
-        yield (
-            "The WebUI's color correction is not applied: decoder optimisation matches the "
-            "tones, and outside the mask nothing changes."
-        )
-    if getattr(shared.opts, "face_restoration", False):
-        yield (
-            "Face restoration works on the finished picture and may change it outside the mask: "
-            "turn it off to keep everything else exactly."
-        )
-
-
 def _about_the_request(p: Any) -> Iterator[str]:
     if getattr(p, "tiling", False):
         yield (
             "Tiling makes the network join opposite edges of every pass, which are not the "
             "picture's: turn it off."
-        )
-    if getattr(p, "refiner_checkpoint", None) not in (None, "", "None"):
-        yield "The refiner is not used: the stages themselves add the detail."
-    strength = getattr(p, "denoising_strength", None)
-    if strength not in (None, _HOST_STRENGTH):
-        yield (
-            "Denoising strength is not used: the first stage starts from noise, and Detail "
-            "strength says how far the last one may stray."
         )
     if _uses_controlnet(p):
         yield (
@@ -115,18 +93,7 @@ def _about_the_request(p: Any) -> Iterator[str]:
 
 
 def _uses_controlnet(p: Any) -> bool:
-    for script in getattr(p.scripts, "alwayson_scripts", None) or ():
-        if _title(script) == "controlnet":
-            units = p.script_args[script.args_from : script.args_to]
-            return any(_enabled(unit) for unit in units)
-    return False
-
-
-def _title(script: Any) -> str:
-    try:
-        return str(script.title()).lower()
-    except Exception:  # another extension's fault, which the host overlooks too
-        return ""
+    return any(_enabled(unit) for unit in always_on_arguments(p, "controlnet"))
 
 
 def _enabled(unit: Any) -> bool:

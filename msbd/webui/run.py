@@ -24,7 +24,7 @@ from ..plan import EditPlan
 from ..planning import plan_edit
 from ..report import Report, peak_memory
 from ..settings import EditSettings
-from . import downloads, infotext
+from . import downloads, infotext, without_effect
 from .conflicts import conflicts
 from .estimate import loaded
 from .fields import CONTROLS, TITLE, Choice, chosen
@@ -112,15 +112,19 @@ class EditRun:
     def patched(self) -> Iterator[None]:
         """`p` works our way meanwhile, and is as it was afterwards."""
         p = self.p
-        size = p.width, p.height
+        names = ("width", "height", "restore_faces", "script_args")
+        borrowed = {name: getattr(p, name) for name in names}
         self.patch()
         try:
             yield
         finally:
             del p.init, p.sample
-            p.width, p.height = size
+            for name, value in borrowed.items():
+                setattr(p, name, value)
 
     def patch(self) -> None:
+        self.not_used = without_effect.notes_on_request(self.p)
+        without_effect.turn_off(self.p)
         self.p.init = self.init
         self.p.sample = self.sample
 
@@ -153,7 +157,8 @@ class EditRun:
         self.ranker = ranker()
         downloads.fetch_clip(self.ranker, self.settings)
         found = conflicts(p.sampler_name, inputs, p)
-        self.notes = [*inputs.notes, *stored_in_words(), *found, *notes]
+        not_used = [note for note in self.not_used if note not in found]
+        self.notes = [*inputs.notes, *stored_in_words(), *found, *not_used, *notes]
         p.extra_generation_params["Script"] = TITLE  # a plot's cells are none of its own
         p.extra_generation_params.update(infotext.parameters(self.choice))
         if p.mask_blur:

@@ -40,6 +40,9 @@ OPTIONS: dict[str, Any] = {
     "live_preview_refresh_period": 100.0,
     "live_previews_image_format": "png",
     "show_warnings": True,
+    "face_restoration": False,
+    "face_restoration_model": "probe",
+    "img2img_color_correction": False,
 }
 
 

@@ -10,6 +10,7 @@ from modules import shared
 from modules.ui_components import FormRow
 
 from ...standalone.upscaler import INTERPOLATIONS
+from .. import without_effect
 from ..fields import CONTROLS, FIRST_SIGHT, FOLDED
 from ..options import defaults
 from . import dry_run as dry_run_panel
@@ -35,6 +36,7 @@ def build(elem_id: ElemId, tab: Tab) -> list[Any]:
         with gr.Accordion(title, open=False, elem_id=elem_id(f"fold_{place}")):
             made |= _rows([wanted[name] for name in names], elem_id)
     made = {name: made[name] for name in CONTROLS}
+    gr.HTML(without_effect.for_the_page(), elem_classes=["msbd-unseen"])
     panel = dry_run_panel.build(elem_id)
     controls = list(made.values())
 

@@ -154,6 +154,16 @@ class Probe:
         }
 
 
+class FaceRestorer:
+    """Changes every pixel."""
+
+    def name(self) -> str:
+        return "probe"
+
+    def restore(self, pixels: Any) -> Any:
+        return 255 - pixels
+
+
 def mount(_: Any, app: FastAPI) -> None:
     probe = Probe(app)
     for route in (probe.ready, state, memory, probe.registrations):
@@ -262,4 +272,6 @@ def state() -> dict[str, Any]:
     }
 
 
+if "probe" not in {one.name() for one in shared.face_restorers}:
+    shared.face_restorers.append(FaceRestorer())
 script_callbacks.on_app_started(mount)
