@@ -176,8 +176,17 @@ def _tell(request: Request, done: Edit, say: Say) -> None:
             say(f"wrote {path}")
 
 
-def draw(path: Path, picture: Picture, plan: EditPlan) -> None:
+def plan_in_words(request: Request, plan: EditPlan) -> str:
+    """The plan for people, and all its numbers below."""
+    from ..pictures.summary import headline, steps
+
+    shortage = plan.shortage(request.mask)
+    return "\n".join([headline(plan), *steps(plan), *filter(None, [shortage]), "", str(plan)])
+
+
+def draw(path: Path, request: Request, plan: EditPlan) -> None:
     """Save a drawing of the plan on the picture."""
     from ..pictures.drawing import draw_plan
 
-    saving.save_drawing(path, draw_plan(Image.fromarray(picture.pixels), plan))
+    drawn = draw_plan(Image.fromarray(request.picture.pixels), plan, request.mask)
+    saving.save_drawing(path, drawn)

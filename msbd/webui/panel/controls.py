@@ -32,7 +32,7 @@ def build(elem_id: ElemId, tab: Tab) -> list[Any]:
     with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced")):
         made |= _rows([wanted[name] for name in ADVANCED], elem_id)
     controls = [made[name] for name in CONTROLS]
-    panel = dry_run_panel.build(elem_id)
+    panel = dry_run_panel.build(elem_id, tab)
     # Not `change`: that also follows a pasted infotext, whose other values must stay.
     made["preset"].input(_filled, [made["preset"]], controls[1:], show_progress=False)
     tab.when_complete(lambda: panel.connect(tab.components, controls))
