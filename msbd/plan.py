@@ -172,10 +172,10 @@ class EditPlan:
             return ""
         advice = "paint a larger mask"
         if len(self.stages) > 1:  # else the crop is as small as can be
-            advice += f", set {SETTINGS['margin'].label} lower, or edit distant parts one by one"
+            advice += f", set {SETTINGS['margin'].label} lower, or edit parts far apart one by one"
         return (
-            f"When the model first paints it, your mask has only {pixels} pixels, too few for a "
-            f"thing to be recognised: {advice}."
+            f"Your mask has only {pixels} pixels when the model first paints it, too few for "
+            f"anything recognisable: {advice}."
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -92,5 +92,5 @@ def test_a_shape_counts_and_not_its_box() -> None:
     mask = np.zeros((3000, 3000), np.float32)
     mask[:60, :60] = mask[-60:, -60:] = 1
     plan = plan_edit(Size(3000, 3000), mask, preset("recommended"), ModelSpec())
-    assert "Margin lower, or edit distant parts" in plan.shortage(mask)
+    assert "Margin lower, or edit parts far apart" in plan.shortage(mask)
     assert not plan.shortage(np.ones_like(mask))

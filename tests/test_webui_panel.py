@@ -331,7 +331,7 @@ class TestDryRun:
             self.mask.save(masks / name)
         drawing, text = dry_run(BATCH, *[None] * 5, str(pictures), str(masks))
         assert drawing is not None and "mask 36x30" in text
-        assert "First of 2 pictures: 9.png. 1 more have no mask" in text
+        assert "First of 2 pictures: 9.png. Pictures left out, without a mask: 1." in text
         ((_, _, more),) = planned
         assert more["count"] == 2 * 2
 

@@ -30,7 +30,7 @@ class First:
     def __str__(self) -> str:
         """Which picture it is, for people."""
         which = f"First of {self.count} pictures" if self.count > 1 else "The only picture"
-        rest = f" {self.left_out} more have no mask and are left out." if self.left_out else ""
+        rest = f" Pictures left out, without a mask: {self.left_out}." if self.left_out else ""
         return f"{which}: {self.name}.{rest}"
 
 

@@ -126,6 +126,8 @@ const SCENARIOS = {
 
     async goes(page, work) {
         const shot = shots(page, work);
+        await page.goto(`${work.url}/?__theme=dark`);
+        await ui.ready(page);
         await prepared(page, work);
         const seen = {};
         await press(page);
