@@ -162,12 +162,13 @@ class EditPlan:
             max(1, round(mask.width * first.width / crop.width)),
         )
 
-    def shortage(self, mask: Mask) -> str:
-        """What to change if the first stage has too few pixels for the mask; empty if it has not.
+    def pixels_in_first_stage(self, mask: Mask) -> int:
+        """How many pixels the mask [H,W], the plan's own, has there; soft ones count in part."""
+        return round(float(mask.sum()) * self.stages[0].size.area / self.crop.size.area)
 
-        mask: [H,W], that of the plan.
-        """
-        pixels = round(float(mask.sum()) * self.stages[0].size.area / self.crop.size.area)
+    def shortage(self, mask: Mask) -> str:
+        """What to change if the first stage has too few pixels for the mask; empty if not."""
+        pixels = self.pixels_in_first_stage(mask)
         if pixels >= FEWEST_PIXELS:
             return ""
         advice = "paint a larger mask"

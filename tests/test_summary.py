@@ -18,7 +18,7 @@ from msbd.settings import PRESETS, preset
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> EditPlan:
+def plans(draw: st.DrawFn) -> tuple[EditPlan, np.ndarray]:
     """Pictures smaller and larger than the model's, masks of any box."""
     height, width = draw(st.integers(40, 2400)), draw(st.integers(40, 2400))
     top, left = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
@@ -28,7 +28,7 @@ def plans(draw: st.DrawFn) -> EditPlan:
     chosen = preset(draw(st.sampled_from(sorted(PRESETS))))
     chosen = chosen.with_values({"margin": draw(st.sampled_from([1.0, 1.3, 2.0, 4.0]))})
     spec = ModelSpec(resolution=draw(st.sampled_from([128, 512, 768])))
-    return plan_edit(Size(height, width), mask, chosen, spec)
+    return plan_edit(Size(height, width), mask, chosen, spec), mask
 
 
 def said(text: str) -> list[Size]:
@@ -37,8 +37,9 @@ def said(text: str) -> list[Size]:
 
 @settings(max_examples=150, deadline=None)
 @given(plans())
-def test_the_headlines_numbers_are_the_plans(plan: EditPlan) -> None:
-    text, first, crop = headline(plan), plan.stages[0].size, plan.crop.size
+def test_the_headlines_numbers_are_the_plans(planned: tuple[EditPlan, np.ndarray]) -> None:
+    plan, mask = planned
+    text, first, crop = headline(plan, mask), plan.stages[0].size, plan.crop.size
     gets = Size(
         *(
             max(1, round(m * f / c))
@@ -59,11 +60,14 @@ def test_the_headlines_numbers_are_the_plans(plan: EditPlan) -> None:
         assert first.height >= crop.height and first.width >= crop.width
     if "square" in text:
         assert crop.height == crop.width
+    # A filled box is told by its sides, unless one of them is thinner than a pixel.
+    assert "spans" not in text or min(gets.height, gets.width) == 1
 
 
 @settings(max_examples=150, deadline=None)
 @given(plans())
-def test_every_stage_has_its_line(plan: EditPlan) -> None:
+def test_every_stage_has_its_line(planned: tuple[EditPlan, np.ndarray]) -> None:
+    plan, _ = planned
     lines = steps(plan)
     for stage, line in zip(plan.stages, lines, strict=False):
         assert said(line)[0] == stage.size
@@ -93,4 +97,5 @@ def test_a_shape_counts_and_not_its_box() -> None:
     mask[:60, :60] = mask[-60:, -60:] = 1
     plan = plan_edit(Size(3000, 3000), mask, preset("recommended"), ModelSpec())
     assert "Margin lower, or edit parts far apart" in plan.shortage(mask)
+    assert f"spans 512x512 and has {plan.pixels_in_first_stage(mask)} of" in headline(plan, mask)
     assert not plan.shortage(np.ones_like(mask))

@@ -181,7 +181,9 @@ def plan_in_words(request: Request, plan: EditPlan) -> str:
     from ..pictures.summary import headline, steps
 
     shortage = plan.shortage(request.mask)
-    return "\n".join([headline(plan), *steps(plan), *filter(None, [shortage]), "", str(plan)])
+    return "\n".join(
+        [headline(plan, request.mask), *steps(plan), *filter(None, [shortage]), "", str(plan)]
+    )
 
 
 def draw(path: Path, request: Request, plan: EditPlan) -> None:

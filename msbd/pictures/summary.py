@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from ..geometry import Box, Size
+from ..masks import Mask
 from ..plan import EditPlan, StagePlan
 
+SPARSE = 0.5
+"""A mask that fills less of its box is not described by the box alone."""
 
-def headline(plan: EditPlan) -> str:
+
+def headline(plan: EditPlan, mask: Mask) -> str:
     """What the model sees first, and how many pixels of that are the mask's."""
     first, crop = plan.stages[0].size, plan.crop.size
     if plan.crop == Box.of(plan.image):
@@ -15,8 +19,9 @@ def headline(plan: EditPlan) -> str:
         shape = "square" if crop.height == crop.width else "part"
         seen = f"a {crop} {shape} round your mask"
     begin = "First the model works on" if len(plan.stages) > 1 else "The model works on"
-    gets = plan.mask_in_first_stage
-    return f"{begin} {seen}, {_resized(crop, first)}; your mask gets {gets} of those pixels."
+    box, pixels = plan.mask_in_first_stage, plan.pixels_in_first_stage(mask)
+    gets = f"gets {box}" if pixels >= SPARSE * box.area else f"spans {box} and has {pixels}"
+    return f"{begin} {seen}, {_resized(crop, first)}; your mask {gets} of those pixels."
 
 
 def steps(plan: EditPlan) -> list[str]:

@@ -51,7 +51,7 @@ class DryRun:
     @property
     def headline(self) -> str:
         """A sentence for people."""
-        return headline(self.plan)
+        return headline(self.plan, self.inputs.mask)
 
     @property
     def lines(self) -> list[str]:

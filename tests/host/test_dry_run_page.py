@@ -48,7 +48,10 @@ def test_every_mode(play: Play, tmp_path: Path, shots: dict[str, str]) -> None:
     for name in ("upload", "Inpaint", "Inpaint sketch", "batch"):
         assert found[name]["size"][0] == 1200 and found[name]["place"], name
         assert "the model works on" in found[name]["text"]
-    assert "First of 2 pictures: 2.png. Pictures left out, without a mask: 1." in found["batch"]["text"]
+    assert (
+        "First of 2 pictures: 2.png. Pictures left out, without a mask: 1."
+        in found["batch"]["text"]
+    )
     for name in ("uploads", "nothing"):
         assert "Input directory: name a folder" in found[name]["text"] and not found[name]["size"]
     for name in ("Inpaint", "Inpaint sketch"):
