@@ -61,7 +61,6 @@ def edit(
     """
     clock = Stopwatch(backend.device)
     recorder = Recorder(plan, settings, noise.seed, callbacks, backend.device)
-    recorder.note(plan.shortage(mask))
     crop, crop_mask = (cropped(t, plan.crop) for t in (image, torch.from_numpy(mask)[None, None]))
     place = backend.device if picture_bytes(plan.crop.size, backend.device) else CPU
     known, painted = crop.to(place), crop_mask.to(place)
@@ -105,7 +104,8 @@ def edit(
     report, after = recorder.report, cropped(result, plan.crop)
     report.seam = seam_ratio(after, alpha)
     report.outside_max_difference = outside_difference(after, crop, alpha)
-    report.peak_memory_bytes, report.seconds = peak_memory(backend.device), clock.seconds()
+    report.peak_memory_bytes = peak_memory(backend.device)
+    report.seconds = clock.seconds()
     return Edit(result, report)
 
 

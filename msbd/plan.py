@@ -166,18 +166,18 @@ class EditPlan:
         """How many pixels the mask [H,W], the plan's own, has there; soft ones count in part."""
         return round(float(mask.sum()) * self.stages[0].size.area / self.crop.size.area)
 
-    def shortage(self, mask: Mask) -> str:
-        """What to change if the first stage has too few pixels for the mask; empty if not."""
+    def notes(self, mask: Mask) -> list[str]:
+        """What to change if the first stage has too few pixels for the mask."""
         pixels = self.pixels_in_first_stage(mask)
         if pixels >= FEWEST_PIXELS:
-            return ""
+            return []
         advice = "paint a larger mask"
         if len(self.stages) > 1:  # else the crop is as small as can be
             advice += f", set {SETTINGS['margin'].label} lower, or edit parts far apart one by one"
-        return (
+        return [
             f"Your mask has only {pixels} pixels when the model first paints it, too few for "
             f"anything recognisable: {advice}."
-        )
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain JSON values."""

@@ -131,8 +131,8 @@ class Recorder:
             report.plan = report.plan.with_stage(stage)
 
     def note(self, text: str) -> None:
-        """Something the user should know, once; nothing if it is empty."""
-        if text and text not in self.report.notes:
+        """Something the user should know, once."""
+        if text not in self.report.notes:
             self.report.notes.append(text)
 
     def deviate(self, text: str) -> None:

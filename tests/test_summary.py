@@ -85,10 +85,10 @@ def test_a_mask_of_few_pixels_is_told_of(side: int, few: bool) -> None:
     mask[200 : 200 + side, 200 : 200 + side] = 1
     plan = plan_edit(Size(600, 600), mask, preset("recommended"), ModelSpec())
     area = side * side * plan.stages[0].size.area / plan.crop.size.area
-    assert (area < FEWEST_PIXELS) == few == bool(plan.shortage(mask))
-    if few:
-        assert f"only {round(area)} pixels" in plan.shortage(mask)
-        assert "Margin" not in plan.shortage(mask), "a lower one would change nothing"
+    assert (area < FEWEST_PIXELS) == few == bool(plan.notes(mask))
+    for note in plan.notes(mask):
+        assert f"only {round(area)} pixels" in note
+        assert "Margin" not in note, "a lower one would change nothing"
 
 
 def test_a_shape_counts_and_not_its_box() -> None:
@@ -96,6 +96,7 @@ def test_a_shape_counts_and_not_its_box() -> None:
     mask = np.zeros((3000, 3000), np.float32)
     mask[:60, :60] = mask[-60:, -60:] = 1
     plan = plan_edit(Size(3000, 3000), mask, preset("recommended"), ModelSpec())
-    assert "Margin lower, or edit parts far apart" in plan.shortage(mask)
+    (note,) = plan.notes(mask)
+    assert "Margin lower, or edit parts far apart" in note
     assert f"spans 512x512 and has {plan.pixels_in_first_stage(mask)} of" in headline(plan, mask)
-    assert not plan.shortage(np.ones_like(mask))
+    assert not plan.notes(np.ones_like(mask))

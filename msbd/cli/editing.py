@@ -160,7 +160,7 @@ def _write(request: Request, done: Edit, recorder: SheetRecorder | None) -> None
 
 def _tell(request: Request, done: Edit, say: Say) -> None:
     report = done.report
-    for note in report.notes:
+    for note in (*report.plan.notes(request.mask), *report.notes):
         say(note)
     alpha = request.picture.alpha
     if alpha is not None and (alpha[request.mask > 0] < 255).any():
@@ -180,10 +180,9 @@ def plan_in_words(request: Request, plan: EditPlan) -> str:
     """The plan for people, and all its numbers below."""
     from ..pictures.summary import headline, steps
 
-    shortage = plan.shortage(request.mask)
-    return "\n".join(
-        [headline(plan, request.mask), *steps(plan), *filter(None, [shortage]), "", str(plan)]
-    )
+    mask = request.mask
+    told = [headline(plan, mask), *steps(plan), *plan.notes(mask)]
+    return "\n".join([*told, "", str(plan)])
 
 
 def draw(path: Path, request: Request, plan: EditPlan) -> None:

@@ -107,7 +107,7 @@ def dry_run(
     if len(plan.stages) > 1 and isinstance(upscaler, HostUpscaler):
         upscaler.ensure_tiles_advance()
     notes = [
-        *filter(None, [plan.shortage(inputs.mask)]),
+        *plan.notes(inputs.mask),
         *inputs.notes,
         *stored_in_words(),
         *conflicts(sampler_name, inputs, settings),

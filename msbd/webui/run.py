@@ -154,7 +154,8 @@ class EditRun:
         self.ranker = ranker()
         downloads.fetch_clip(self.ranker, self.settings)
         found = conflicts(p.sampler_name, inputs, self.settings, p)
-        self.notes = [*inputs.notes, *stored_in_words(), *found, *notes]
+        few = self.plan.notes(inputs.mask)
+        self.notes = [*few, *inputs.notes, *stored_in_words(), *found, *notes]
         p.extra_generation_params.update(infotext.parameters(self.choice))
         if p.mask_blur:
             p.extra_generation_params["Mask blur"] = p.mask_blur
