@@ -1,5 +1,5 @@
-// What a dry run shows stands in a column of its own: closed, "shown", or "old", which is when
-// something has been changed since.
+// What a dry run shows stands in a column of its own: closed, "planning", "shown", or "old", which
+// is when something has been changed since.
 const msbd_dry_run = {options: ""};
 
 function msbd_dry_run_result() {
@@ -14,7 +14,13 @@ function msbd_plan_options() {
 
 function msbd_dry_run_begins() {
     msbd_dry_run.options = msbd_plan_options();
-    msbd_dry_run_result().dataset.state = "shown";
+    msbd_dry_run_result().dataset.state = "planning";
+    return [];
+}
+
+function msbd_dry_run_ends() {
+    const result = msbd_dry_run_result();
+    if (result.dataset.state === "planning") result.dataset.state = "shown";
     return [];
 }
 

@@ -339,12 +339,12 @@ class TestDryRun:
         _, text = dry_run(BATCH)
         assert "Input directory: name a folder" in text
 
-    def test_what_is_being_done_is_said_first(self, host):
+    def test_what_takes_long_is_said_first(self, host):
         from msbd.webui.panel.dry_run import begin
 
-        assert begin()[1] == "<p>Planning …</p>"
+        assert begin()[1] == ""
         host.sd_models.model_data.sd_model = None
-        assert "the checkpoint is loaded first" in begin()[1]
+        assert "The checkpoint is loaded first" in begin()[1]
 
     def test_a_bad_value_is_named(self):
         _, text = dry_run(UPLOAD, None, None, None, self.scene, self.mask, margin=9.0)

@@ -48,10 +48,12 @@ class Panel:
         inputs = [self.mode, *(tab[name] for name in (*tabs.PICTURES, *tabs.CONTROLS)), *controls]
         shown = [self.picture, self.text]
         for button in (self.button, self.again):
-            # Not queued: what is being done is said at once, whatever else is going on.
-            button.click(
+            # Not queued, so that it is said whatever else is going on.
+            begun = button.click(
                 begin, [], shown, _js="msbd_dry_run_begins", queue=False, show_progress=False
-            ).then(show_dry_run, inputs, shown, _js="msbd_dry_run_arguments")
+            )
+            done = begun.then(show_dry_run, inputs, shown, _js="msbd_dry_run_arguments")
+            done.then(None, [], [], _js="msbd_dry_run_ends")
         for event in (
             self.close.click,
             tab[tabs.GENERATE].click,
@@ -90,6 +92,7 @@ def build(elem_id: Callable[[str], str], tab: tabs.Tab) -> Panel:
         with gr.Row(elem_classes=["msbd-dry-run-buttons"]):
             again = gr.Button("Dry run again", size="sm", elem_id=elem_id("dry_run_again"))
             close = gr.Button("Close", size="sm", elem_id=elem_id("dry_run_close"))
+        gr.HTML("<p>Planning …</p>", elem_classes=["msbd-planning"])
         text = gr.HTML(elem_id=elem_id("dry_run_text"), elem_classes=["msbd-dry-run"])
         picture = gr.Image(
             type="pil",
@@ -119,11 +122,9 @@ def show_note(sampler_name: str) -> str:
 
 
 def begin() -> tuple[dict[str, Any], str]:
-    """What is done before anything is drawn; updates for picture and text."""
-    said = "Planning …"
-    if not is_loaded():
-        said = "Planning; the checkpoint is loaded first, which may take a minute …"
-    return gr.update(value=None, visible=False), f"<p>{said}</p>"
+    """What comes first, if that takes long; updates for picture and text."""
+    wait = "" if is_loaded() else "<p>The checkpoint is loaded first: it may take a minute.</p>"
+    return gr.update(value=None, visible=False), wait
 
 
 def show_dry_run(mode: float, *values: Any) -> tuple[dict[str, Any], str]:

@@ -22,13 +22,14 @@ async function press(page, button = "dry_run") {
                     observer.disconnect();
                     resolve({ said: column.innerText, after: performance.now() - start });
                 });
-                observer.observe(column, { subtree: true, childList: true, characterData: true });
+                observer.observe(column, { attributes: true, subtree: true, childList: true });
                 setTimeout(() => resolve({ said: seen, after: -1 }), 20000);
                 document.querySelector(button).click();
             }),
         [`${ui.CONTROL}${button}`, RESULT],
     );
     await page.waitForSelector(`${TEXT} ul, ${TEXT} .msbd-error`);
+    await page.waitForSelector(`${RESULT}:not([data-state="planning"])`);
     const text = await ui.words(page, TEXT);
     return { ...first, text, ...(await drawn(page)) };
 }
