@@ -7,7 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .geometry import Box, Size
-from .settings import LAST_LAYER, OFF
+from .masks import Mask
+from .settings import LAST_LAYER, OFF, SETTINGS
+
+FEWEST_PIXELS = 1600
+"""Of the first stage that a mask needs for a thing to be painted in it: 25 latent cells. Measured
+with the miniature's first stage, 24 edits of each kind: what was asked for stood in 8, 42, 54, 92
+and 92 % of squares of 4, 9, 16, 25 and 36 cells, in 4, 21, 29, 54 and 63 % of discs of 3, 7, 13, 20
+and 28."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +152,32 @@ class EditPlan:
     def share(self, stage: StagePlan) -> float:
         """Area of one of the stage's tiles in units of the training resolution's."""
         return stage.tile_area / self.resolution**2
+
+    @property
+    def mask_in_first_stage(self) -> Size:
+        """How large the mask's box is there, in whole pixels."""
+        first, crop, mask = self.stages[0].size, self.crop.size, self.mask.size
+        return Size(
+            max(1, round(mask.height * first.height / crop.height)),
+            max(1, round(mask.width * first.width / crop.width)),
+        )
+
+    def pixels_in_first_stage(self, mask: Mask) -> int:
+        """How many pixels the mask [H,W], the plan's own, has there; soft ones count in part."""
+        return round(float(mask.sum()) * self.stages[0].size.area / self.crop.size.area)
+
+    def notes(self, mask: Mask) -> list[str]:
+        """What to change if the first stage has too few pixels for the mask."""
+        pixels = self.pixels_in_first_stage(mask)
+        if pixels >= FEWEST_PIXELS:
+            return []
+        advice = "paint a larger mask"
+        if len(self.stages) > 1:  # else the crop is as small as can be
+            advice += f", set {SETTINGS['margin'].label} lower, or edit parts far apart one by one"
+        return [
+            f"Your mask has only {pixels} pixels when the model first paints it, too few for "
+            f"anything recognisable: {advice}."
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain JSON values."""

@@ -103,6 +103,7 @@ def test_every_preset_runs(desk: Desk, name: str) -> None:
 
 def test_plan_only_prints_the_plan_and_loads_nothing(desk: Desk, model: Model) -> None:
     assert desk.msbd("edit", desk.image, desk.mask, "x", "--plan-only") == 0
+    assert "the model works on" in desk.stdout.splitlines()[0]
     assert "picture 96x70" in desk.stdout and "model calls" in desk.stdout
     assert model.loaded == 0 and not desk.out.exists()
 

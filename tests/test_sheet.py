@@ -10,6 +10,7 @@ from engine import box_mask
 from fakes import PointwiseBackend, small_spec
 from PIL import Image, ImageDraw, ImageFont
 
+from msbd.backend import ModelSpec
 from msbd.geometry import Box, Size
 from msbd.noise import Noise
 from msbd.pictures import lettering
@@ -126,13 +127,57 @@ def test_edit_writes_the_sheet(desk: Desk) -> None:
 def test_the_plan_can_be_drawn_at_any_size(monkeypatch, height: int, width: int, box: Box) -> None:
     texts = drawn_texts(monkeypatch)
     plan = planned(height, width, box)
-    drawing = draw_plan(Image.fromarray(speckles(height, width)), plan)
-    assert 900 <= drawing.width <= 1700 and drawing.height <= 1e4
+    mask = box_mask(plan.image, box)
+    drawing = draw_plan(Image.fromarray(speckles(height, width)), plan, mask)
+    assert drawing.width == 1200 and drawing.height < 2500
     assert f"picture {plan.image}" in texts
     for stage in plan.stages:
-        assert any(text.startswith(f"Stage {stage.index + 1}, {stage.name}") for text in texts)
+        assert any(text.startswith(f"{stage.index + 1}. at ") for text in texts)
         assert has_colour(drawing, STAGES[stage.index % len(STAGES)])
     assert has_colour(drawing, CROP)
+
+
+def overview(mask: np.ndarray, grey: int) -> np.ndarray:
+    """The drawn picture itself, of one grey, larger than its drawing by whole pixels."""
+    size = Size(*mask.shape)
+    plan = plan_edit(size, mask, SETTINGS, small_spec())
+    drawing = draw_plan(Image.new("RGB", (size.width, size.height), (grey,) * 3), plan, mask)
+    return np.asarray(drawing)[24 : 24 + 768, 24 : 24 + 1152].astype(int)
+
+
+@pytest.mark.parametrize("grey", [0, 128, 255])
+def test_the_masks_own_shape_is_drawn(grey: int) -> None:
+    """On any ground: red inside, an outline of two tones round it, and nothing further out."""
+    rows, columns = np.ogrid[:256, :384]
+    mask = (np.hypot(rows - 128, columns - 192) <= 60).astype(np.float32)
+    red = overview(mask, grey)
+    red = red[..., 0] - red[..., 1]
+    inside = np.kron(mask, np.ones((3, 3))) > 0
+    assert (red[inside] > 50).all()
+    box = np.zeros_like(inside)
+    box[(128 - 60) * 3 : (128 + 61) * 3, (192 - 60) * 3 : (192 + 61) * 3] = True
+    assert (red[box & ~inside] == 0).all(), "its box is not its shape"
+    shown = overview(mask, grey)[384]
+    edge = int(np.flatnonzero(inside[384])[0])
+    assert (shown[edge - 2 : edge] == 255).all() and (shown[edge - 3] == 0).all()
+    assert (shown[edge - 4] == grey).all()
+
+
+def test_a_soft_mask_is_tinted_by_its_level() -> None:
+    mask = np.zeros((256, 384), np.float32)
+    mask[100:150, 150:251] = np.linspace(0, 1, 101)
+    row = overview(mask, 128)[375, 450:753]
+    red = (row[:, 0] - row[:, 1])[1::3]
+    assert red[0] == 0 and (np.diff(red) >= 0).all() and len(set(red)) > 50
+
+
+def test_a_speck_in_a_large_picture_is_seen() -> None:
+    mask = np.zeros((4000, 6000), np.float32)
+    mask[2000, 3000] = 1
+    plan = plan_edit(Size(4000, 6000), mask, SETTINGS, ModelSpec())
+    dark = Image.new("RGB", (6000, 4000))
+    drawing = np.asarray(draw_plan(dark, plan, mask))[24 : 24 + 768, 24 : 24 + 1152]
+    assert (drawing == 255).all(-1).sum() >= 16
 
 
 def test_a_grey_picture_can_be_drawn_on(desk: Desk) -> None:

@@ -78,16 +78,19 @@ class TestDryRun:
 
     def test_the_text_says_what_will_be_done_and_what_it_takes(self, host):
         planned = dry(**THREE_STAGES, count=3)
-        text = planned.text()
-        assert "Picture 140x120, mask 70x60, crop 96x96" in text
-        for stage in planned.plan.stages:
-            assert f"{stage.name}: {stage.size}" in text
-        assert f"{planned.plan.model_calls} model calls" in text
-        assert "for each of 3 pictures" in text
-        assert " s, " in text and "GiB of memory (most for " in text
+        text = planned.text().splitlines()
+        assert text[0] == planned.headline and "96x96" in text[0]
+        for line, stage in zip(text[1:], planned.plan.stages, strict=False):
+            assert str(stage.size) in line
+        assert "for all 3 pictures" in planned.text() and "GiB of memory" in planned.text()
+        assert planned.to_dict()["headline"] == planned.headline
+
+    def test_a_mask_of_few_pixels_is_told_of(self, host):
+        (note,) = (note for note in dry().notes if "too few" in note)
+        assert "paint a larger mask" in note
 
     def test_one_picture_goes_without_saying(self, host):
-        assert "for each" not in dry().text()
+        assert "for all" not in dry().text()
 
     def test_the_answer_is_plain_json(self, host):
         answer = plain(dry(count=2).to_dict())
@@ -100,7 +103,7 @@ class TestDryRun:
     def test_the_drawing_fits_a_gallery_whatever_the_picture(self, host, size):
         box = (slice(20, 40), slice(20, 40))
         picture = dry(size, box).picture
-        assert picture.mode == "RGB" and 500 <= max(picture.size) <= 1600
+        assert picture.mode == "RGB" and picture.width == 1200 and picture.height < 2200
 
     def test_it_is_drawn_once_and_only_if_asked(self, host, monkeypatch):
         from msbd.webui import dry_run

@@ -257,17 +257,17 @@ class TestAxes:
             plainly(host, p)
 
 
-INPAINT, SKETCH, UPLOAD = 2, 3, 4
+INPAINT, SKETCH, UPLOAD, BATCH = 2, 3, 4, 5
 
 
 def dry_run(mode: int, *pictures: Any, mask_mode: int = 0, **fields: Any) -> tuple[Any, str]:
-    """What the button shows. pictures: of the tab's five components."""
+    """What the button shows. pictures: of the tab's five components, and the Batch's folders."""
     from msbd.webui.fields import CONTROLS
     from msbd.webui.panel.dry_run import show_dry_run
 
     host_controls = [2, 0, mask_mode, 4, "Euler a", 2, 1, []]
     ours = [({"preset": "draft"} | fields).get(name) for name in CONTROLS]
-    given = [*pictures, *[None] * (5 - len(pictures))]
+    given = [*pictures, *[None] * (5 - len(pictures)), "", ""][:7]
     picture, text = show_dry_run(mode, *given, *host_controls, *ours)
     return picture["value"], text
 
@@ -287,7 +287,8 @@ class TestDryRun:
             calls.append((inputs, choice, more))
             rows, columns = np.nonzero(inputs.mask)
             text = f"mask {np.ptp(columns) + 1}x{np.ptp(rows) + 1} <plan>"
-            return SimpleNamespace(picture=inputs.pictures[0], text=lambda: text)
+            picture = inputs.pictures[0]
+            return SimpleNamespace(picture=picture, headline=text, lines=["<1>"], notes=["<2>"])
 
         monkeypatch.setattr(dry_run_panel, "dry_run", plan)
         return calls
@@ -295,7 +296,8 @@ class TestDryRun:
     def test_upload(self, planned):
         drawing, text = dry_run(UPLOAD, None, None, None, self.scene, self.mask, margin=2.0)
         assert drawing is not None
-        assert text == "<pre>mask 36x30 &lt;plan&gt;</pre>"
+        for told in ("<b>mask 36x30 &lt;plan&gt;</b>", "<li>&lt;1&gt;</li>", "<p>&lt;2&gt;</p>"):
+            assert told in text
         ((_, choice, more),) = planned
         assert (choice.preset, choice.settings.margin) == ("draft", 2.0)
         assert more == {"steps": 4, "mask_blur": 2, "sampler_name": "Euler a", "count": 2}
@@ -332,6 +334,31 @@ class TestDryRun:
         assert "msbd-error" in text
         assert words in text
 
+    def test_the_batch_shows_its_first_picture_that_has_a_mask(self, planned, tmp_path):
+        pictures, masks = tmp_path / "pictures", tmp_path / "masks"
+        for folder in (pictures, masks):
+            folder.mkdir()
+        for name in ("1.png", "10.png", "9.png"):
+            self.scene.save(pictures / name)
+        for name in ("9.png", "10.webp"):
+            self.mask.save(masks / name)
+        drawing, text = dry_run(BATCH, *[None] * 5, str(pictures), str(masks))
+        assert drawing is not None and "mask 36x30" in text
+        assert "First of 2 pictures: 9.png. Pictures left out, without a mask: 1." in text
+        ((_, _, more),) = planned
+        assert more["count"] == 2 * 2
+
+    def test_the_batch_without_folders(self):
+        _, text = dry_run(BATCH)
+        assert "Input directory: name a folder" in text
+
+    def test_what_takes_long_is_said_first(self, host):
+        from msbd.webui.panel.dry_run import begin
+
+        assert begin()[1] == ""
+        host.sd_models.model_data.sd_model = None
+        assert "The checkpoint is loaded first" in begin()[1]
+
     def test_a_bad_value_is_named(self):
         _, text = dry_run(UPLOAD, None, None, None, self.scene, self.mask, margin=9.0)
         assert "margin must be a number from 1 to 4" in text
@@ -347,7 +374,7 @@ def test_the_tab_tells_once_when_nothing_is_missing(host):
     from msbd.webui.panel import tab as tabs
 
     sys.modules["gradio"].State = type("State", (), {})
-    names = [n for n in (*tabs.PICTURES, *tabs.CONTROLS, tabs.SCRIPTS) if "original" not in n]
+    names = [name for name in tabs.NEEDED if "original" not in name]
     told = []
     tab = tabs.Tab()
     tab.saw(sys.modules["gradio"].State())
@@ -361,5 +388,21 @@ def test_the_tab_tells_once_when_nothing_is_missing(host):
     tab.saw(sys.modules["gradio"].State())
     assert told == ["complete"]
     assert tab.components["inpaint_sketch_original"] is original
-    tab.when_complete(lambda: told.append("again"))
+    tab.when_seen([tabs.GALLERY], lambda: told.append("gallery"))
+    tab.saw(SimpleNamespace(elem_id="something else"))
     assert told == ["complete"]
+    for _ in range(2):
+        tab.saw(SimpleNamespace(elem_id=tabs.GALLERY))
+        assert told == ["complete", "gallery"]
+
+
+def test_the_result_moves_to_the_gallery(host):
+    from msbd.webui.panel.dry_run import Panel
+
+    below, column = SimpleNamespace(children=[]), SimpleNamespace(children=[])
+    result, gallery = SimpleNamespace(parent=below), SimpleNamespace(parent=column)
+    below.children += ["controls", result, "more"]
+    column.children += ["progress", gallery, "buttons"]
+    Panel(*[None] * 2, result, *[None] * 4).stand_before(gallery)
+    assert below.children == ["controls", "more"]
+    assert column.children == ["progress", result, gallery, "buttons"] and result.parent is column

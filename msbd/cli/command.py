@@ -83,7 +83,7 @@ def _edit(arguments: argparse.Namespace) -> int:
         _complain(f"note: {arguments.like} was made with {base.model}, this will differ")
     request = editing.Request(picture, mask, recipe, chosen, outputs, arguments.quiet)
     if arguments.plan_only:
-        _say(str(request.plan()))
+        _say(editing.plan_in_words(request, request.plan()))
         return DONE
     done, stopped = editing.perform(request, _say)
     if stopped:
@@ -100,10 +100,11 @@ def _plan(arguments: argparse.Namespace) -> int:
     picture, mask = editing.read_inputs(arguments.image, arguments.mask, arguments.soft_mask)
     outputs = editing.Outputs(drawing=arguments.draw)
     outputs.check(picture, (arguments.image, arguments.mask))
-    plan = editing.Request(picture, mask, base, chosen, outputs).plan()
-    _say(str(plan))
+    request = editing.Request(picture, mask, base, chosen, outputs)
+    plan = request.plan()
+    _say(editing.plan_in_words(request, plan))
     if arguments.draw:
-        editing.draw(arguments.draw, picture, plan)
+        editing.draw(arguments.draw, request, plan)
         _say(f"wrote {arguments.draw}")
     return DONE
 

@@ -160,7 +160,7 @@ def _write(request: Request, done: Edit, recorder: SheetRecorder | None) -> None
 
 def _tell(request: Request, done: Edit, say: Say) -> None:
     report = done.report
-    for note in report.notes:
+    for note in (*report.plan.notes(request.mask), *report.notes):
         say(note)
     alpha = request.picture.alpha
     if alpha is not None and (alpha[request.mask > 0] < 255).any():
@@ -176,8 +176,18 @@ def _tell(request: Request, done: Edit, say: Say) -> None:
             say(f"wrote {path}")
 
 
-def draw(path: Path, picture: Picture, plan: EditPlan) -> None:
+def plan_in_words(request: Request, plan: EditPlan) -> str:
+    """The plan for people, and all its numbers below."""
+    from ..pictures.summary import headline, steps
+
+    mask = request.mask
+    told = [headline(plan, mask), *steps(plan), *plan.notes(mask)]
+    return "\n".join([*told, "", str(plan)])
+
+
+def draw(path: Path, request: Request, plan: EditPlan) -> None:
     """Save a drawing of the plan on the picture."""
     from ..pictures.drawing import draw_plan
 
-    saving.save_drawing(path, draw_plan(Image.fromarray(picture.pixels), plan))
+    drawn = draw_plan(Image.fromarray(request.picture.pixels), plan, request.mask)
+    saving.save_drawing(path, drawn)

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from ..geometry import Box
 from ..plan import StagePlan
-from .drawing import BACKGROUND, CROP, FAINT, INK, outline, stage_colour, stage_facts, stage_title
+from .drawing import BACKGROUND, CROP, FAINT, INK, outline, stage_colour
 from .lettering import font, shortened
 
 if TYPE_CHECKING:
@@ -151,10 +151,10 @@ def _stage_part(row: _Row, width: int) -> Image.Image:
     draw = ImageDraw.Draw(part)
     colour = stage_colour(stage)
     draw.rectangle((0, _GAP // 2, 5, part.height - _GAP), fill=colour)
-    title = stage_title(stage)
+    title = _stage_title(stage)
     draw.text((_GAP, _GAP), title, colour, font=font(_HEADING))
     after = _GAP + draw.textlength(title + "     ", font=font(_HEADING))
-    facts = shortened(draw, ",  ".join(stage_facts(stage)), width - after - _GAP, _CAPTION)
+    facts = shortened(draw, ",  ".join(_stage_facts(stage)), width - after - _GAP, _CAPTION)
     draw.text((after, _GAP + 3), facts, FAINT, font=font(_CAPTION))
     for index, (shot, image) in enumerate(zip(cells, images, strict=True)):
         down, across = divmod(index, columns)
@@ -166,6 +166,20 @@ def _stage_part(row: _Row, width: int) -> Image.Image:
         text = shortened(draw, row.title(shot), _CELL, _CAPTION)
         draw.text((left, top + tallest + 6), text, CROP if chosen else FAINT, font=font(_CAPTION))
     return part
+
+
+def _stage_title(stage: StagePlan) -> str:
+    return f"Stage {stage.index + 1}, {stage.name}: {stage.size}"
+
+
+def _stage_facts(stage: StagePlan) -> tuple[str, str]:
+    """Two short lines: the tiles, and the steps."""
+    tiles = "one pass" if stage.tile_grid == 1 else f"{len(stage.tiles)} of {stage.tile_grid} tiles"
+    tiles += f" of {stage.tiles[0].size}"
+    run = stage.schedule
+    if run.candidates > 1:
+        tiles += f", {run.candidates} candidates"
+    return tiles, f"{run.in_words}, strength {run.strength:g}"
 
 
 def _whole_part(before: Image.Image, after: Image.Image, crop: Box, width: int) -> Image.Image:

@@ -9,7 +9,8 @@ from typing import Any
 from PIL import Image
 
 from .. import cost
-from ..pictures.drawing import draw_plan, stage_facts, stage_title
+from ..pictures.drawing import draw_plan
+from ..pictures.summary import headline, steps
 from ..plan import EditPlan
 from ..planning import plan_edit
 from ..settings import EditSettings
@@ -24,20 +25,17 @@ from .inputs import Inputs
 from .limit import GIB, limited
 from .options import stored_in_words
 
-_LONGEST = 1600
-"""Side of the drawing in pixels: as much as a gallery shows."""
-
 
 @dataclass(frozen=True)
 class DryRun:
     """What `count` edits of the same kind would be.
 
-    settings: as the edit would use them, after the memory limit. seconds: of all of them together.
-    memory: bytes, the checkpoint's among them, by kind of work; on a GPU only what lies there.
-    notes: what the user should know, in plain words.
+    inputs: the first one's. settings: as the edit would use them, after the memory limit.
+    seconds: of all of them together. memory: bytes, the checkpoint's among them, by kind of work;
+    on a GPU only what lies there. notes: what the user should know, in plain words.
     """
 
-    source: Image.Image
+    inputs: Inputs
     settings: EditSettings
     plan: EditPlan
     count: int
@@ -48,18 +46,23 @@ class DryRun:
     @cached_property
     def picture(self) -> Image.Image:
         """The plan drawn over the picture."""
-        drawn = draw_plan(self.source, self.plan)
-        drawn.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
-        return drawn
+        return draw_plan(self.inputs.pictures[0], self.plan, self.inputs.mask)
+
+    @property
+    def headline(self) -> str:
+        """A sentence for people."""
+        return headline(self.plan, self.inputs.mask)
+
+    @property
+    def lines(self) -> list[str]:
+        """What follows it: the stages, time and memory."""
+        many = f" for all {self.count} pictures" if self.count > 1 else ""
+        memory = f"{max(self.memory.values()) / GIB:.1f} GiB of memory"
+        return [*steps(self.plan), f"About {in_words(self.seconds)}{many}, {memory}"]
 
     def text(self) -> str:
-        """A few lines for people."""
-        plan, many = self.plan, f" for each of {self.count} pictures" if self.count > 1 else ""
-        lines = [f"Picture {plan.image}, mask {plan.mask.size}, crop {plan.crop.size}"]
-        lines += [f"{stage_title(s)}, {', '.join(stage_facts(s))}" for s in plan.stages]
-        lines.append(f"{plan.model_calls} model calls and {plan.decoder_steps} decoder steps{many}")
-        lines.append(self._cost())
-        return "\n".join([*lines, *self.notes])
+        """All of it, and the notes."""
+        return "\n".join([self.headline, *self.lines, *self.notes])
 
     def to_dict(self) -> dict[str, Any]:
         """The plan and the rest as plain JSON values, without the drawing."""
@@ -75,13 +78,9 @@ class DryRun:
                 "memory_bytes_by_work": self.memory,
             },
             "notes": self.notes,
+            "headline": self.headline,
             "text": self.text(),
         }
-
-    def _cost(self) -> str:
-        most = max(self.memory, key=lambda work: self.memory[work])
-        memory = f"{self.memory[most] / GIB:.1f} GiB of memory (most for {most})"
-        return f"About {in_words(self.seconds)}, {memory}"
 
 
 def dry_run(
@@ -109,6 +108,7 @@ def dry_run(
         upscaler.ensure_tiles_advance()
     repaint = of_repaint(sampler_name) if settings.resampling_steps else None
     notes = [
+        *plan.notes(inputs.mask),
         *inputs.notes,
         *stored_in_words(),
         *conflicts(sampler_name, inputs),
@@ -118,7 +118,7 @@ def dry_run(
     ]
     model = loaded(plan, settings)
     seconds, memory = round(count * cost.seconds(plan, model), 1), cost.memory(plan, model)
-    return DryRun(inputs.pictures[0], settings, plan, count, seconds, memory, notes)
+    return DryRun(inputs, settings, plan, count, seconds, memory, notes)
 
 
 def in_words(seconds: float) -> str:

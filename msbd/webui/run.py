@@ -158,7 +158,8 @@ class EditRun:
         downloads.fetch_clip(self.ranker, self.settings)
         found = conflicts(p.sampler_name, inputs, p)
         not_used = [note for note in self.not_used if note not in found]
-        self.notes = [*inputs.notes, *stored_in_words(), *found, *not_used, *notes]
+        few = self.plan.notes(inputs.mask)
+        self.notes = [*few, *inputs.notes, *stored_in_words(), *found, *not_used, *notes]
         p.extra_generation_params["Script"] = TITLE  # a plot's cells are none of its own
         p.extra_generation_params.update(infotext.parameters(self.choice))
         if p.mask_blur:

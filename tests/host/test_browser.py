@@ -90,7 +90,7 @@ def test_inpaint_upload_from_the_mask_to_the_result(webui: Webui, play: Play) ->
     assert found["hiddenBefore"] and all(found["seen"].values()), found["seen"]
     assert {*found["seen"], *found["unfolded"]} == {*CONTROLS}
     assert found["filled"] == "0", "the preset fills the other controls in"
-    assert "Stage 1" in found["plan"] and "320x288" in found["plan"]
+    assert "Painted at 128x128" in found["plan"] and "4 tiles" in found["plan"]
     assert min(found["drawn"]) > 320, "a drawing to look at"
     said = " ".join(found["said"])
     assert "stage 1 of 3" in said and "stage 3 of 3" in said and "%" in said
@@ -143,7 +143,7 @@ def test_paste(webui: Webui, play: Play, small: Scene) -> None:
 @pytest.mark.parametrize("mode", ["Inpaint", "Inpaint sketch"])
 def test_a_mask_drawn_by_hand(webui: Webui, play: Play, small: Scene, mode: str) -> None:
     found = play("draw", small, **quick(mode=mode, steps=4))
-    assert "Stage 1" in found["plan"]
+    assert "Painted at 128x128" in found["plan"]
     picture = found["pictures"][0]
     assert (picture["width"], picture["height"]) == (256, 208)
     changed = (shown(webui, picture) != small.picture).any(-1)

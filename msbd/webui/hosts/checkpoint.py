@@ -59,6 +59,11 @@ def loaded_model() -> Any:
     return model
 
 
+def is_loaded() -> bool:
+    """Whether there is a checkpoint, so that nothing has to be waited for."""
+    return _complete_model() is not None
+
+
 def _complete_model() -> Any:
     """The host's checkpoint; None while its first is not all there, or there is none."""
     data = sd_models.model_data

@@ -37,7 +37,7 @@ def build(elem_id: ElemId, tab: Tab) -> list[Any]:
             made |= _rows([wanted[name] for name in names], elem_id)
     made = {name: made[name] for name in CONTROLS}
     gr.HTML(without_effect.for_the_page(), elem_classes=["msbd-unseen"])
-    panel = dry_run_panel.build(elem_id)
+    panel = dry_run_panel.build(elem_id, tab)
     controls = list(made.values())
 
     def connect() -> None:

@@ -1,4 +1,4 @@
-"""The dry-run button below the controls, and its drawing."""
+"""The dry-run button below the controls, and what it shows above the results."""
 
 from __future__ import annotations
 
@@ -12,55 +12,109 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ...errors import EditError
-from ..dry_run import dry_run
+from ..batch import First, first_of
+from ..dry_run import DryRun, dry_run
 from ..fields import PANEL, UNSEEN, chosen
-from ..hosts.checkpoint import same_model
+from ..hosts.checkpoint import is_loaded, same_model
 from ..infotext import key
 from ..inputs import prepared
 from ..options import defaults
 from . import tab as tabs
+from .status import paragraphs
 
-_INPAINT, _SKETCH, _UPLOAD = 2, 3, 4
+_INPAINT, _SKETCH, _UPLOAD, _BATCH = 2, 3, 4, 5
 """Places of the tab's modes."""
+_OLD = (
+    "Something was changed since this was planned: picture, mask, checkpoint or a setting. "
+    "It may no longer be what would be done."
+)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """The panel's components."""
+    """The panel's components. result: the column of all that a dry run shows."""
 
     mode: Any
     button: Any
+    result: Any
+    again: Any
+    close: Any
     picture: Any
     text: Any
 
     def connect(self, tab: Mapping[str, Any], controls: Sequence[Any]) -> None:
-        """Let the button read the tab and the controls."""
+        """Let the buttons read the tab and the controls."""
         inputs = [self.mode, *(tab[name] for name in (*tabs.PICTURES, *tabs.CONTROLS)), *controls]
-        self.button.click(
-            show_dry_run, inputs, [self.picture, self.text], _js="msbd_dry_run_arguments"
-        )
+        shown = [self.picture, self.text]
+        for button in (self.button, self.again):
+            # Not queued, so that it is said whatever else is going on.
+            begun = button.click(
+                begin, [], shown, _js="msbd_dry_run_begins", queue=False, show_progress=False
+            )
+            done = begun.then(show_dry_run, inputs, shown, _js="msbd_dry_run_arguments")
+            done.then(None, [], [], _js="msbd_dry_run_ends")
+        for event in (
+            self.close.click,
+            tab[tabs.GENERATE].click,
+            tab[tabs.PROMPT].submit,
+            tab[tabs.SCRIPTS].change,
+        ):
+            event(None, [], [], _js="msbd_dry_run_closes")
+        for component in inputs[1:]:
+            for name in _changes(component):
+                getattr(component, name)(None, [], [], _js="msbd_dry_run_is_old")
+
+    def stand_before(self, gallery: Any) -> None:
+        """Move the result from below the controls to where the pictures will be."""
+        self.result.parent.children.remove(self.result)
+        column = gallery.parent
+        column.children.insert(column.children.index(gallery), self.result)
+        self.result.parent = column
 
 
-def build(elem_id: Callable[[str], str]) -> Panel:
-    """Make the panel's components."""
+def build(elem_id: Callable[[str], str], tab: tabs.Tab) -> Panel:
+    """Make the panel's components; the result moves to the gallery if the host has one."""
     mode = gr.Number(value=0, visible=False, elem_id=elem_id("mode"))
     button = gr.Button(
         "Dry run",
         elem_id=elem_id("dry_run"),
-        tooltip="Draws crop, stages and tiles, and estimates model calls, time and memory, "
-        "without running anything.",
+        tooltip="Shows what the model will see and paint, in which steps, and about how long it "
+        "takes. Nothing is painted.",
     )
-    button.do_not_save_to_config = True
-    text = gr.HTML(elem_id=elem_id("dry_run_text"), elem_classes=["msbd-dry-run"])
-    picture = gr.Image(
-        type="pil",
-        interactive=False,
-        visible=False,
-        show_label=False,
-        elem_id=elem_id("dry_run_picture"),
-        elem_classes=["msbd-dry-run-picture"],
-    )
-    return Panel(mode, button, picture, text)
+    with gr.Column(
+        elem_id=elem_id("dry_run_result"), elem_classes=["msbd-dry-run-result"]
+    ) as result:
+        with gr.Row(elem_classes=["msbd-dry-run-buttons"]):
+            again = gr.Button("Dry run again", size="sm", elem_id=elem_id("dry_run_again"))
+            close = gr.Button("Close", size="sm", elem_id=elem_id("dry_run_close"))
+        gr.HTML("<p>Planning …</p>", elem_classes=["msbd-planning"])
+        text = gr.HTML(elem_id=elem_id("dry_run_text"), elem_classes=["msbd-dry-run"])
+        picture = gr.Image(
+            type="pil",
+            interactive=False,
+            visible=False,
+            show_label=False,
+            elem_id=elem_id("dry_run_picture"),
+            elem_classes=["msbd-dry-run-picture"],
+        )
+    for one in (button, again, close):
+        one.do_not_save_to_config = True
+    panel = Panel(mode, button, result, again, close, picture, text)
+    tab.when_seen([tabs.GALLERY], lambda: panel.stand_before(tab.components[tabs.GALLERY]))
+    return panel
+
+
+def _changes(component: Any) -> list[str]:
+    """The events that tell of another value; none for the sketch's original, which is a state."""
+    by_hand = [name for name in ("upload", "edit", "clear") if hasattr(component, name)]
+    # A picture that is drawn on never stops telling of `change`.
+    return by_hand if "edit" in by_hand else [n for n in ("change",) if hasattr(component, n)]
+
+
+def begin() -> tuple[dict[str, Any], str]:
+    """What comes first, if that takes long; updates for picture and text."""
+    wait = "" if is_loaded() else "<p>The checkpoint is loaded first: it may take a minute.</p>"
+    return gr.update(value=None, visible=False), wait
 
 
 def show_dry_run(mode: float, *values: Any) -> tuple[dict[str, Any], str]:
@@ -73,7 +127,8 @@ def show_dry_run(mode: float, *values: Any) -> tuple[dict[str, Any], str]:
     host, ours = rest[: len(tabs.CONTROLS)], rest[len(tabs.CONTROLS) :]
     blur, transparency, mask_mode, steps, sampler_name, count, size, overrides = host
     try:
-        picture, mask = _picture_and_mask(int(mode), pictures, transparency)
+        first = first_of(*pictures[-2:]) if mode == _BATCH else None
+        picture, mask = _picture_and_mask(int(mode), pictures, transparency, first)
         with same_model():
             done = dry_run(
                 prepared([picture], mask, invert=bool(mask_mode)),
@@ -81,20 +136,32 @@ def show_dry_run(mode: float, *values: Any) -> tuple[dict[str, Any], str]:
                 steps=int(steps),
                 mask_blur=int(blur),
                 sampler_name=sampler_name,
-                count=int(count) * int(size),
+                count=int(count) * int(size) * (first.count if first else 1),
             )
     except EditError as error:
         message = f"<div class='msbd-error'>{html.escape(str(error))}</div>"
         return gr.update(value=None, visible=False), message
-    text = f"<pre>{html.escape(done.text())}</pre>"
-    return gr.update(value=done.picture, visible=True), text
+    return gr.update(value=done.picture, visible=True), _told(done, first)
+
+
+def _told(done: DryRun, first: First | None) -> str:
+    """Everything that is to be said, as HTML."""
+    lines = "".join(f"<li>{html.escape(line)}</li>" for line in done.lines)
+    return (
+        f"<p class='msbd-old'>{_OLD}</p>"
+        + (f"<p>{html.escape(str(first))}</p>" if first else "")
+        + f"<p><b>{html.escape(done.headline)}</b></p><ul>{lines}</ul>"
+        + f"<div class='msbd-note'>{paragraphs(done.notes)}</div>"
+    )
 
 
 def _picture_and_mask(
-    mode: int, values: Sequence[Any], transparency: float
+    mode: int, values: Sequence[Any], transparency: float, first: First | None
 ) -> tuple[Image.Image | None, Image.Image | None]:
-    """Picture and mask of the tab's mode, as the host makes them for an edit."""
-    painted, sketch, original, base, mask = values
+    """Picture and mask of the tab's mode, as the host makes them for an edit. first: of a batch."""
+    if first:
+        return first.picture, first.mask
+    painted, sketch, original, base, mask = values[:5]
     if mode == _INPAINT:
         both = painted or {}
         return _upright(both.get("image")), _upright(both.get("mask"))
@@ -102,7 +169,7 @@ def _picture_and_mask(
         return sketch, _sketched(sketch, original, transparency) if sketch else None
     if mode == _UPLOAD:
         return _upright(base), _upright(mask)
-    raise EditError("this mode has no mask: use Inpaint, Inpaint sketch or Inpaint upload")
+    raise EditError("this mode has no mask: use Inpaint, Inpaint sketch, Inpaint upload or Batch")
 
 
 def _sketched(sketch: Image.Image, original: Image.Image | None, transparency: float) -> Any:

@@ -8,7 +8,7 @@ javascript/msbd_preset.js: an answer from here would come late or, while another
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,4 +94,9 @@ def measured_with(name: str) -> tuple[str, int, str]:
 
 def show_note(sampler_name: str) -> str:
     """What is in the way of an edit, as HTML; empty if nothing is."""
-    return "".join(f"<p>{html.escape(note)}</p>" for note in conflicts(sampler_name, None))
+    return paragraphs(conflicts(sampler_name, None))
+
+
+def paragraphs(sentences: Sequence[str]) -> str:
+    """As HTML."""
+    return "".join(f"<p>{html.escape(one)}</p>" for one in sentences)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -13,8 +13,10 @@ PICTURES = (
     "inpaint_sketch_original",
     "img_inpaint_base",
     "img_inpaint_mask",
+    "img2img_batch_input_dir",
+    "img2img_batch_inpaint_mask_dir",
 )
-"""Where the Inpaint modes keep picture and mask: by elem_id, but for the sketch's original."""
+"""Where the modes keep picture and mask: by elem_id, but for the sketch's original."""
 
 CONTROLS = (
     "img2img_mask_blur",
@@ -28,21 +30,23 @@ CONTROLS = (
 )
 """What else of the tab an edit depends on, by elem_id."""
 
-SCRIPTS = "script_list"
+SCRIPTS, PROMPT, GENERATE = "script_list", "img2img_prompt", "img2img_generate"
 SCHEDULER = "img2img_scheduler"
 """Since 1.9; made before the last of the CONTROLS."""
+GALLERY = "img2img_gallery_container"
+"""Where the results are, in the right column."""
+NEEDED = (*PICTURES, *CONTROLS, SCRIPTS, PROMPT, GENERATE)
 
 
 class Tab:
-    """Components by their elem_id; tells once when all of them are there.
+    """Components by their elem_id; tells once when those that are waited for are there.
 
     The order of the tab's parts is the user's choice, so some come after the scripts' controls.
     """
 
     def __init__(self) -> None:
         self.components: dict[str, Any] = {}
-        self._waiting: Callable[[], None] | None = None
-        self._told = False
+        self._waiting: list[tuple[Sequence[str], Callable[[], None]]] = []
 
     def saw(self, component: Any) -> None:
         """Take note of a component; for `Script.after_component`."""
@@ -50,18 +54,22 @@ class Tab:
         if isinstance(component, gr.State) and "inpaint_sketch" in self.components:
             # It has no elem_id; the sketch's original is the first state after the sketch.
             name = "inpaint_sketch_original"
-        if name in (*PICTURES, *CONTROLS, SCRIPTS, SCHEDULER):
+        if name in (*NEEDED, GALLERY, SCHEDULER):
             self.components.setdefault(name, component)
         self._tell()
 
     def when_complete(self, action: Callable[[], None]) -> None:
         """Do this as soon as nothing is missing; only ever once."""
-        self._waiting = action
+        self.when_seen(NEEDED, action)
+
+    def when_seen(self, names: Sequence[str], action: Callable[[], None]) -> None:
+        """Do this as soon as these components are there; only ever once."""
+        self._waiting.append((names, action))
         self._tell()
 
     def _tell(self) -> None:
-        if self._told or self._waiting is None:
-            return
-        if all(name in self.components for name in (*PICTURES, *CONTROLS, SCRIPTS)):
-            self._told = True
-            self._waiting()
+        for one in list(self._waiting):
+            names, action = one
+            if all(name in self.components for name in names):
+                self._waiting.remove(one)
+                action()

@@ -38,7 +38,7 @@ ui.play(async (page, work) => {
     await ui.prepare(page, work);
     await draw(page, selector);
     await page.click(`${ui.CONTROL}dry_run`);
-    await page.waitForSelector(`${ui.CONTROL}dry_run_text pre, ${ui.CONTROL}dry_run_text .msbd-error`);
+    await page.waitForSelector(`${ui.CONTROL}dry_run_text ul, ${ui.CONTROL}dry_run_text .msbd-error`);
     const plan = await ui.words(page, `${ui.CONTROL}dry_run_text`);
     await ui.generate(page);
     await ui.finished(page);

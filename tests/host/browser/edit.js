@@ -30,7 +30,7 @@ ui.play(async (page, work) => {
     await ui.prepare(page, work);
 
     await page.click(`${ui.CONTROL}dry_run`);
-    await page.waitForSelector(`${ui.CONTROL}dry_run_text pre`);
+    await page.waitForSelector(`${ui.CONTROL}dry_run_text ul`);
     const plan = await ui.words(page, `${ui.CONTROL}dry_run_text`);
     const drawing = page.locator(`${ui.CONTROL}dry_run_picture img`).first();
     await drawing.waitFor();

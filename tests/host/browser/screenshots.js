@@ -39,7 +39,7 @@ ui.play(async (page, work) => {
     const drawing = page.locator(`${ui.CONTROL}dry_run_picture img`).first();
     await drawing.evaluate((image) => image.decode());
     await page.waitForTimeout(1000);
-    await shoot(page, file("dry-run"), `${ui.CONTROL}dry_run`, `${ui.CONTROL}dry_run_picture`);
+    await shoot(page, file("dry-run"), `${ui.CONTROL}dry_run_result`);
 
     await ui.generate(page);
     await page.waitForFunction(

@@ -3,7 +3,7 @@
 import sys
 from types import ModuleType
 
-from modules import options, shared_cmd_options
+from modules import options, shared_cmd_options, util
 from modules.paths_internal import data_path, models_path, script_path
 
 cmd_opts = shared_cmd_options.cmd_opts
@@ -20,6 +20,8 @@ demo = None
 tab_names = []
 OptionInfo = options.OptionInfo
 options_section = options.options_section
+listfiles = util.listfiles
+walk_files = util.walk_files
 
 
 class _Shared(ModuleType):

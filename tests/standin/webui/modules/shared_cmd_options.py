@@ -7,6 +7,7 @@ cmd_opts = SimpleNamespace(
     disable_nan_check=False,
     embeddings_dir="embeddings",
     freeze_settings=False,
+    hide_ui_dir_config=False,
     lowvram=False,
     medvram=False,
     medvram_sdxl=False,

@@ -1,0 +1,60 @@
+"""A plan in plain words, for people who paint."""
+
+from __future__ import annotations
+
+from ..geometry import Box, Size
+from ..masks import Mask
+from ..plan import EditPlan, StagePlan
+
+SPARSE = 0.5
+"""A mask that fills less of its box is not described by the box alone."""
+
+
+def headline(plan: EditPlan, mask: Mask) -> str:
+    """What the model sees first, and how many pixels of that are the mask's."""
+    first, crop = plan.stages[0].size, plan.crop.size
+    if plan.crop == Box.of(plan.image):
+        seen = f"the whole picture, {crop}"
+    else:
+        shape = "square" if crop.height == crop.width else "part"
+        seen = f"a {crop} {shape} round your mask"
+    begin = "First the model works on" if len(plan.stages) > 1 else "The model works on"
+    box, pixels = plan.mask_in_first_stage, plan.pixels_in_first_stage(mask)
+    gets = f"gets {box}" if pixels >= SPARSE * box.area else f"spans {box} and has {pixels}"
+    return f"{begin} {seen}, {_resized(crop, first)}; your mask {gets} of those pixels."
+
+
+def steps(plan: EditPlan) -> list[str]:
+    """A line for each stage, and one for what becomes of a part that was enlarged."""
+    lines = []
+    for stage in plan.stages:
+        more = details(stage)
+        verb = "Painted" if stage.from_noise else "then refined"
+        lines.append(f"{verb} {heading(plan, stage)}{f' ({more})' if more else ''}")
+    if plan.stages[-1].size != plan.crop.size:
+        lines.append(f"then brought back to full size, {plan.crop.size}")
+    return lines
+
+
+def heading(plan: EditPlan, stage: StagePlan) -> str:
+    """At what size a stage is painted."""
+    full = len(plan.stages) > 1 and stage.size == plan.crop.size
+    return f"at full size, {stage.size}" if full else f"at {stage.size}"
+
+
+def details(stage: StagePlan) -> str:
+    """How many tiles or candidates there are, if there are several."""
+    if len(stage.tiles) > 1:
+        return f"{len(stage.tiles)} tiles"
+    many = stage.schedule.candidates
+    return f"{many} candidates, one goes on" if many > 1 else ""
+
+
+def _resized(crop: Size, size: Size) -> str:
+    """What is done to the crop to have it at this size."""
+    if size == crop:
+        return "at its own size"
+    smaller = [size.height <= crop.height, size.width <= crop.width]
+    larger = [size.height >= crop.height, size.width >= crop.width]
+    how = "shrunk" if all(smaller) else "enlarged" if all(larger) else "fitted"
+    return f"{how} to {size}"
