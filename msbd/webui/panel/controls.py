@@ -10,7 +10,7 @@ from modules import shared
 from modules.ui_components import FormRow
 
 from ...standalone.upscaler import INTERPOLATIONS
-from ..fields import ADVANCED, CONTROLS, FIRST_SIGHT, chosen
+from ..fields import ADVANCED, CONTROLS, FIRST_SIGHT, SHOW_CANDIDATES, chosen
 from ..options import defaults
 from . import dry_run as dry_run_panel
 from .specification import Control, specification
@@ -18,6 +18,7 @@ from .tab import Tab
 
 ElemId = Callable[[str], str]
 _PER_ROW = 2
+_BY_PRESET = (*FIRST_SIGHT, *ADVANCED)
 
 
 def build(elem_id: ElemId, tab: Tab) -> list[Any]:
@@ -30,11 +31,12 @@ def build(elem_id: ElemId, tab: Tab) -> list[Any]:
     made = {"preset": _component(wanted["preset"], elem_id)}
     made |= _rows([wanted[name] for name in FIRST_SIGHT], elem_id)
     with gr.Accordion("Advanced", open=False, elem_id=elem_id("advanced")):
-        made |= _rows([wanted[name] for name in ADVANCED], elem_id)
+        made |= _rows([wanted[name] for name in (*ADVANCED, SHOW_CANDIDATES)], elem_id)
     controls = [made[name] for name in CONTROLS]
     panel = dry_run_panel.build(elem_id)
     # Not `change`: that also follows a pasted infotext, whose other values must stay.
-    made["preset"].input(_filled, [made["preset"]], controls[1:], show_progress=False)
+    filled = [made[name] for name in _BY_PRESET]
+    made["preset"].input(_filled, [made["preset"]], filled, show_progress=False)
     tab.when_complete(lambda: panel.connect(tab.components, controls))
     return controls
 
@@ -71,4 +73,4 @@ def _component(control: Control, elem_id: ElemId) -> Any:
 def _filled(preset: str) -> list[Any]:
     """The values that a preset gives the other controls."""
     values: Mapping[str, Any] = chosen(({"preset": preset},), defaults()).values()
-    return [values[name] for name in CONTROLS[1:]]
+    return [values[name] for name in _BY_PRESET]
