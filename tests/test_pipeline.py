@@ -276,7 +276,7 @@ def test_interrupted_after_a_stage_that_stage_is_pasted(image, mask, error, fini
     backend = PointwiseBackend(before=interrupt_at(calls, error))
     edit = run(image, mask, backend)
     assert edit.report.interrupted
-    assert f"stage {finished} of 3" in edit.report.notes[-1]
+    assert f"stopped after step {finished} of 3" in edit.report.notes[-1]
     assert len(edit.report.stages) == finished
     outside = ~near(mask, 4).expand_as(image)
     assert torch.equal(edit.image[outside], image[outside])

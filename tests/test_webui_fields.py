@@ -33,13 +33,11 @@ def one_value(name: str) -> st.SearchStrategy:
     """Any allowed value of a field."""
     if name == "preset":
         return st.sampled_from(list(PRESETS))
-    if name == SHOW_CANDIDATES:
+    if name == SHOW_CANDIDATES or SETTINGS[name].type is bool:
         return st.booleans()
     setting = SETTINGS[name]
     if setting.choices:
         return st.sampled_from(setting.choices)
-    if setting.type is bool:
-        return st.booleans()
     if setting.type is str:
         return st.text()
     if setting.type is int:

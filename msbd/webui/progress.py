@@ -146,14 +146,12 @@ class Progress:
         self.say("Enlarging")
 
     def matching(self) -> None:
-        """The decoder is fitted, or a copy of it is called to that end."""
+        """A copy of the decoder is called, to be fitted or once it is."""
         if self._counts["result"]:
             return
-        steps, number = self._stage.decoder_iterations, self._counts["fitted"]
-        every = (steps + 1) * len(self._stage.tiles)
-        of_all = f", {number} of {every}" if number and every > 1 else ""
         self._counts["fitted"] += 1
-        self.say(f"Matching tones{of_all}")
+        calls = (self._stage.decoder_iterations + 1) * len(self._stage.tiles)
+        self.say(f"Matching tones, {self._counts['fitted']} of {calls}")
 
     def _decoding(self, stage: StagePlan, index: int) -> None:
         self._counts["result"] += 1
@@ -203,7 +201,7 @@ class ToldBackend(ForwardingBackend):
         return super().decode(z)
 
     def decoder(self) -> Decoder:
-        self._progress.matching()
+        self._progress.say("Matching tones")
         made = super().decoder()
 
         def told(*_: Any) -> None:
