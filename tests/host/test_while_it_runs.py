@@ -14,8 +14,11 @@ from PIL import Image
 
 from .client import QUICK, Pixels, Scene, asked, decoded, edited, scene
 from .server import Webui
+from .test_browser import Play, browser, play
 from .test_progress import answered, slow, wide
 from .watching import Moment, Once, in_stage, watched
+
+__all__ = ["browser", "play"]
 
 WORK, STANDSTILL = 1.0, 3.0
 """Seconds that each call of a network takes at least, where they are slowed down; and how long
@@ -184,3 +187,32 @@ def test_the_box_has_its_default_from_the_settings(webui: Webui, small: Scene) -
             {**fields, "show_candidates": box}, override_settings={"msbd_candidates": option}
         )
         assert len(asked(webui, "img2img", body).pictures) == count, (option, box)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_on_the_page(webui: Webui, play: Play, theme: str) -> None:
+    """The words on the bar, the sentences below the result, and the candidates beside it."""
+    found = play(
+        "while_it_runs",
+        wide(),
+        prompt="a red star",
+        seed=1,
+        steps=20,
+        preset="draft",
+        fields={"upscaler": "Lanczos", "candidates": 3},
+        moments=["1 of 3: Painting", "3 of 3: Adding detail"],
+        theme=theme,
+    )
+    assert found["kept"], "a preset does not untick the box"
+    said = " ".join(found["said"])
+    assert "1 of 3: Painting 3 candidates, step" in said and "3 of 3: Adding detail, step" in said
+    assert found["previews"] >= 2
+    below = found["infotext"] + found["log"]
+    assert re.search(
+        r"Painted in 3 steps, \d+ s\. Nothing outside the mask changed\. "
+        r"Candidate [123] of 3 was nearest to the prompt\.",
+        below,
+    )
+    for figure in ("model calls", "peak memory", "seam", "GiB"):
+        assert figure not in below
+    assert [(p["width"], p["height"]) for p in found["pictures"]] == [(320, 288)] * 4
