@@ -217,7 +217,7 @@ def test_out_of_memory_keeps_the_best_so_far(desk: Desk, model: Model) -> None:
 
     model.backend.before = fail
     assert desk.edit() == 1
-    assert "tile_size" in desk.stdout and desk.out.exists()
+    assert "Tile size" in desk.stdout and desk.out.exists()
 
 
 @pytest.mark.parametrize(

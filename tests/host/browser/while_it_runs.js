@@ -34,7 +34,7 @@ ui.play(async (page, work) => {
             { timeout: 5 * ui.PATIENCE },
         );
         const name = moment.replace(/\W+/g, "_");
-        await page.locator("#img2img_results").screenshot({ path: `${work.folder}/${name}.png` });
+        await page.screenshot({ path: `${work.folder}/${name}.png` });
     }
     const observed = await observing;
     await ui.done(page, 5 * ui.PATIENCE);
