@@ -36,14 +36,14 @@ def denoised(
     backend: Backend,
     noise: Noise,
     choose: Callable[[Tensor], int],
-    advance: Callable[[int], None],
+    advance: Callable[[int, Tensor], None],
 ) -> Tensor:
     """Latents [n,4,h,w] of the stage's tiles, each denoised as if it were alone.
 
     canvas: [1,3,canvas], what the stage starts from. painted: [1,1,canvas] of 0 and 1. cells:
     [1,1,canvas in cells] in [0,1], how far each latent cell is repainted; where 0, the canvas
-    stays. choose: which of a first stage's candidates [n,4,h,w] goes on. advance: is told how many
-    samples have been through the network.
+    stays. choose: which of a first stage's candidates [n,4,h,w] goes on. advance: see
+    `AdaptiveBatches`; the samples are all tiles of one candidate after the other.
     """
     run, factor = stage.schedule, backend.spec.latent_factor
     boxes = [tile.divided(factor) for tile in stage.tiles]

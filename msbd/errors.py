@@ -8,7 +8,7 @@ class EditError(ValueError):
 
 
 class Interrupted(BaseException):
-    """The user asked to stop.
+    """The user asked to stop; the message says in which way: skipped, or stopped.
 
     A `BaseException`, like `KeyboardInterrupt`, so that no `except Exception` on the way
     swallows it. `pipeline.edit` turns it into the best result reached so far.

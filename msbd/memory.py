@@ -210,14 +210,14 @@ class AdaptiveBatches:
 
     When memory runs out the batch is halved, once and for all, down to single samples; samples do
     not influence each other, so the result stays the same. condition: None, or one for all
-    samples or for each [n,...]. most: the largest batch that is tried. advance: is told how many
-    samples are done. predicted: the last answer.
+    samples or for each [n,...]. most: the largest batch that is tried. advance: is given each
+    batch's answer, and the number of its first sample. predicted: the last answer.
     """
 
     denoise: Callable[..., Tensor]
     condition: Condition
     most: int
-    advance: Callable[[int], None] = lambda samples: None
+    advance: Callable[[int, Tensor], None] = lambda first, predicted: None
     predicted: Tensor = field(init=False)
 
     def __call__(self, z: Tensor, sigma: Tensor, **extra: Any) -> Tensor:
@@ -233,6 +233,6 @@ class AdaptiveBatches:
                         told = condition[some]
                     parts.append(self.denoise(z[some], sigma[some], condition=told))
             self.most = self.most if count == wanted else count
-            self.advance(count)
+            self.advance(done, parts[-1])
         self.predicted = torch.cat(parts)
         return self.predicted

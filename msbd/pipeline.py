@@ -72,8 +72,9 @@ def edit(
         less = smaller_tiles(stage, plan, crop_mask[0, 0].numpy(), settings, backend.spec)
         if less:
             recorder.deviate(
-                f"stage {stage.index + 1}: out of memory in tiles of {stage.tiles[0].size}, done "
-                f"again in tiles of {less.tiles[0].size}; lower tile_size to have it so at once"
+                f"memory ran out in step {stage.index + 1}: it was done again in tiles of "
+                f"{less.tiles[0].size} in place of {stage.tiles[0].size}; lower Tile size to have "
+                "it so at once"
             )
         return less
 
@@ -146,22 +147,23 @@ def blended_draft(
 @contextmanager
 def _keeping_the_best(recorder: Recorder, has_result: Callable[[], bool]) -> Iterator[None]:
     """Turn an interruption or a failure into an early end if there is something to keep."""
+    reason = "stopped"
     try:
         yield
         return
-    except (Interrupted, KeyboardInterrupt):
+    except (Interrupted, KeyboardInterrupt) as stop:
+        reason = str(stop) or reason
         if not has_result():
-            raise Interrupted("interrupted before the first stage was finished") from None
-        reason = "interrupted"
+            raise Interrupted(f"{reason} before the first step was finished") from None
     except EditError as error:
         if not has_result():
             raise
-        reason = str(error)
+        recorder.note(str(error))
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        advice = "lower tile_size or candidates, or close other programs"
+        advice = "lower Tile size or Candidates, or close other programs"
         if not has_result():
             raise EditError(f"not enough memory for the first stage: {advice}") from error
-        reason = f"out of memory ({advice})"
+        recorder.note(f"memory ran out: {advice}")
     recorder.stop(reason)

@@ -38,17 +38,24 @@ class Schedule:
     calls_per_step: int
 
     @property
-    def model_calls(self) -> int:
-        """Network evaluations of single samples of one tile; a guided pair counts as one.
+    def calls(self) -> tuple[int, ...]:
+        """Network evaluations of single samples of one tile in each step; a guided pair counts as
+        one.
 
         A sampler of two calls per step makes only one in the last step, to noise level 0.
         """
-        calls = 0
-        for step, resamplings in enumerate(self.resamplings):
+
+        def in_step(step: int, resamplings: int) -> int:
             samples = 1 if 0 < self.choose_at <= step else self.candidates
             each = self.calls_per_step if step < self.run_steps - 1 else 1
-            calls += samples * (1 + resamplings) * each
-        return calls
+            return samples * (1 + resamplings) * each
+
+        return tuple(in_step(*one) for one in enumerate(self.resamplings))
+
+    @property
+    def model_calls(self) -> int:
+        """The same of all steps."""
+        return sum(self.calls)
 
     @property
     def in_words(self) -> str:

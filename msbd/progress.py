@@ -43,6 +43,9 @@ class Callbacks:
 
     begin(plan, total): before anything runs; `total` work units will be advanced in all.
     stage(stage): a stage starts. advance(work, text): work units done, and what is being done.
+    predicted(stage, first, z): what the network made of some of the stage's samples, which are all
+    tiles of one candidate after the other; z: their latents [n,4,h,w], on the device; first: the
+    number of the first. decoding(stage, index): a tile of the stage's result is decoded next.
     picture(name, image, stage, caption): an intermediate picture, image [1,3,H,W] in [0,1] on the
     CPU (names: crop, candidate, draft, context, start, before, result); only those in `wanted`, if
     that is given, and pictures that cost extra work are only made then. Any of them may raise
@@ -54,6 +57,8 @@ class Callbacks:
     advance: Callable[[float, str], None] = _ignore
     picture: Callable[[str, Tensor, StagePlan, str], None] = _ignore
     wanted: frozenset[str] | None = None
+    predicted: Callable[[StagePlan, int, Tensor], None] = _ignore
+    decoding: Callable[[StagePlan, int], None] = _ignore
 
     def wants(self, name: str) -> bool:
         """Whether somebody wants intermediate pictures of this name."""
@@ -102,9 +107,10 @@ class Recorder:
         self._scale = (self._end - self._done) / max(stage_work(stage, plan), 1e-9)
         self.callbacks.stage(stage)
 
-    def denoised(self, samples: int) -> None:
-        """So many samples of one tile have been through the network."""
-        self._advance(self._scale * samples * self._plan.share(self._stage), "denoising")
+    def denoised(self, first: int, predicted: Tensor) -> None:
+        """Samples have been through the network; see `Callbacks.predicted`."""
+        self.callbacks.predicted(self._stage, first, predicted)
+        self._advance(self._scale * len(predicted) * self._plan.share(self._stage), "denoising")
 
     def fitted(self, pixels: int) -> None:
         """A step of decoder optimisation on so many pixels is done."""
@@ -114,6 +120,15 @@ class Recorder:
         """What was planned of the stage is done, or left out."""
         if self._done < self._end:
             self._advance(self._end - self._done, "decoder optimisation")
+
+    def telling(self, decode: Callable[[int], Tensor]) -> Callable[[int], Tensor]:
+        """`decode`, which tells of a tile before it decodes it."""
+
+        def told(index: int) -> Tensor:
+            self.callbacks.decoding(self._stage, index)
+            return decode(index)
+
+        return told
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -141,10 +156,12 @@ class Recorder:
         self.note(text)
 
     def stop(self, reason: str) -> None:
-        """The edit ends early; what is finished is kept."""
+        """The edit ends early; what is finished is kept. reason: skipped, or stopped."""
         self.stopped = self.report.interrupted = True
         done, planned = len(self.report.stages), len(self._plan.stages)
-        self.report.notes.append(f"{reason}: the result is that of stage {done} of {planned}")
+        self.report.notes.append(
+            f"{reason} after step {done} of {planned}: the picture shows that step at full size"
+        )
 
     def _advance(self, work: float, text: str) -> None:
         work = min(work, self._end - self._done)

@@ -88,7 +88,7 @@ def refined(
             decode = optimised(stage, segments, decode, settings.ablation, backend, recorder)
     recorder.fill()
     with recorder.timed("decoding_seconds"):
-        result = _merged(stage, seen, decode)
+        result = _merged(stage, seen, recorder.telling(decode))
     recorder.callbacks.image("result", result, stage, f"stage {stage.index + 1}: {stage.size}")
     recorder.finish(psnr(result, seen.target, 1 - seen.painted))
     return result
@@ -133,7 +133,7 @@ def choose_candidate(
     if scores is not None and not bool(torch.isfinite(scores).all()):
         scores = None
     if by_clip and scores is None:
-        recorder.note("CLIP is not available: the first candidate was taken")
+        recorder.note("CLIP is not available, so the first candidate was taken")
     chosen = 0 if scores is None else int(scores.argmax())
     told = None if scores is None else [round(float(score), 4) for score in scores]
     recorder.report.chosen, recorder.report.scores = chosen, told

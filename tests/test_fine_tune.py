@@ -27,7 +27,7 @@ from msbd.geometry import Box, Size
 from msbd.noise import Noise
 from msbd.planning import plan_edit
 from msbd.progress import Callbacks
-from msbd.settings import Ablation, EditSettings
+from msbd.settings import SETTINGS, Ablation, EditSettings
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE
 
@@ -264,8 +264,8 @@ def crowded(
 
 
 AGAIN = [
-    "stage 1: out of memory in decoder optimisation, done again with gradient checkpointing, and "
-    "so in later stages"
+    f"memory ran out in {SETTINGS['decoder'].label}: it was done again more sparingly, which takes "
+    "longer, and so in later steps"
 ]
 
 
@@ -329,7 +329,7 @@ def test_where_even_that_does_not_fit_the_edit_goes_on_without(
     failed = crowded(monkeypatch, sparing_fits=False)
     done = run(image, mask, WithABlock(), decoder_checkpointing=asked)
     stages = len(done.report.stages)
-    left_out = [note for note in done.report.notes if "left out for lack of memory" in note]
+    left_out = [note for note in done.report.notes if "was left out in step" in note]
     assert len(left_out) == stages == len(done.report.plan.stages) > 1
     others = [note for note in done.report.notes if note not in left_out]
     assert others == ([] if asked else AGAIN)

@@ -85,7 +85,7 @@ def test_the_work_told_is_that_of_the_plan_whatever_is_done_again(
             started += 1
             for what, amount in parts:
                 if what == "denoised":
-                    recorder.denoised(amount)
+                    recorder.denoised(0, torch.empty(amount))
                 else:
                     recorder.fitted(amount * stage.tile_area)
                 assert seen.done <= end * (1 + 1e-9)
@@ -110,7 +110,7 @@ def test_what_goes_by_the_plan_fills_it_evenly(decoder: str, sparing: bool) -> N
         before, first = seen.done, len(seen.parts)
         recorder.start(stage)
         for _ in range(stage.model_calls):
-            recorder.denoised(1)
+            recorder.denoised(0, torch.empty(1))
         assert seen.parts[first:] == pytest.approx([plan.share(stage)] * stage.model_calls)
         if stage.optimises_decoder:
             recorder.fitted(stage.decoder_area)
@@ -131,7 +131,7 @@ def test_a_stage_in_smaller_tiles_fills_what_is_left_evenly() -> None:
         recorder.start(one)
         recorder.fill()
     recorder.start(stage)
-    recorder.denoised(stage.model_calls // 2)
+    recorder.denoised(0, torch.empty(stage.model_calls // 2))
     left = work(plan) - seen.done
     assert left == pytest.approx(stage_work(stage, plan) / 2)
     smaller = smaller_tiles(stage, plan, mask_of(plan), chosen, FACTS)
@@ -139,7 +139,7 @@ def test_a_stage_in_smaller_tiles_fills_what_is_left_evenly() -> None:
     recorder.start(smaller)
     first = len(seen.parts)
     for _ in range(smaller.model_calls):
-        recorder.denoised(1)
+        recorder.denoised(0, torch.empty(1))
     assert seen.parts[first:] == pytest.approx([left / smaller.model_calls] * smaller.model_calls)
 
 
@@ -151,10 +151,11 @@ def test_a_note_is_told_once_and_an_early_end_names_its_stage() -> None:
     assert recorder.report.notes == ["one", "two"] and not recorder.report.interrupted
     recorder.start(plan.stages[0])
     recorder.finish(None)
-    recorder.stop("interrupted")
+    recorder.stop("skipped")
     number = len(plan.stages)
     assert recorder.report.interrupted and recorder.report.seed == 7
-    assert recorder.report.notes[-1] == f"interrupted: the result is that of stage 1 of {number}"
+    ending = f"skipped after step 1 of {number}: the picture shows that step at full size"
+    assert recorder.report.notes[-1] == ending
     assert recorder.report.plan == plan
 
 

@@ -88,13 +88,13 @@ def body(**changes: Any) -> dict[str, Any]:
 
 class TestSchema:
     def test_it_names_every_field_with_its_present_default(self, host):
-        from msbd.webui.fields import FIELDS
+        from msbd.webui.fields import FIELDS, SHOW_CANDIDATES
 
         host.shared.opts.msbd_preset, host.shared.opts.msbd_tile_size = "fast", 2.0
         reply = client().get(SCHEMA)
         assert reply.status_code == 200
         found = reply.json()["properties"]
-        assert tuple(found) == FIELDS
+        assert tuple(found) == (*FIELDS, SHOW_CANDIDATES)
         defaults = {name: found[name]["default"] for name in ("preset", "candidates", "tile_size")}
         assert defaults == {"preset": "fast", "candidates": 3, "tile_size": 2.0}
 

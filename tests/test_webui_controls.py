@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from msbd.settings import PRESETS, SETTINGS
-from msbd.webui.fields import CONTROLS, HOST_OWNED, PANEL, chosen
+from msbd.webui.fields import CONTROLS, HOST_OWNED, PANEL, SHOW_CANDIDATES, chosen
 from msbd.webui.panel.specification import MOST_NOTCHES, Control, specification
 
 PAPER = {"preset": "paper", "tile_size": 1.5, "tile_overlap": 0.25}
@@ -18,12 +18,15 @@ def controls(**defaults: object) -> dict[str, Control]:
 
 def test_controls_panel_and_host_are_all_settings_exactly_once():
     assert tuple(controls()) == CONTROLS
-    assert sorted([*controls(), *PANEL, *HOST_OWNED]) == sorted(["preset", "sampler", *SETTINGS])
+    settings = ["preset", SHOW_CANDIDATES, "sampler", *SETTINGS]
+    assert sorted([*controls(), *PANEL, *HOST_OWNED]) == sorted(settings)
 
 
 def test_every_default_label_bound_and_help_is_the_settings():
-    for name, control in list(controls().items())[1:]:
-        setting = SETTINGS[name]
+    for name, setting in SETTINGS.items():
+        if name not in controls():
+            continue
+        control = controls()[name]
         assert control.value == setting.default
         assert type(control.value) is setting.type
         assert control.label == setting.label
@@ -53,7 +56,7 @@ def test_kinds():
     kinds = {name: control.kind for name, control in controls().items()}
     assert kinds["preset"] == kinds["upscaler"] == "Dropdown"
     assert kinds["decoder"] == "Radio"
-    assert kinds["whole_cells"] == "Checkbox"
+    assert kinds["whole_cells"] == kinds[SHOW_CANDIDATES] == "Checkbox"
     assert {kinds[n] for n in ("candidates", "margin", "guidance_later")} == {"Slider"}
     assert "Textbox" not in kinds.values()
 

@@ -219,7 +219,7 @@ class TestLimit:
         _, (settings, plan, notes) = self.limited(host, limit, tile_size=4.0)
         assert settings.ablation.decoder_checkpointing and settings.tile_size == 4.0
         assert plan.stages[-1].decoder_checkpointing
-        change = "gradient checkpointing turned on"
+        change = f"{SETTINGS['decoder'].label} made slower"
         assert notes == [f"{change} to keep within the memory limit of {limit:g} GiB"]
         _, (settings, _, notes) = self.limited(host, (with_it - 1) / 2**30, tile_size=4.0)
         assert settings.ablation.decoder_checkpointing and settings.tile_size < 4.0

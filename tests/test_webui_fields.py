@@ -20,6 +20,7 @@ from msbd.webui.fields import (
     HOST_OWNED,
     OLD_CONTROLS,
     PANEL,
+    SHOW_CANDIDATES,
     Choice,
     chosen,
     schema,
@@ -32,11 +33,11 @@ def one_value(name: str) -> st.SearchStrategy:
     """Any allowed value of a field."""
     if name == "preset":
         return st.sampled_from(list(PRESETS))
+    if name == SHOW_CANDIDATES or SETTINGS[name].type is bool:
+        return st.booleans()
     setting = SETTINGS[name]
     if setting.choices:
         return st.sampled_from(setting.choices)
-    if setting.type is bool:
-        return st.booleans()
     if setting.type is str:
         return st.text()
     if setting.type is int:
@@ -44,15 +45,18 @@ def one_value(name: str) -> st.SearchStrategy:
     return st.floats(setting.low, setting.high)
 
 
-requests = st.fixed_dictionaries({}, optional={name: one_value(name) for name in FIELDS})
+requests = st.fixed_dictionaries(
+    {}, optional={name: one_value(name) for name in (*FIELDS, SHOW_CANDIDATES)}
+)
 
 
 def test_every_setting_is_a_control_or_in_the_panel_or_the_hosts():
     controls = [*FIRST_SIGHT, *(name for names in FOLDED.values() for name in names)]
-    assert sorted([*controls, *PANEL, *HOST_OWNED]) == sorted(["preset", *SETTINGS, "sampler"])
+    ours = ["preset", *SETTINGS, "sampler", SHOW_CANDIDATES]
+    assert sorted([*controls, *PANEL, *HOST_OWNED]) == sorted(ours)
     assert len(SETTINGS) <= 14 and len(FIRST_SIGHT) <= 6
     assert sorted(controls) == sorted(CONTROLS)
-    assert (*CONTROLS, *PANEL) == FIELDS
+    assert (*CONTROLS[:-1], *PANEL) == FIELDS
 
 
 def test_the_order_of_positional_arguments_never_changes():
@@ -141,6 +145,8 @@ def test_a_choice_written_out_is_the_same_choice(values):
         ({"upscaler": 4}, ["upscaler must be a text"]),
         ({"lowpass_background": "maybe"}, ["lowpass_background must be true or false"]),
         ({"tile_size": 0}, ["tile_size"]),
+        ({"show_candidates": "yes"}, ["show_candidates must be true or false, not 'yes'"]),
+        ({"show_candidates": 1}, ["show_candidates must be true or false, not 1"]),
     ],
 )
 def test_what_is_not_allowed_is_refused_by_name(values, words):
@@ -179,12 +185,13 @@ class TestSchema:
     properties = described["properties"]
 
     def test_it_has_every_field_once_with_its_default(self):
-        assert list(self.properties) == list(FIELDS)
+        assert list(self.properties) == [*FIELDS, SHOW_CANDIDATES]
         assert self.described["additionalProperties"] is False
         defaults = {name: facts["default"] for name, facts in self.properties.items()}
         assert defaults == chosen([], PAPER).values()
         assert defaults | {"preset": None} == {
-            name: SETTINGS[name].default if name in SETTINGS else None for name in FIELDS
+            **{name: SETTINGS[name].default if name in SETTINGS else None for name in FIELDS},
+            SHOW_CANDIDATES: False,
         }
 
     def test_the_defaults_are_those_of_the_panel(self):

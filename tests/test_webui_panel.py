@@ -71,7 +71,7 @@ class TestSettingsPanel:
 
         register()
         del host.shared.opts.data["msbd_preset"]
-        panel = {"tile_size": 1.5}
+        panel = {"tile_size": 1.5, "show_candidates": False}
         assert defaults() == {"preset": DEFAULT_PRESET} | panel
         host.shared.opts.msbd_preset = "draft"
         host.shared.opts.msbd_tile_size = 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -58,7 +59,7 @@ class TestFurtherPictures:
             "stage 3: 96x96",
             "sheet",
         ]
-        assert [one.size for one in processed.images[1:6]] == [(32, 32)] * 3 + [(48, 48), (96, 96)]
+        assert {one.size for one in processed.images[:6]} == {(140, 120)}
 
     def test_of_several_pictures_the_hosts_come_first_with_their_grid(self, host):
         want(host, stages="show", candidates="show")
@@ -147,12 +148,13 @@ class TestReport:
 
     def test_is_told_in_words_below_the_gallery(self, host):
         comments = edited(host, request(host)).comments
-        assert comments.startswith(f"{TITLE}: 2 of 2 stages; 17 model calls;")
-        assert "largest difference outside the mask 0" in comments
+        assert re.match(
+            r"Painted in 2 steps, \d+ s\. Nothing outside the mask changed\.\n", comments
+        )
 
     def test_tells_the_pictures_apart(self, host):
         comments = edited(host, request(host, n_iter=2)).comments
-        assert "picture 1: " in comments and "picture 2: " in comments
+        assert "Picture 1: Painted" in comments and "Picture 2: Painted" in comments
 
     def test_comments_of_the_host_stay(self, host):
         p = request(host)
@@ -187,7 +189,7 @@ class TestJudgement:
         shown = [one.info["parameters"] for one in processed.images[2:]]
         assert ["(chosen)" in text for text in shown] == [False, True] * 2
         assert all("0.3" in text for text in shown[1::2])
-        assert "candidate 2 chosen by CLIP of 0.100, 0.300" in processed.comments
+        assert "Candidate 2 of 2 was nearest to the prompt." in processed.comments
 
     def test_without_clip_the_first_goes_on_and_the_user_is_told(self, host, monkeypatch):
         absent = {"reason": "CLIP cannot be used: no file", "score": lambda images, prompt: None}

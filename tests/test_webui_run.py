@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,7 +48,7 @@ def in_stage(host: Host, number: int, act: Any) -> None:
     waiting = [act]
 
     def happens(calls: int) -> None:
-        if waiting and (host.shared.state.textinfo or "").count(f"stage {number} of"):
+        if waiting and re.search(rf"\b{number} of \d+: ", host.shared.state.textinfo or ""):
             waiting.pop()()
 
     host.before_call(happens)
@@ -313,7 +314,7 @@ class TestInterruption:
         result, outside = pixels(processed.images[0]), ~touched(p)
         assert np.array_equal(result[outside], before(p)[outside])
         assert np.abs(colour_of(processed.images[0], p) - RED).max() < 0.1
-        assert f"the result is that of stage {stage - 1} of 3" in processed.comments
+        assert f"Stopped after step {stage - 1} of 3: the picture shows" in processed.comments
         assert reports(processed)[0]["interrupted"]
 
     def test_before_the_first_stage_is_done_the_picture_comes_back(self, host):
@@ -363,14 +364,14 @@ class TestInterruption:
         p = request(host)
         processed = edited(host, p)
         assert np.abs(colour_of(processed.images[0], p) - RED).max() < 0.1
-        assert "out of memory" in processed.comments
+        assert "Memory ran out in step 2: it was done again in tiles of" in processed.comments
 
     def test_out_of_memory_in_the_first_stage_says_what_to_change(self, host):
         def fail() -> None:
             raise RuntimeError("DefaultCPUAllocator: not enough memory")
 
         in_stage(host, 1, fail)
-        with pytest.raises(EditError, match="tile_size or candidates"):
+        with pytest.raises(EditError, match="Tile size or Candidates"):
             edited(host, request(host), candidates=1)
 
     @pytest.mark.parametrize("fails", [0, 1])
@@ -395,7 +396,7 @@ class TestInterruption:
         processed = edited(host, p)
         assert [report["interrupted"] for report in reports(processed)] == [False, True, False]
         assert np.array_equal(pixels(processed.images[1]), before(p))
-        assert "the network gives NaN: the picture is unchanged" in processed.comments
+        assert "Picture 2: The network gives NaN: the picture is unchanged" in processed.comments
 
     def test_out_of_memory_with_several_candidates_makes_fewer_at_a_time(self, host):
         def fail() -> None:
@@ -455,8 +456,8 @@ class TestProgress:
 
         host.before_call(happens)
         edited(host, request(host, **THREE_STAGES))
-        stages = [f"stage {number} of 3" for number in (1, 2, 3)]
-        assert list(dict.fromkeys(text.split(",")[0] for text in texts)) == stages
+        stages = [f"{number} of 3" for number in (1, 2, 3)]
+        assert list(dict.fromkeys(text.split(":")[0] for text in texts)) == stages
         assert len({number for number, _ in previews}) >= 3
         assert state.textinfo is None
 

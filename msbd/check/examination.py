@@ -28,7 +28,7 @@ from .probe import (
 )
 from .subject import Subject
 
-_OUT_OF_MEMORY = ("out of memory", "lack of memory", "not enough memory")
+_OUT_OF_MEMORY = ("memory ran out", "not enough memory")
 """In the engine's notes."""
 
 

@@ -11,7 +11,7 @@ from ..backend import Backend, Decoder
 from ..memory import attempts, evict, is_out_of_memory, release, with_room
 from ..plan import StagePlan
 from ..progress import Recorder
-from ..settings import LAST_LAYER, OFF, Ablation
+from ..settings import LAST_LAYER, OFF, SETTINGS, Ablation
 from .fine_tune import Segment, fine_tune
 from .last_layer import LastLayer, nearness
 
@@ -34,7 +34,7 @@ def optimised(
     as_it_is: how they are without it, which is what stays if memory does not suffice, or if the
     loss ends above what it began with; the user is told.
     """
-    text = f"stage {stage.index + 1}: decoder optimisation"
+    step, label = f"step {stage.index + 1}", SETTINGS["decoder"].label
     last, common = stage.decoder == LAST_LAYER, (stage, segments, ablation, backend, recorder)
     try:
         decode, loss = _with_last_layer(as_it_is, *common) if last else _tuned(*common)
@@ -42,15 +42,17 @@ def optimised(
         if not is_out_of_memory(error):
             raise
         elsewhere = "" if backend.device.type == "cpu" else ", or let it run on the CPU"
-        recorder.deviate(f"{text} left out for lack of memory: lower tile_size{elsewhere}")
+        recorder.deviate(
+            f"memory ran out, so {label} was left out in {step}: lower Tile size{elsewhere}"
+        )
         decode = None
     if decode is None:
         release()
         return as_it_is
     recorder.done.decoder_loss = loss
     if not loss[1] <= loss[0]:
-        advice = f"set decoder to {(OFF if last else LAST_LAYER)!r}"
-        recorder.note(f"{text} made it worse and was undone: {advice}")
+        advice = f"set it to “{OFF if last else LAST_LAYER}”"
+        recorder.note(f"{label} made {step} worse and was undone: {advice}")
         return as_it_is
     return lambda index: decode(index).clamp(0, 1)
 
@@ -95,8 +97,8 @@ def _tuned(
             return None
         recorder.sparing = True
         recorder.deviate(
-            f"stage {stage.index + 1}: out of memory in decoder optimisation, done again with "
-            "gradient checkpointing, and so in later stages"
+            f"memory ran out in {SETTINGS['decoder'].label}: it was done again more sparingly, "
+            "which takes longer, and so in later steps"
         )
         return True
 

@@ -17,6 +17,9 @@ from ..settings import ABLATIONS, DEFAULT_PRESET, PRESETS, SETTINGS, EditSetting
 TITLE = "Multi-Stage Blended Diffusion"
 """The script's name in the WebUI's dropdown, in requests (in any case) and in infotexts."""
 
+SHOW_CANDIDATES = "show_candidates"
+"""Whether the candidates come with the result; no setting, since the picture stays the same."""
+
 CONTROLS = (
     "preset",
     "candidates",
@@ -29,6 +32,7 @@ CONTROLS = (
     "early_selection",
     "guidance_later",
     "context",
+    SHOW_CANDIDATES,
 )
 """The script's controls in the order of positional arguments, which never changes."""
 
@@ -36,7 +40,9 @@ FIRST_SIGHT = ("preset", "candidates", "margin", "final_strength", "decoder", "u
 """Controls that are seen at once, in this order."""
 
 FOLDED = {
-    "How the first picture is painted": ("resampling_steps", "whole_cells", "early_selection"),
+    "How the first picture is painted": (
+        *("resampling_steps", "whole_cells", "early_selection", SHOW_CANDIDATES),
+    ),
     "How detail is added": ("guidance_later", "context"),
 }
 """Controls that are folded away, by what they change."""
@@ -44,8 +50,8 @@ FOLDED = {
 PANEL = ("tile_size",)
 """Settings that depend on the machine more than on the edit: in the WebUI's settings panel."""
 
-FIELDS = (*CONTROLS, *PANEL)
-"""All names that requests are told of."""
+FIELDS = (*CONTROLS[:-1], *PANEL)
+"""All names that decide what the picture will be."""
 
 OLD_CONTROLS = ("preset", *list(LABELS)[:25])
 """The controls before version 0.2, whose order that of today begins with."""
@@ -68,23 +74,31 @@ PRESET_HELP = (
     "trying out prompts and masks. Sampler and steps stay yours."
 )
 
+SHOW_CANDIDATES_LABEL = "Show candidates"
+SHOW_CANDIDATES_HELP = (
+    "Add all candidates to the result, each in its place in the picture. The picture stays the "
+    "same. Settings → Multi-Stage Blended Diffusion can save them, too."
+)
+
 _JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a request chose: a preset, and all settings.
+    """What a request chose: a preset, all settings, and whether to show candidates.
 
     Those of `HOST_OWNED` are the preset's here; the WebUI's own controls replace them.
     """
 
     preset: str
     settings: EditSettings
+    show_candidates: bool = False
 
     def values(self) -> dict[str, Any]:
-        """Every field's value by name, in the order of `FIELDS`."""
+        """Every value by name: those of `FIELDS` in their order, and `SHOW_CANDIDATES`."""
         flat = self.settings.flat()
-        return {"preset": self.preset} | {name: flat[name] for name in FIELDS[1:]}
+        values = {"preset": self.preset} | {name: flat[name] for name in FIELDS[1:]}
+        return values | {SHOW_CANDIDATES: self.show_candidates}
 
 
 def chosen(args: Sequence[Any], defaults: Mapping[str, Any]) -> Choice:
@@ -93,8 +107,9 @@ def chosen(args: Sequence[Any], defaults: Mapping[str, Any]) -> Choice:
     args: a dictionary of named fields as the first one (what follows it is not looked at: the
     WebUI lets other scripts' values slide in there), or values in the order of `CONTROLS` or of
     `OLD_CONTROLS`, of which the last may be missing. None is the default, as is what is missing.
-    Old names are understood, see `legacy`. defaults: what is taken for a missing preset and for
-    what the settings panel has; all other defaults are the preset's. Raises `EditError` for
+    Old names are understood, see `legacy`. defaults: what is taken for a missing preset, for
+    `SHOW_CANDIDATES` and for what the settings panel has; all other defaults are the preset's.
+    Raises `EditError` for
     unknown names and values that are not allowed.
     """
     given = {name: value for name, value in _named(args).items() if value is not None}
@@ -104,10 +119,13 @@ def chosen(args: Sequence[Any], defaults: Mapping[str, Any]) -> Choice:
     name = given.pop("preset", base.pop("preset", DEFAULT_PRESET))
     if not isinstance(name, str) or name not in PRESETS:
         raise EditError(f"preset must be one of {', '.join(PRESETS)}, not {name!r}")
+    shows = given.pop(SHOW_CANDIDATES, base.pop(SHOW_CANDIDATES, False))
+    if not isinstance(shows, bool):
+        raise EditError(f"{SHOW_CANDIDATES} must be true or false, not {shows!r}")
     start = preset(name)
     # What an option says of the steps of fine-tuning does not turn it on.
     stored = with_stored(start, {"decoder": start.decoder} | base)
-    return Choice(name, with_stored(stored, given))
+    return Choice(name, with_stored(stored, given), shows)
 
 
 def schema(defaults: Mapping[str, Any], upscalers: Sequence[str]) -> dict[str, Any]:
@@ -127,6 +145,12 @@ def schema(defaults: Mapping[str, Any], upscalers: Sequence[str]) -> dict[str, A
     }
     for name in FIELDS[1:]:
         properties[name] = _property(SETTINGS[name]) | {"default": values[name]}
+    properties[SHOW_CANDIDATES] = {
+        "title": SHOW_CANDIDATES_LABEL,
+        "description": SHOW_CANDIDATES_HELP,
+        "type": "boolean",
+        "default": values[SHOW_CANDIDATES],
+    }
     if upscalers:
         properties["upscaler"]["enum"] = list(upscalers)
     return {
@@ -176,8 +200,9 @@ def _is_old(args: Sequence[Any]) -> bool:
 def _check_name(name: Any) -> None:
     if name in HOST_OWNED:
         raise EditError(f"{name} is set by the request's own field {HOST_OWNED[name]!r}")
-    if name not in (*FIELDS, *UNSEEN, *LABELS):
-        raise EditError(f"unknown field {name!r}; known are {', '.join(FIELDS)}")
+    known = (*FIELDS, SHOW_CANDIDATES)
+    if name not in (*known, *UNSEEN, *LABELS):
+        raise EditError(f"unknown field {name!r}; known are {', '.join(known)}")
 
 
 def _property(setting: Setting) -> dict[str, Any]:

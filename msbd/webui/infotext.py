@@ -81,7 +81,8 @@ def renew(text: str, params: dict[str, Any]) -> None:
 def paste_fields(controls: Mapping[str, Any]) -> list[tuple[Any, Callable[[Any], Any]]]:
     """`Script.infotext_fields`: each control, and what to set it to given a parsed infotext.
 
-    controls: by field name. All of them are set if the infotext is ours, else none.
+    controls: by field name. All that decide what the picture will be are set if the infotext is
+    ours, else none.
     """
 
     def reader(name: str) -> Callable[[Mapping[str, Any]], Any]:
@@ -91,7 +92,7 @@ def paste_fields(controls: Mapping[str, Any]) -> list[tuple[Any, Callable[[Any],
 
         return read
 
-    return [(controls[name], reader(name)) for name in CONTROLS]
+    return [(controls[name], reader(name)) for name in CONTROLS if name in FIELDS]
 
 
 def _spelled(value: Any) -> str:

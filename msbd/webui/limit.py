@@ -48,7 +48,7 @@ def limited(
         changes |= less
         settings = wanted.with_values(changes)
         planned = plan(settings)
-    done = {"decoder_checkpointing": "gradient checkpointing turned on"}
+    done = {"decoder_checkpointing": f"{SETTINGS['decoder'].label} made slower"}
     if "tile_size" in changes:
         before, after = wanted.tile_size, changes["tile_size"]
         label = SETTINGS["tile_size"].label

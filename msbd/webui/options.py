@@ -14,7 +14,7 @@ from ..setting import Setting
 from ..settings import ABLATIONS, DEFAULT_PRESET, PRESETS, SETTINGS
 from ..standalone.clip import OPENAI
 from . import infotext
-from .fields import PANEL, TITLE, UNSEEN, label
+from .fields import PANEL, SHOW_CANDIDATES, TITLE, UNSEEN, label
 
 SECTION = ("msbd", TITLE)
 STORED = {name: ABLATIONS[name] for name in UNSEEN}
@@ -60,10 +60,12 @@ def decoder_device() -> torch.device:
 
 
 def defaults() -> dict[str, Any]:
-    """What requests and controls take for the preset and the panel's settings unless given."""
+    """What requests and controls take for the preset, the panel's settings and the box that shows
+    candidates, unless given."""
     chosen = option("preset")
     values = {name: option(name) for name in PANEL}
-    return {"preset": chosen if chosen in PRESETS else DEFAULT_PRESET} | values | stored()
+    shown = {SHOW_CANDIDATES: option("candidates") != NO}
+    return {"preset": chosen if chosen in PRESETS else DEFAULT_PRESET} | shown | values | stored()
 
 
 def stored() -> dict[str, Any]:
@@ -108,8 +110,16 @@ def known() -> dict[str, Option]:
             "Decoder optimisation runs on",
             "on the CPU it needs no video memory, and much more time",
         ),
-        "candidates": _extra("Candidates", "all first-stage pictures, with their scores"),
-        "stages": _extra("Stage pictures", "the result of every stage"),
+        "candidates": _extra(
+            "Candidates",
+            "each in its place in the picture, of at most 2048 pixels a side, with its score. "
+            "What the box “Show candidates” is at first, after Reload UI, and whether they are "
+            "saved when it is ticked",
+        ),
+        "stages": _extra(
+            "Stage pictures",
+            "the result of every stage in its place, of at most 2048 pixels a side",
+        ),
         "sheet": _extra("Contact sheet", "all steps of all stages on one picture"),
         "memory_limit": Option(
             0.0,

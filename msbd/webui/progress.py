@@ -1,102 +1,233 @@
-"""An edit's progress, shown as the host shows its own: bar, text, previews, interruption."""
+"""An edit's progress, shown as the host shows its own: bar, words, previews, interruption."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate
+from typing import Any
 
 from modules import shared
-from PIL import Image
 from torch import Tensor
 
+from ..backend import Backend, Condition, Decoder
+from ..check.timed import ForwardingBackend
 from ..errors import Interrupted
+from ..geometry import Size
 from ..plan import EditPlan, StagePlan
 from ..progress import Callbacks, work
-from .results import picture_of
+from .hosts import which
+from .previews import Previews
+from .results import ExtraImages
 
-Picture = Callable[[str, Tensor, StagePlan, str], None]
-_PREVIEWED = ("start", "before", "result")
-_PREVIEW_SIDE = 768
+_PERIOD = "show_progress_every_n_steps"
+"""The host's setting of how often it draws a preview; below 0 for never while it samples."""
+
+
+@contextmanager
+def said(words: str) -> Iterator[None]:
+    """The host's words are these meanwhile."""
+    before, shared.state.textinfo = shared.state.textinfo, words
+    try:
+        yield
+    finally:
+        shared.state.textinfo = before
 
 
 class Progress:
     """Progress of all pictures of one `p.sample` call, which the host counts as one job.
 
     The host's bar is its job count and, within a job, `sampling_step / sampling_steps`; the
-    latter is the share of the plans' work that is done, so it never falls.
+    latter is the share of the plans' work that is done, so it never falls. The words under it say
+    what is being done; see `ToldBackend`. every: steps of the bar from one preview to the next.
     """
 
     def __init__(self, pictures: int, plan: EditPlan) -> None:
         self._pictures = pictures
         self._plan = plan
         self._total = max(1, math.ceil(work(plan)))
+        self.every = int(getattr(shared.opts, _PERIOD, -1))
         self._index = 0
         self._done = 0.0
-        self._stage = plan.stages[0]
+        self._enter(plan.stages[0])
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """The host's text is ours meanwhile."""
-        state, text = shared.state, shared.state.textinfo
+        """Bar, words and previews are ours meanwhile; the host saves what comes of it."""
+        state, after = shared.state, "Saving" if shared.state.textinfo else None
         state.sampling_steps, state.sampling_step = self._pictures * self._total, 0
         shared.total_tqdm.updateTotal(max(state.job_count, 1) * state.sampling_steps)
         try:
-            yield
+            with _without_the_hosts_previews():
+                yield
         finally:
-            state.textinfo = text
+            state.textinfo = after
             state.current_latent = None
 
     def begin(self, index: int) -> None:
         """Picture `index` of the batch starts; those before it count as done."""
         self._index, self._done = index, 0.0
-        self._show("")
+        self._enter(self._plan.stages[0])
+        self.say("Getting ready")
+        self._move()
 
     def finish(self) -> None:
         """The picture is done, whatever was skipped."""
         self._done = self._total
-        self._show("")
+        self._move()
 
-    def callbacks(self, keep: Picture | None) -> Callbacks:
-        """What the engine is given; `keep` gets every intermediate picture."""
-        previews = shared.opts.live_previews_enable
+    def callbacks(self, extras: ExtraImages, previews: Previews | None) -> Callbacks:
+        """What the engine is given for one picture."""
 
         def picture(name: str, image: Tensor, stage: StagePlan, caption: str) -> None:
-            if keep is not None:
-                keep(name, image, stage, caption)
-            if name in _PREVIEWED and previews:
-                shared.state.assign_current_image(_small(image))
-                shared.state.current_latent = None
+            extras.picture(name, image, stage, caption)
+            if previews and name == "result":
+                previews.finished(image, stage)
 
-        wanted = None if keep is not None else frozenset(_PREVIEWED if previews else ())
-        return Callbacks(stage=self._enter, advance=self._advance, picture=picture, wanted=wanted)
+        def predicted(stage: StagePlan, first: int, z: Tensor) -> None:
+            self._counts["samples"] += len(z)
+            if previews:
+                previews.predicted(stage, first, z)
+
+        wanted = extras.names
+        if previews and wanted is not None:
+            wanted |= {"result"}
+        return Callbacks(
+            stage=self._enter,
+            advance=self._advance,
+            picture=picture,
+            wanted=wanted,
+            predicted=predicted,
+            decoding=self._decoding,
+        )
+
+    def say(self, words: str) -> None:
+        """Tell what is being done, and for which picture and step."""
+        where = f"{self._number} of {len(self._plan.stages)}"
+        if self._pictures > 1:
+            where = f"Picture {self._index + 1} of {self._pictures}, {where}"
+        shared.state.textinfo = f"{where}: {words}"
+
+    def encoding(self) -> None:
+        """Another of the stage's tiles is encoded."""
+        self._counts["encoded"] += 1
+        self.say(f"Reading the picture{self._tile(self._counts['encoded'])}")
+
+    def denoising(self) -> None:
+        """The network is called for the stage's next samples."""
+        stage, run, samples = self._stage, self._stage.schedule, self._counts["samples"]
+        ends = list(accumulate(run.calls))
+        step = min(bisect_right(ends, samples // len(stage.tiles)), run.run_steps - 1)
+        words = "Painting" if stage.from_noise else "Adding detail"
+        if run.candidates > 1 and not 0 < run.choose_at <= step:
+            words += f" {run.candidates} candidates"
+        words += f", step {step + 1} of {run.run_steps}"
+        if run.candidates == 1:
+            words += self._tile(samples % len(stage.tiles) + 1)
+        self.say(words)
+
+    def decoding(self) -> None:
+        """The host's decoder is called; of the stage's result the engine tells itself."""
+        self._counts["decoded"] += 1
+        number, candidates = self._counts["decoded"], self._stage.schedule.candidates
+        if number <= candidates != 1 and not self._counts["result"]:
+            self.say(f"Looking at candidate {number} of {candidates}")
+
+    def choosing(self) -> None:
+        """CLIP is called, and loaded before if need be."""
+        self.say(f"Choosing among {self._stage.schedule.candidates} candidates")
+
+    def enlarging(self) -> None:
+        """The next stage's draft is made."""
+        self._number = self._stage.index + 2
+        self.say("Enlarging")
+
+    def matching(self) -> None:
+        """A copy of the decoder is called, to be fitted or once it is."""
+        if self._counts["result"]:
+            return
+        self._counts["fitted"] += 1
+        calls = (self._stage.decoder_iterations + 1) * len(self._stage.tiles)
+        self.say(f"Matching tones, {self._counts['fitted']} of {calls}")
+
+    def _decoding(self, stage: StagePlan, index: int) -> None:
+        self._counts["result"] += 1
+        self.say(f"Putting it back{self._tile(index + 1)}")
+
+    def _tile(self, number: int) -> str:
+        tiles = len(self._stage.tiles)
+        return f", tile {number} of {tiles}" if tiles > 1 else ""
 
     def _enter(self, stage: StagePlan) -> None:
-        self._stage = stage
-        self._show(stage.name)
+        self._stage, self._number = stage, stage.index + 1
+        self._counts = Counter[str]()
 
-    def _advance(self, work: float, text: str) -> None:
+    def _advance(self, work: float, _: str) -> None:
         self._done = min(self._done + work, self._total)
-        self._show(text)
+        self._move()
         if shared.state.interrupted or shared.state.skipped:
-            raise Interrupted(text)
+            raise Interrupted(which.stopped_how())
 
-    def _show(self, text: str) -> None:
+    def _move(self) -> None:
         state = shared.state
         step = self._index * self._total + int(self._done)
         for _ in range(step - state.sampling_step):
             shared.total_tqdm.update()
         state.sampling_step = max(step, state.sampling_step)
-        parts = [f"stage {self._stage.index + 1} of {len(self._plan.stages)}"]
-        if self._pictures > 1:
-            parts.insert(0, f"picture {self._index + 1} of {self._pictures}")
-        doing = text.partition(": ")[2] or text
-        parts.append(f"{self._stage.name}, {self._stage.size}")
-        state.textinfo = ", ".join(parts) + (f": {doing}" if doing else "")
 
 
-def _small(image: Tensor) -> Image.Image:
-    """[1,3,H,W] in [0,1] as a picture of at most the previews' size."""
-    picture = picture_of(image)
-    picture.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
-    return picture
+class ToldBackend(ForwardingBackend):
+    """`Backend` round another one: tells what it does before each call of a network."""
+
+    def __init__(self, backend: Backend, progress: Progress) -> None:
+        super().__init__(backend)
+        self._progress = progress
+
+    def encode(self, image: Tensor) -> Tensor:
+        self._progress.encoding()
+        return super().encode(image)
+
+    def denoise(
+        self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Condition = None
+    ) -> Tensor:
+        self._progress.denoising()
+        return super().denoise(z, sigma, guidance, condition)
+
+    def decode(self, z: Tensor) -> Tensor:
+        self._progress.decoding()
+        return super().decode(z)
+
+    def decoder(self) -> Decoder:
+        self._progress.say("Matching tones")
+        made = super().decoder()
+
+        def told(*_: Any) -> None:
+            self._progress.matching()
+
+        made.register_forward_pre_hook(told)
+        return made
+
+    def upscale(self, image: Tensor, size: Size) -> Tensor:
+        self._progress.enlarging()
+        return super().upscale(image, size)
+
+    def score(self, images: Tensor) -> Tensor | None:
+        self._progress.choosing()
+        return super().score(images)
+
+
+@contextmanager
+def _without_the_hosts_previews() -> Iterator[None]:
+    """The host draws none of its own meanwhile: they would be tiles without their places.
+
+    Its setting is overlaid for those who read it; what is stored, and saved, stays the user's.
+    """
+    overlay = vars(shared.opts)
+    overlay[_PERIOD] = -1
+    try:
+        yield
+    finally:
+        del overlay[_PERIOD]

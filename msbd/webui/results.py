@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from modules import images
 from PIL import Image
 from torch import Tensor
 
+from ..geometry import Box
+from ..masks import Mask
 from ..pictures.sheet import SheetRecorder
 from ..plan import StagePlan
 from ..report import Report
-from ..standalone.pictures import to_pixels
-from .fields import TITLE
-from .options import SAVE, SHOW, option
+from .dry_run import in_words
+from .options import NO, SAVE, SHOW, option
+from .previews import Placed, picture_of
 
+_SIDE = 2048
+"""The longest side of candidates and stages: several as large as the picture would be too many."""
 _KINDS = {"candidate": "candidates", "result": "stages"}
 """Name of an intermediate picture -> the option that asks for it."""
 
@@ -33,35 +38,45 @@ class Extra:
 
 @dataclass
 class ExtraImages:
-    """Collects one edit's further pictures, as the settings panel asks for them.
+    """Collects one edit's further pictures, as the user asks for them.
 
-    file_format: in which they are saved; None if nothing is.
+    source, mask, crop: the user's picture, what of it is painted, and what the model saw of it.
+    wanted: what is done with which kind. file_format: in which they are saved; None if nothing is.
     """
 
-    wanted: Mapping[str, str] = field(
-        default_factory=lambda: {kind: option(kind) for kind in ("candidates", "stages", "sheet")}
-    )
+    source: Image.Image
+    mask: Mask
+    crop: Box
+    wanted: Mapping[str, str]
     file_format: str | None = None
     extras: list[Extra] = field(default_factory=list)
     sheet: SheetRecorder = field(default_factory=SheetRecorder)
 
     @property
-    def looks(self) -> bool:
-        """Whether anything is wanted at all."""
-        return any(self._wants(kind) for kind in self.wanted)
+    def names(self) -> frozenset[str] | None:
+        """The intermediate pictures that are wanted; None for all of them."""
+        if self._wants("sheet"):
+            return None
+        return frozenset(name for name, kind in _KINDS.items() if self._wants(kind))
 
     def picture(self, name: str, image: Tensor, stage: StagePlan, caption: str) -> None:
-        """A `Watch.picture`."""
+        """A `Callbacks.picture`."""
         if self._wants("sheet"):
             self.sheet.picture(name, image, stage, caption)
         kind = _KINDS.get(name)
         if kind and self._wants(kind):
-            self.extras.append(Extra(kind, caption, picture_of(image)))
+            self._placed.paste(picture_of(image), Box.of(stage.size), stage.size)
+            self.extras.append(Extra(kind, caption, self._placed.picture()))
 
-    def finish(self, title: str, before: Image.Image, after: Image.Image) -> None:
+    def finish(self, title: str, after: Image.Image) -> None:
         """The edit is done: draw the sheet."""
         if self._wants("sheet"):
-            self.extras.append(Extra("sheet", "sheet", self.sheet.render(title, before, after)))
+            sheet = self.sheet.render(title, self.source, after)
+            self.extras.append(Extra("sheet", "sheet", sheet))
+
+    @cached_property
+    def _placed(self) -> Placed:
+        return Placed(self.source, self.mask, self.crop, _SIDE)
 
     def _wants(self, kind: str) -> bool:
         return self.wanted[kind] in (SHOW, SAVE)
@@ -79,9 +94,11 @@ class EditResult:
     extras: ExtraImages
 
 
-def picture_of(image: Tensor) -> Image.Image:
-    """[1,3,H,W] in [0,1] -> 8-bit RGB."""
-    return Image.fromarray(to_pixels(image))
+def wanted_extras(show_candidates: bool) -> dict[str, str]:
+    """What to do with which kind of further pictures, as the settings panel says; and the box."""
+    kinds = {kind: option(kind) for kind in ("candidates", "stages", "sheet")}
+    shown = kinds["candidates"] if kinds["candidates"] != NO else SHOW
+    return kinds | {"candidates": shown if show_candidates else NO}
 
 
 def completed(processed: Any, p: Any, results: list[EditResult]) -> None:
@@ -99,8 +116,8 @@ def completed(processed: Any, p: Any, results: list[EditResult]) -> None:
             processed.infotexts.append(info)
             if outcome.extras.saves(extra):
                 _save(extra, number, p, outcome, info)
-    processed.comments += "".join(f"{line}\n" for o in results for line in _lines(o, results))
     reports = [outcome.report for outcome in results]
+    processed.comments += "".join(f"{line}\n" for line in sentences(reports))
     plain = processed.js
     processed.js = lambda: json.dumps({**json.loads(plain()), "msbd": reports})
 
@@ -119,28 +136,47 @@ def _save(extra: Extra, number: int, p: Any, outcome: EditResult, info: str) -> 
     )
 
 
-def _lines(outcome: EditResult, results: list[EditResult]) -> list[str]:
-    """The report in a few words."""
-    report = outcome.report
-    if not report["stages"]:
-        return [f"{_which(outcome, results)}{note}" for note in report["notes"]]
-    facts = [
-        f"{len(report['stages'])} of {len(report['plan']['stages'])} stages",
-        f"{report['model_calls']} model calls",
-        f"{report['seconds']:.1f} s",
-        f"peak memory {report['peak_memory_bytes'] / 2**30:.1f} GiB",
-        f"largest difference outside the mask {report['outside_max_difference']}",
-    ]
-    if report["seam"] is not None:
-        facts.append(f"seam {report['seam']:.2f} (1 = none)")
+def sentences(reports: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What became of each picture, and what the user should know; for the page, line by line.
+
+    Figures for engineers are left to `info`. Notes on all pictures are told once.
+    """
+    notes = list(dict.fromkeys(note for report in reports for note in report["notes"]))
+    common = [note for note in notes if all(note in report["notes"] for report in reports)]
+    lines = []
+    for number, report in enumerate(reports, 1):
+        own = [sentence(note) for note in report["notes"] if note not in common]
+        told = [*filter(None, [_summary(report)]), *own]
+        which = f"Picture {number}: " if len(reports) > 1 else ""
+        lines += [which + " ".join(told)] if told else []
+    return lines + [sentence(note) for note in common]
+
+
+def _summary(report: Mapping[str, Any]) -> str:
+    """What was painted; nothing if nothing was."""
+    done, planned = len(report["stages"]), len(report["plan"]["stages"])
+    if not done:
+        return ""
+    steps = f"{planned} step{'s' * (planned > 1)}"
+    count = f"in {steps}" if done == planned else f"{done} of {steps}"
+    words = [f"Painted {count}, {in_words(report['seconds'])}."]
+    levels = report["outside_max_difference"]
+    if levels:
+        words.append(
+            f"Outside the mask pixels changed by up to {levels} of 255 levels, which must not be: "
+            "please report it."
+        )
+    else:
+        words.append("Nothing outside the mask changed.")
     if report["scores"]:
-        scores = ", ".join(f"{score:.3f}" for score in report["scores"])
-        facts.append(f"candidate {report['chosen'] + 1} chosen by CLIP of {scores}")
-    return [f"{_which(outcome, results)}{'; '.join(facts)}", *report["notes"]]
+        best, candidates = report["chosen"] + 1, len(report["scores"])
+        words.append(f"Candidate {best} of {candidates} was nearest to the prompt.")
+    return " ".join(words)
 
 
-def _which(outcome: EditResult, results: list[EditResult]) -> str:
-    return f"{TITLE}, picture {outcome.index + 1}: " if len(results) > 1 else f"{TITLE}: "
+def sentence(note: str) -> str:
+    """A note with a capital and a full stop."""
+    return note[:1].upper() + note[1:] + ("" if note.endswith((".", "!", "?")) else ".")
 
 
 def described(report: Report, p: Any, notes: list[str]) -> dict[str, Any]:

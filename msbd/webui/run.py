@@ -37,8 +37,9 @@ from .hosts.upscaling import ensure_it_works, load_upscaler
 from .inputs import prepared
 from .limit import limited
 from .options import decoder_device, defaults, option, stored_in_words
-from .progress import Progress
-from .results import EditResult, ExtraImages, completed, described, picture_of
+from .previews import Previews, picture_of
+from .progress import Progress, ToldBackend, said
+from .results import EditResult, ExtraImages, completed, described, wanted_extras
 
 if TYPE_CHECKING:
     from .hosts.a1111 import HostBackend
@@ -56,13 +57,14 @@ def run(p: Any, title: str, args: Sequence[Any]) -> Any:
         given = given_arguments(p, title, args)
         chosen(given, defaults())
         edit_run = EditRun(p, lambda: chosen(given, defaults()))
-        with edit_run.patched():
-            processed = processing.process_images(p)
+        with said("Getting ready"):
+            with edit_run.patched():
+                processed = processing.process_images(p)
+            completed(processed, p, edit_run.results)
     except EditError as error:
         if getattr(p, "is_api", False):
             raise HTTPException(status_code=422, detail=str(error)) from error
         raise
-    completed(processed, p, edit_run.results)
     return processed
 
 
@@ -218,15 +220,19 @@ class EditRun:
         p, inputs = self.p, self.inputs
         source = inputs.pictures[place % len(inputs.pictures)]
         image = inputs.tensor(place % len(inputs.pictures))
-        extras = ExtraImages()
+        crop, shown = self.plan.crop, wanted_extras(self.choice.show_candidates)
+        extras = ExtraImages(source, inputs.mask, crop, shown)
+        previews = None
+        if shared.opts.live_previews_enable:
+            previews = Previews(source, inputs.mask, crop, progress.every)
         noise = Noise(p.seeds[place], (), p.subseeds[place], p.subseed_strength)
         backend = self._backend(place, sampler)
-        callbacks = progress.callbacks(extras.picture if extras.looks else None)
+        callbacks = progress.callbacks(extras, previews)
         before = peak_memory(backend.device)
         notes = list(self.notes)
         try:
             with without_casts():
-                used = self.wrap(backend)
+                used = ToldBackend(self.wrap(backend), progress)
                 done = edit(image, inputs.mask, self.plan, self.settings, used, noise, callbacks)
             image, report = done.image, done.report
         except (Interrupted, EditError) as stopped:
@@ -240,7 +246,7 @@ class EditRun:
         if self.ranker.reason and self.settings.ranks_by_clip:
             notes.append(self.ranker.reason)
         extras.file_format = shared.opts.samples_format if p.save_samples() else None
-        extras.finish(p.prompts[place], source, picture_of(image))
+        extras.finish(p.prompts[place], picture_of(image))
         index = p.iteration * p.batch_size + place
         self.results.append(EditResult(index, described(report, p, notes), extras))
         if report.as_planned and not report.interrupted:

@@ -93,7 +93,7 @@ def test_inpaint_upload_from_the_mask_to_the_result(webui: Webui, play: Play) ->
     assert "Painted at 128x128" in found["plan"] and "4 tiles" in found["plan"]
     assert min(found["drawn"]) > 320, "a drawing to look at"
     said = " ".join(found["said"])
-    assert "stage 1 of 3" in said and "stage 3 of 3" in said and "%" in said
+    assert "1 of 3: Painting" in said and "3 of 3: Adding detail" in said and "%" in said
     assert found["previews"] >= 2
     (picture,) = found["pictures"]
     assert (picture["width"], picture["height"]) == (320, 288)
@@ -101,7 +101,8 @@ def test_inpaint_upload_from_the_mask_to_the_result(webui: Webui, play: Play) ->
     assert subject.is_edited(result)
     assert (result == edited(webui, subject, steps=6).picture).all(), "as through the API"
     assert "Script: Multi-Stage Blended Diffusion" in found["infotext"]
-    assert "model calls" in found["infotext"] + found["log"]
+    below = found["infotext"] + found["log"]
+    assert "Painted in 3 steps" in below and "Nothing outside the mask changed." in below
 
 
 @pytest.mark.parametrize("clicks", [1, 2])
@@ -113,7 +114,7 @@ def test_interrupt(webui: Webui, play: Play, clicks: int) -> None:
     assert results and len(results) < 3
     assert subject.is_edited(shown(webui, results[0]))
     said = found["infotext"] + found["log"]
-    assert ("interrupted" in said) == (clicks == 2)
+    assert ("Stopped after step" in said) == (clicks == 2)
     assert found["after"]["pictures"], "usable at once"
 
 

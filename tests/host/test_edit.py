@@ -70,8 +70,9 @@ def test_all_positions_may_be_given(webui: Webui, small: Scene) -> None:
     assert len(ours) == 1 and ours[0]["is_img2img"] and not ours[0]["is_alwayson"]
     values = {a["label"]: a.get("value") for a in ours[0]["args"]}
     chosen = ["draft", 1, 0, 1.3, 0.25, "Lanczos", "off"]
-    rest = list(values.values())[len(chosen) :]
-    answer = edited(webui, small, *chosen, *rest)
+    *rest, show = list(values.values())[len(chosen) :]
+    assert show is False
+    answer = edited(webui, small, *chosen, *rest, show)
     assert small.is_edited(answer.picture)
     # A position that is given is a choice, also of what the preset would have otherwise.
     named = edited(webui, small, {**QUICK, **dict(zip(CONTROLS[len(chosen) :], rest, strict=True))})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -27,8 +28,8 @@ class Moment:
     @property
     def stage(self) -> int:
         """Number of the running stage, 0 before the first."""
-        words = self.text.partition("stage ")[2].split()
-        return int(words[0]) if words else 0
+        found = re.search(r"\b(\d+) of \d+: ", self.text)
+        return int(found[1]) if found else 0
 
 
 @dataclass

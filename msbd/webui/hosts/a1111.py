@@ -101,7 +101,10 @@ class HostBackend:
             self._upcast = True
             predicted = self._predicted(z, sigma, arguments)
             if predicted is not None:
-                self._tell("the network needed its attention in single precision")
+                self._tell(
+                    "this checkpoint's attention needed single precision: turn on “Upcast cross "
+                    "attention layer to float32” in the settings"
+                )
         if predicted is None:
             half = which.network_dtype() != torch.float32
             advice = "start the WebUI with --no-half, or " if half else ""
@@ -123,7 +126,7 @@ class HostBackend:
         except devices.NansException:
             return None
         except sd_samplers_common.InterruptedException:
-            raise Interrupted("interrupted while denoising") from None
+            raise Interrupted(which.stopped_how()) from None
 
     def _tell(self, note: str) -> None:
         logger.warning(note)
@@ -152,7 +155,7 @@ class HostBackend:
             images = torch.stack(list(pictures))
             if images.shape[-1] != z.shape[-1] * self.spec.latent_factor:
                 # Once interrupted, the host may decode by its previews' method.
-                raise Interrupted("interrupted while decoding")
+                raise Interrupted(which.stopped_how())
             return images.to(self.device).float() / 2 + 0.5
 
         return self._by_autoencoder(decoded).clamp(0, 1)
@@ -165,7 +168,7 @@ class HostBackend:
                 result = _finite_or_none(work)
             if result is not None and not self._autoencoder_in_single:
                 self._autoencoder_in_single = True
-                self._tell("the autoencoder needed single precision, as with --no-half-vae")
+                self._tell("the VAE needed single precision: start the WebUI with --no-half-vae")
         if result is None:
             raise EditError(
                 "the autoencoder gives NaN in single precision too: choose another VAE, or another "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from ...memory import is_out_of_memory
 from ...standalone.pictures import to_pixels
 from ...standalone.upscaler import INTERPOLATIONS, Interpolation
 from ..inputs import tensor_of
+from . import which
 from .sampling import own_randomness
 
 logger = logging.getLogger(__name__)
@@ -70,7 +72,7 @@ class HostUpscaler:
         large = tensor_of(self.enlarged(Image.fromarray(to_pixels(framed)))).to(image)
         if shared.state.interrupted or shared.state.skipped:
             # The host may have left the work half done, and tells nobody.
-            raise Interrupted("interrupted while enlarging")
+            raise Interrupted(which.stopped_how())
         start = round(_MARGIN * self.factor)
         large = large[..., start : start + round(height * self.factor), :]
         large = large[..., start : start + round(width * self.factor)]
@@ -83,6 +85,16 @@ class HostUpscaler:
         names = (f"{owner}_tile", f"{owner}_tile_overlap")
         tile, overlap = (int(getattr(shared.opts, name, 0)) for name in names)
         return tile, overlap
+
+    def _tiles_of(self, picture: Image.Image) -> int:
+        """How many tiles the host will cut it into."""
+        tile, overlap = self.tiles
+        if not tile:
+            return 1
+        rows, columns = (
+            math.ceil(max(side - overlap, 1) / (tile - overlap)) for side in picture.size
+        )
+        return rows * columns
 
     @property
     def trial_side(self) -> int:
@@ -100,7 +112,7 @@ class HostUpscaler:
         try:
             for precision in (nullcontext, _single_precision):
                 # A network is built anew for every use, with random weights to begin with.
-                with precision(), own_randomness(), _watched() as watch:
+                with precision(), own_randomness(), _watched(self._tiles_of(picture)) as watch:
                     large = self.host.scaler.upscale(picture, self.factor, self.host.data_path)
                 if watch.all_finite():
                     return large.convert("RGB")
@@ -185,27 +197,36 @@ def _trial_picture(side: int) -> Image.Image:
 class _Watch:
     """Whether all pictures [B,3,H,W] that networks gave in this thread were finite.
 
-    Their sums tell, which take no memory, and nobody waits for them until `all_finite`.
+    Their sums tell, which take no memory, and nobody waits for them until `all_finite`. Of several
+    tiles the progress text counts those that are done, by the layer that first gave a picture.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tiles: int) -> None:
         self._thread = get_ident()
         self._finite = torch.ones((), dtype=torch.bool)
+        self._tiles, self._done = tiles, 0
+        self._layer: Any = None
+        self._words = (shared.state.textinfo or "").partition(", tile ")[0]
 
     def look(self, network: Any, inputs: Any, output: Any) -> None:
         """A forward hook."""
         if get_ident() == self._thread and _is_picture(output):
             finite = torch.isfinite(output.sum(dtype=torch.float32))
             self._finite = finite & self._finite.to(finite.device, non_blocking=True)
+            self._layer = network if self._layer is None else self._layer
+            self._done += network is self._layer
+            if self._words and self._done < self._tiles:
+                told = f"{self._words}, tile {self._done + 1} of {self._tiles}"
+                shared.state.textinfo = told
 
     def all_finite(self) -> bool:
         return bool(self._finite)
 
 
 @contextmanager
-def _watched() -> Iterator[_Watch]:
+def _watched(tiles: int) -> Iterator[_Watch]:
     """A watch on every network there is, as the host tells none of its own."""
-    watch = _Watch()
+    watch = _Watch(tiles)
     hook = register_module_forward_hook(watch.look)
     try:
         yield watch

@@ -33,6 +33,11 @@ def stop_requested() -> bool:
     return shared.state.interrupted or getattr(shared.state, "stopping_generation", False)
 
 
+def stopped_how() -> str:
+    """In a word, what the user has pressed."""
+    return "stopped" if shared.state.interrupted else "skipped"
+
+
 def sampler_of(name: str, scheduler: str | None) -> str:
     """A request's sampler; since 1.9 a schedule's name is taken off its end."""
     separate = getattr(sd_samplers, "get_sampler_and_scheduler", None)

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...settings import PRESETS, SETTINGS, Setting
-from ..fields import CONTROLS, PRESET_HELP, PRESET_LABEL, chosen, help_text
+from ..fields import (
+    CONTROLS,
+    PRESET_HELP,
+    PRESET_LABEL,
+    SHOW_CANDIDATES,
+    SHOW_CANDIDATES_HELP,
+    SHOW_CANDIDATES_LABEL,
+    chosen,
+    help_text,
+)
 
 MOST_NOTCHES = 250
 """A slider with more can no longer be set with the mouse."""
@@ -47,7 +56,15 @@ def specification(defaults: Mapping[str, Any], upscalers: Sequence[str]) -> list
         PRESET_HELP,
         {"choices": list(PRESETS)},
     )
-    return [preset, *(_control(SETTINGS[n], values[n], upscalers) for n in CONTROLS[1:])]
+    show_candidates = Control(
+        SHOW_CANDIDATES,
+        "Checkbox",
+        SHOW_CANDIDATES_LABEL,
+        values[SHOW_CANDIDATES],
+        SHOW_CANDIDATES_HELP,
+    )
+    settings = (_control(SETTINGS[n], values[n], upscalers) for n in CONTROLS if n in SETTINGS)
+    return [preset, *settings, show_candidates]
 
 
 def _control(setting: Setting, value: Any, upscalers: Sequence[str]) -> Control:

@@ -17,13 +17,16 @@ from modules import sd_samplers
 
 from ...settings import PRESETS, preset
 from ..conflicts import conflicts, of_repaint
-from ..fields import CONTROLS, chosen, label
+from ..fields import CONTROLS, FIELDS, chosen, label
 from ..hosts.sampling import name_of
 from ..options import defaults
 from . import tab as tabs
 
 SAMPLING = ("img2img_sampling", "img2img_steps", tabs.SCHEDULER)
 """The host's controls that a preset was measured with, by elem_id; the last since 1.9."""
+
+BY_PRESET = [name for name in CONTROLS[1:] if name in FIELDS]
+"""The controls that a preset sets."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Status:
 
     def connect(self, tab: Mapping[str, Any], controls: Mapping[str, Any]) -> None:
         """Follow the tab's components and our controls, by name."""
-        chosen_preset, others = controls["preset"], list(controls.values())[1:]
+        chosen_preset = controls["preset"]
+        others = [controls[name] for name in BY_PRESET]
         host = [tab[name] for name in SAMPLING if name in tab]
         given = [self.facts, chosen_preset]
         # Not `change`: that also follows a pasted infotext, whose other values must stay.
@@ -73,10 +77,10 @@ def build(elem_id: Callable[[str], str]) -> Status:
 def facts() -> dict[str, Any]:
     """What the page compares the controls with.
 
-    labels: of the controls but the preset, by name. presets: their values. sampling: the values
+    labels: of the controls that a preset sets, by name. presets: their values. sampling: the values
     for `SAMPLING`. repaint: what RePaint takes from a sampler, by the host's name of it.
     """
-    names = CONTROLS[1:]
+    names = BY_PRESET
     values = {name: chosen(({"preset": name},), defaults()).values() for name in PRESETS}
     return {
         "labels": {name: label(name) for name in names},

@@ -21,7 +21,16 @@ import numpy as np
 import psutil
 import torch
 from fastapi import FastAPI
-from modules import call_queue, devices, script_callbacks, scripts, sd_models, sd_samplers, shared
+from modules import (
+    call_queue,
+    devices,
+    script_callbacks,
+    scripts,
+    sd_models,
+    sd_samplers,
+    shared,
+    upscaler_utils,
+)
 
 UPSCALER = "R-ESRGAN 4x+"
 
@@ -76,6 +85,8 @@ class Probe:
     app: FastAPI
     traps: list[Trap] = field(default_factory=list)
     casts: tuple[Any, Any] | None = None
+    slowed: list[tuple[Any, str, Any]] = field(default_factory=list)
+    noted: list[tuple[str | None, int]] = field(default_factory=list)
 
     def ready(self) -> dict[str, Any]:
         return {"ready": sd_models.model_data.sd_model is not None}
@@ -99,6 +110,37 @@ class Probe:
     def disarm(self) -> dict[str, Any]:
         sprung = [self.traps.pop().disarm() for _ in range(len(self.traps))]
         return {"sprung": sprung}
+
+    def slow(self, seconds: float) -> dict[str, Any]:
+        """Every network takes so much longer from now on, and is noted with what the user is told
+        before it; as ever with 0. What was noted until now."""
+        from msbd.standalone import clip  # once the extension is there
+
+        while self.slowed:
+            owner, name, original = self.slowed.pop()
+            setattr(owner, name, original)
+        model = shared.sd_model
+        autoencoder = model.first_stage_model
+        for owner, name in (
+            (type(autoencoder.encoder), "forward"),
+            (type(autoencoder.decoder), "forward"),
+            (type(model), "apply_model"),
+            (upscaler_utils, "upscale_pil_patch"),
+            (clip, "similarity"),
+        ):
+            if seconds:
+                self.slowed.append((owner, name, getattr(owner, name)))
+                setattr(owner, name, self.slower(getattr(owner, name), seconds))
+        noted, self.noted = self.noted, []
+        return {"noted": noted}
+
+    def slower(self, function: Any, seconds: float) -> Any:
+        def slept(*args: Any, **kwargs: Any) -> Any:
+            self.noted.append((shared.state.textinfo, shared.state.sampling_step))
+            time.sleep(seconds)
+            return function(*args, **kwargs)
+
+        return slept
 
     def cast(self, on: bool) -> dict[str, Any]:
         """The host's autocast, which only GPUs have, is the CPU's from now on, or its own again."""
@@ -168,7 +210,10 @@ def mount(_: Any, app: FastAPI) -> None:
     probe = Probe(app)
     for route in (probe.ready, state, memory, probe.registrations):
         app.get(f"/msbd-probe/{route.__name__}")(route)
-    changes = (probe.arm, probe.disarm, probe.cast, probe.hide, probe.stop, probe.reload_ui)
+    changes = (
+        *(probe.arm, probe.disarm, probe.cast, probe.hide, probe.slow, probe.stop),
+        probe.reload_ui,
+    )
     for route in changes:
         app.post(f"/msbd-probe/{route.__name__}")(route)
 

@@ -84,6 +84,7 @@ _DEFAULTS = dict(
     live_previews_image_format="png",
     live_preview_content="Prompt",
     live_preview_fast_interrupt=False,
+    live_preview_refresh_period=1000,
     live_preview_allow_lowvram_full=False,
     show_progress_grid=True,
     show_progress_every_n_steps=10,
