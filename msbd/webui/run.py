@@ -213,7 +213,7 @@ class EditRun:
         source = inputs.pictures[place % len(inputs.pictures)]
         image = inputs.tensor(place % len(inputs.pictures))
         extras = ExtraImages()
-        noise = Noise(p.seeds[place], (), p.subseeds[place], p.subseed_strength)
+        noise = Noise(p.seeds[place], p.subseeds[place], p.subseed_strength)
         backend = self._backend(place, sampler)
         callbacks = progress.callbacks(extras.picture if extras.looks else None)
         before = peak_memory(backend.device)
