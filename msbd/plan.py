@@ -11,6 +11,24 @@ from .settings import LAST_LAYER, OFF
 
 
 @dataclass(frozen=True)
+class ModelSpec:
+    """The sizes a plan needs to know of a model.
+
+    resolution: side in pixels the model was trained at (512 for SD1.x, 128 for the miniature).
+    multiple: sides handed to the network are multiples of this (64 for SD1.x's four levels).
+    latent_factor: pixels per latent cell.
+    upscale_factor: the largest enlargement the super-resolution model makes in one go.
+    calls_per_step: network evaluations the sampler makes per step (2 for Heun, 1 for Euler).
+    """
+
+    resolution: int = 512
+    multiple: int = 64
+    latent_factor: int = 8
+    upscale_factor: float = 4.0
+    calls_per_step: int = 1
+
+
+@dataclass(frozen=True)
 class Schedule:
     """The noise levels that a stage runs through, and with how many samples.
 

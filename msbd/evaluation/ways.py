@@ -125,7 +125,7 @@ def overlapping(plan: EditPlan, task: Task, pixels: int) -> EditPlan:
         canvas = stage.size.padded(facts.latent_factor)
         tops, lefts = (_starts(n, side, side - pixels) for n in (canvas.height, canvas.width))
         size = Size(min(side, canvas.height), min(side, canvas.width))
-        grid = [Box.at(top, left, size) for top in tops for left in lefts]
+        grid = [Box.of(size, top, left) for top in tops for left in lefts]
         painted = padded(any_touch(mask, stage.size), canvas, repeat_edge=False)
         tiles = _touched(grid, painted)
         stages.append(replace(stage, canvas=canvas, tiles=tiles, tile_grid=len(grid)))
