@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .geometry import Box, Size
-from .settings import LAST_LAYER, OFF
+from .settings import LAST_LAYER
 
 
 @dataclass(frozen=True)
@@ -108,22 +107,9 @@ class StagePlan:
         return self.schedule.model_calls * len(self.tiles)
 
     @property
-    def optimises_decoder(self) -> bool:
-        return self.decoder != OFF
-
-    @property
-    def decoder_area(self) -> int:
-        """Pixels that steps of fitting the decoder look at, all of them together. Solving for its
-        last layer is a step on all tiles."""
-        whole = (self.decoder == LAST_LAYER) * len(self.tiles) * self.tile_area
-        return self.decoder_iterations * self.decoder_step + whole
-
-    @property
-    def decoder_step(self) -> int:
-        """Pixels that a step of fine-tuning the decoder looks at. With checkpointing a third of
-        the step is made once more."""
-        area = len(self.tiles) * self.tile_area
-        return area + area // 3 if self.decoder_checkpointing else area
+    def decoder_steps(self) -> int:
+        """Steps of decoder optimisation on one tile; solving for the last layer takes one each."""
+        return len(self.tiles) * (self.decoder_iterations or self.decoder == LAST_LAYER)
 
     @property
     def tile_area(self) -> int:
@@ -157,8 +143,7 @@ class EditPlan:
 
     @property
     def decoder_steps(self) -> int:
-        """Decoder optimisation steps, in units of a step on one tile; the last layer takes one."""
-        return sum(math.ceil(stage.decoder_area / stage.tile_area) for stage in self.stages)
+        return sum(stage.decoder_steps for stage in self.stages)
 
     def share(self, stage: StagePlan) -> float:
         """Area of one of the stage's tiles in units of the training resolution's."""
@@ -179,10 +164,9 @@ class EditPlan:
         }
 
     def __str__(self) -> str:
-        crop = self.crop
         lines = [
             f"picture {self.image}, mask {self.mask.size}, "
-            f"crop {crop.size} at left {crop.left}, top {crop.top}"
+            f"crop {self.crop.size} at left {self.crop.left}, top {self.crop.top}"
         ]
         for s in self.stages:
             tiles = f"{len(s.tiles)} of {s.tile_grid} tiles of {s.tiles[0].size}"
