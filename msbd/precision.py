@@ -37,11 +37,13 @@ def has_double(device: torch.device) -> bool:
 def exact_products() -> Iterator[None]:
     """Products of float32 in float32, even if a host allows CUDA to round their factors (TF32)."""
     products = torch.backends.cuda.matmul
-    # Since PyTorch 2.9 the older name fails where the newer one has been used.
-    newer = hasattr(products, "fp32_precision")
-    name, exact = ("fp32_precision", "ieee") if newer else ("allow_tf32", False)
-    allowed = getattr(products, name)
-    setattr(products, name, exact)
+    # Since PyTorch 2.9 the older name fails where the newer one has been used; an unknown one is an
+    # `AssertionError` in PyTorch 2.1.
+    try:
+        name, allowed = "fp32_precision", products.fp32_precision
+    except (AttributeError, AssertionError):
+        name, allowed = "allow_tf32", products.allow_tf32
+    setattr(products, name, "ieee" if name == "fp32_precision" else False)
     try:
         yield
     finally:
