@@ -95,8 +95,7 @@ def in_one_pass(plan: EditPlan, task: Task, times: float = 3.0) -> EditPlan:
     facts, crop = task.backend.spec, plan.crop.size
     scale = min(1.0, times * facts.resolution / crop.longest)
     size = crop.scaled(scale, facts.multiple)
-    canvas = size.padded(facts.multiple)
-    stage = replace(plan.stages[0], size=size, canvas=canvas, tiles=(Box.of(canvas),), tile_grid=1)
+    stage = replace(plan.stages[0], size=size, canvas=size, tiles=(Box.of(size),), tile_grid=1)
     return replace(plan, stages=(stage,))
 
 
