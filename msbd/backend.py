@@ -8,13 +8,13 @@ prompt and guidance are bound into the backend before the engine sees it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from .geometry import Size
+from .plan import ModelSpec
 
 Denoise = Callable[..., Tensor]
 """`denoise(z, sigma, **extra) -> z0`: z [B,4,h,w] at noise level sigma [B]; z0 like z."""
@@ -43,24 +43,6 @@ class Sampler(Protocol):
     ) -> Tensor: ...
 
 
-@dataclass(frozen=True)
-class ModelSpec:
-    """The sizes a plan needs to know of a model.
-
-    resolution: side in pixels the model was trained at (512 for SD1.x, 128 for the miniature).
-    multiple: sides handed to the network are multiples of this (64 for SD1.x's four levels).
-    latent_factor: pixels per latent cell.
-    upscale_factor: the largest enlargement the super-resolution model makes in one go.
-    calls_per_step: network evaluations the sampler makes per step (2 for Heun, 1 for Euler).
-    """
-
-    resolution: int = 512
-    multiple: int = 64
-    latent_factor: int = 8
-    upscale_factor: float = 4.0
-    calls_per_step: int = 1
-
-
 class Decoder(nn.Module):
     """Latents as above to images [B,3,8h,8w], unclamped, differentiable.
 
@@ -82,7 +64,6 @@ class Backend(Protocol):
 
     def sigmas(self, steps: int) -> Tensor:
         """Noise levels [steps + 1], strictly descending, the last one 0; float32, on the CPU."""
-        ...
 
     def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Condition:
         """What the network must be told of a tile besides its latents, [1,...]; None for most
@@ -91,7 +72,6 @@ class Backend(Protocol):
         Inpainting checkpoints want to see the surroundings. image: [1,3,H,W] in [0,1]; painted:
         [1,1,H,W], 1 = repaint; source: the image's latents. Handed on to `denoise`.
         """
-        ...
 
     def denoise(
         self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Condition = None
@@ -102,27 +82,22 @@ class Backend(Protocol):
         samples, [1,...], or of each, [B,...]. Samples of a batch do not influence each
         other. Raises `Interrupted` when the user stops.
         """
-        ...
 
     def encode(self, image: Tensor) -> Tensor:
         """The posterior's mean latents of [B,3,H,W] in [0,1], sides multiples of the spec's."""
-        ...
 
     def decode(self, z: Tensor) -> Tensor:
         """Latents -> [B,3,8h,8w] in [0,1], clamped, finite."""
-        ...
 
     def decoder(self) -> Decoder:
         """A fresh float32 copy of the decoder that may be trained; it is the caller's.
 
         The model's own decoder is never touched.
         """
-        ...
 
     def upscale(self, image: Tensor, size: Size) -> Tensor:
         """[1,3,H,W] -> [1,3,size] in [0,1] by super-resolution, then antialiased reduction."""
-        ...
 
     def score(self, images: Tensor) -> Tensor | None:
-        """Similarity [B] of images to the prompt, higher is nearer; None if it cannot be judged."""
-        ...
+        """Similarity [B] of images to the prompt, finite, higher is nearer; None if it cannot be
+        judged."""

@@ -93,9 +93,9 @@ def pasted(image: Tensor, patch: Tensor, box: Box, alpha: Tensor) -> Tensor:
 
 def resized(image: Tensor, size: Size) -> Tensor:
     """Antialiased bilinear, [1,C,H,W] -> [1,C,size]; the image itself if nothing changes."""
-    target = (size.height, size.width)
-    if tuple(image.shape[-2:]) == target:
+    if Size(*image.shape[-2:]) == size:
         return image
+    target = (size.height, size.width)
     return F.interpolate(image, target, mode="bilinear", align_corners=False, antialias=True)
 
 
@@ -122,15 +122,16 @@ def _used_span(painted: Tensor, before: int) -> tuple[tuple[int, int], tuple[int
     margin = -(-CONTEXT * parts // before)
     first = max(0, int(seen[0]) * parts // after - margin)
     end = min(parts, int(seen[-1]) * parts // after + 1 + margin)
-    small, large = ((first * n // parts, end * n // parts) for n in (before, after))
-    return small, large
+    return (
+        (first * before // parts, end * before // parts),
+        (first * after // parts, end * after // parts),
+    )
 
 
 def any_touch(mask: Tensor, size: Size) -> Tensor:
     """[1,1,H,W] -> [1,1,size] of 0 and 1: 1 where any non-zero pixel falls, even partly."""
-    target = (size.height, size.width)
-    if tuple(mask.shape[-2:]) != target:
-        mask = F.adaptive_max_pool2d(mask, target)
+    if Size(*mask.shape[-2:]) != size:
+        mask = F.adaptive_max_pool2d(mask, (size.height, size.width))
     return (mask > 0).float()
 
 
@@ -162,8 +163,3 @@ def filled(image: Tensor, painted: Tensor) -> Tensor:
     below = filled(coarse, (weight == 0).float())
     up = F.interpolate(below, (2 * below.shape[-2], 2 * below.shape[-1]), mode="bilinear")
     return torch.where(painted > 0, up[..., :height, :width], image)
-
-
-def blend(inside: Tensor, outside: Tensor, painted: Tensor) -> Tensor:
-    """`inside` where painted is 1, `outside` where it is 0, exactly."""
-    return torch.lerp(outside, inside, painted)

@@ -54,26 +54,26 @@ def denoised(
     mask = torch.cat([cropped(cells, box) for box in boxes]).to(source)
     guided = partial(backend.denoise, guidance=run.guidance)
     model = AdaptiveBatches(guided, condition, stage.batch, advance)
-    grid, named = stage.canvas.divided(factor), noise.at("stage", stage.index)
-    epsilon = partial(_parts_of_fields, named, grid, boxes, source)
+    epsilon = partial(
+        _parts_of_fields, noise, stage.index, stage.canvas.divided(factor), boxes, source
+    )
 
     sample = partial(blended_diffusion, model, backend.sampler, source, mask)
-    everyone, k, U = range(run.candidates), run.choose_at, run.resamplings
+    everyone, U = range(run.candidates), run.resamplings
+    n, k = len(U), run.choose_at or len(U)
     mean = torch.zeros_like(source) if stage.from_noise else source
     z = mean + float(sigmas[0]) * epsilon(everyone)("start")
-    if k:
-        z = finite(sample(z, sigmas[: k + 1], epsilon(everyone), U[:k]), NETWORK)
-        i = choose(mask * model.predicted + (1 - mask) * source)
-        return finite(sample(z[i : i + 1], sigmas[k:], epsilon([i], k), U[k:]), NETWORK)
-    z = finite(sample(z, sigmas, epsilon(everyone), U), NETWORK)
+    z = finite(sample(z, sigmas[: k + 1], epsilon(everyone), U[:k]), NETWORK)
     if not stage.from_noise or len(boxes) > 1:  # tiles are no candidates
         return z
-    i = choose(z)
-    return z[i : i + 1]
+    i = choose(z if k == n else mask * model.predicted + (1 - mask) * source)
+    z = z[i : i + 1]
+    return z if k == n else finite(sample(z, sigmas[k:], epsilon([i], k), U[k:]), NETWORK)
 
 
 def _parts_of_fields(
     noise: Noise,
+    stage: int,
     grid: Size,
     boxes: Sequence[Box],
     like: Tensor,
@@ -88,7 +88,7 @@ def _parts_of_fields(
 
     def named(purpose: str, *key: int) -> Tensor:
         step = [first + key[0], *key[1:]] if key else []
-        fields = (noise(shape, purpose, *step, candidate) for candidate in candidates)
+        fields = (noise(shape, "stage", stage, purpose, *step, n) for n in candidates)
         return torch.stack([cropped(field, box) for field in fields for box in boxes]).to(like)
 
     return named
@@ -205,8 +205,7 @@ def _encoded(
     for tile in stage.tiles:
         picture, mask = (cropped(one, tile).to(backend.device) for one in (canvas, painted))
         latents.append(finite(backend.encode(picture), "the autoencoder"))
-        if stage.schedule.run_steps:
-            conditions.append(backend.condition(picture, mask, latents[-1]))
+        conditions.append(backend.condition(picture, mask, latents[-1]))
     told = [condition for condition in conditions if condition is not None]
     return torch.cat(latents), torch.cat(told) if told else None
 

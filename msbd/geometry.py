@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,8 +18,7 @@ class Size:
     width: int
 
     def __post_init__(self) -> None:
-        if self.height < 1 or self.width < 1:
-            raise ValueError(f"a size is at least 1x1, not {self.height}x{self.width}")
+        assert self.height >= 1 and self.width >= 1, f"{self.height}x{self.width}"
 
     def __str__(self) -> str:
         """Width x height, the order in which people read picture sizes."""
@@ -62,16 +62,11 @@ class Box:
     right: int
 
     def __post_init__(self) -> None:
-        if self.bottom <= self.top or self.right <= self.left:
-            raise ValueError(f"an empty box: {self}")
+        assert self.top < self.bottom and self.left < self.right, f"an empty box: {self}"
 
     @classmethod
-    def of(cls, size: Size) -> Box:
-        """The box that covers all of `size`."""
-        return cls(0, 0, size.height, size.width)
-
-    @classmethod
-    def at(cls, top: int, left: int, size: Size) -> Box:
+    def of(cls, size: Size, top: int = 0, left: int = 0) -> Box:
+        """The box of that size whose first pixel is at `top`, `left`."""
         return cls(top, left, top + size.height, left + size.width)
 
     @property
@@ -86,17 +81,14 @@ class Box:
     def columns(self) -> slice:
         return slice(self.left, self.right)
 
-    def __contains__(self, other: object) -> bool:
-        return (
-            isinstance(other, Box)
-            and self.top <= other.top
-            and self.left <= other.left
-            and other.bottom <= self.bottom
-            and other.right <= self.right
+    def scaled(self, down: float, across: float) -> Box:
+        """The smallest box of whole pixels that holds this one, enlarged by two factors."""
+        return Box(
+            math.floor(self.top * down),
+            math.floor(self.left * across),
+            math.ceil(self.bottom * down),
+            math.ceil(self.right * across),
         )
-
-    def shifted(self, rows: int, columns: int) -> Box:
-        return Box(self.top + rows, self.left + columns, self.bottom + rows, self.right + columns)
 
     def divided(self, factor: int) -> Box:
         """This box on a grid `factor` times coarser; its sides must lie on that grid."""
@@ -148,7 +140,7 @@ def all_tiles(canvas: Size, tile: int, overlap: int, grid: int = 1) -> list[Box]
     """The product of two axes, row by row; see `split`."""
     size = Size(min(tile, canvas.height), min(tile, canvas.width))
     return [
-        Box.at(top, left, size)
+        Box.of(size, top, left)
         for top in split(canvas.height, tile, overlap, grid)
         for left in split(canvas.width, tile, overlap, grid)
     ]
@@ -177,4 +169,4 @@ def fitted_tiles(
 
     height, tops = axis(canvas.height, needed.top, needed.bottom)
     width, lefts = axis(canvas.width, needed.left, needed.right)
-    return [Box.at(top, left, Size(height, width)) for top in tops for left in lefts]
+    return [Box.of(Size(height, width), top, left) for top in tops for left in lefts]

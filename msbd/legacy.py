@@ -72,7 +72,6 @@ _NOW = {
     "keep_inside": "whole_cells",
     "decoder_refit": "decoder",
 }
-_TRAINING = {"decoder_iterations", "decoder_refit"}
 OLD = {*LABELS} - {*SETTINGS} - {*ABLATIONS}
 """Names that mean something here only."""
 _told: set[str] = set()
@@ -104,13 +103,17 @@ def renewed(base: EditSettings, values: Mapping[str, Any]) -> dict[str, Any]:
         inside = _read("whole_cells", given.pop("keep_inside"))
         soft = _read("soft_edge", given.get("soft_edge", base.soft_edge))
         given |= {"whole_cells": inside, "soft_edge": None if soft == inside else soft}
-    if "decoder" not in given and not _TRAINING.isdisjoint(given):
+    if "decoder" not in given and {"decoder_iterations", "decoder_refit"} & given.keys():
         given |= _decoder(base, given)
     given.pop("decoder_refit", None)
     if _is_nothing(given.get("decoder_iterations")):
         del given["decoder_iterations"]
-    for name in sorted({*values} & OLD):
-        _tell(name)
+    for name in sorted({*values} & OLD - _told):
+        _told.add(name)
+        if name in GONE:
+            logger.warning("the setting %s has no effect any more: %s", name, GONE[name])
+        else:
+            logger.warning("the setting %s is now %s; the old name is understood", name, _NOW[name])
     return given
 
 
@@ -132,13 +135,3 @@ def _is_nothing(steps: Any) -> bool:
 def _read(like: str, value: Any) -> Any:
     """A value as the setting of today takes it that is nearest to an old one."""
     return (SETTINGS | ABLATIONS)[like].converted(value)
-
-
-def _tell(name: str) -> None:
-    if name in _told:
-        return
-    _told.add(name)
-    if name in GONE:
-        logger.warning("the setting %s has no effect any more: %s", name, GONE[name])
-    else:
-        logger.warning("the setting %s is now %s; the old name is understood", name, _NOW[name])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -119,15 +119,11 @@ def lodged(network: nn.Module, device: torch.device) -> Iterator[nn.Module]:
     if device.type == "cpu":
         yield network
         return
-    try:
-        if network not in _lodgers:
-            _lodgers[network] = _copied(network, device)
-        yield _lodgers[network]
-    except BaseException:
-        evict(network)
-        raise
+    if network not in _lodgers:
+        _lodgers[network] = _copied(network, device)
+    yield _lodgers[network]
     if not may_stay(size_of(*network.parameters()), device):
-        evict(network)
+        _lodgers.pop(network, None)
 
 
 def _copied(network: nn.Module, device: torch.device) -> nn.Module:
@@ -139,59 +135,43 @@ def _copied(network: nn.Module, device: torch.device) -> nn.Module:
     return copy.deepcopy(network, moved)
 
 
-def evict(network: nn.Module | None = None) -> bool:
-    """Take a lodged network, or all of them, off its device; whether there was one."""
-    leaving = [one for one in _lodgers if network is None or one is network]
-    for one in leaving:
-        del _lodgers[one]
-    return bool(leaving)
+def evict() -> bool:
+    """Take all lodged networks off their devices; whether there was one."""
+    count = len(_lodgers)
+    _lodgers.clear()
+    return count > 0
 
 
-def with_room(work: Callable[[], T]) -> T:
-    """`work()`; if memory runs out in it, once more without the lodged networks."""
-    for _, attempt in attempts(None, lambda _: None):
-        with attempt:
-            result = work()
-    return result
+@contextmanager
+def _kept(failed: list[BaseException]) -> Iterator[None]:
+    """A failed allocation ends what is done in it, and no more; it goes into the list."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        failed.append(error)
 
 
-class Attempt:
-    """A context that keeps a failed allocation to itself. error: that, if there was one."""
-
-    error: BaseException | None = None
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        if isinstance(error, (MemoryError, RuntimeError)) and is_out_of_memory(error):
-            self.error = error
-        return self.error is not None
-
-    def taken(self) -> BaseException:
-        """The error, which is kept no longer: its traceback holds what is to be freed."""
-        error, self.error = self.error, None
-        assert error is not None
-        return error
-
-
-def attempts(way: T, lesser: Callable[[T], T | None]) -> Iterator[tuple[T, Attempt]]:
+def attempts(
+    way: T, lesser: Callable[[T], T | None] = lambda way: None
+) -> Iterator[tuple[T, AbstractContextManager[None]]]:
     """`for way, attempt in attempts(way, lesser): with attempt: ...`, until memory suffices.
 
     When memory runs out in it, it is tried once more without the lodged networks, then by the way
     that is `lesser` than the one that failed; where that is None the error is raised.
     """
-    evicted = False
+    evicted, failed = False, list[BaseException]()
     while True:
-        attempt = Attempt()
-        yield way, attempt
-        if attempt.error is None:
+        yield way, _kept(failed)
+        if not failed:
             return
         if not (evicted := not evicted and evict()):
             less = lesser(way)
             if less is None:
-                raise attempt.taken()
+                raise failed.pop()
             way = less
-        attempt.taken()
+        failed.clear()  # their tracebacks hold what is to be freed
         release()
 
 
@@ -221,16 +201,13 @@ class AdaptiveBatches:
     predicted: Tensor = field(init=False)
 
     def __call__(self, z: Tensor, sigma: Tensor, **extra: Any) -> Tensor:
-        parts: list[Tensor] = []
-        condition = self.condition
+        parts, given = list[Tensor](), self.condition
         while (done := sum(map(len, parts))) < len(z):
             wanted = min(len(z) - done, self.most)
             for count, attempt in attempts(wanted, lambda count: count // 2 or None):
                 with attempt:
                     some = slice(done, done + count)
-                    told = condition
-                    if condition is not None and len(condition) > 1:
-                        told = condition[some]
+                    told = given if given is None or len(given) == 1 else given[some]
                     parts.append(self.denoise(z[some], sigma[some], condition=told))
             self.most = self.most if count == wanted else count
             self.advance(done, parts[-1])

@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-Key = tuple[int | str, ...]
 
 
 @dataclass(frozen=True)
@@ -18,30 +16,25 @@ class Noise:
     """Standard normal noise named by keys.
 
     `Noise(seed)(shape, *key)` always gives the same numbers for the same seed, shape and key,
-    whatever was drawn before, and leaves PyTorch's global generators alone. `at(*key)` fixes the
-    beginning of the key. `variation` is a second seed, and `strength` how far the noise lies on
-    the arc from the first seed's (0) to the second's (1); it is standard normal all along.
+    whatever was drawn before, and leaves PyTorch's global generators alone. `variation` is a second
+    seed, and `strength` how far the noise lies on the arc from the first seed's (0) to the
+    second's (1); it is standard normal all along.
     """
 
     seed: int
-    prefix: Key = ()
     variation: int = 0
     strength: float = 0.0
 
-    def at(self, *key: int | str) -> Noise:
-        return replace(self, prefix=self.prefix + key)
-
     def __call__(self, shape: Sequence[int], *key: int | str) -> Tensor:
         """float32 on the CPU, of the given shape."""
-        named = self.prefix + key
         if self.strength in (0, 1):
-            return _drawn(self.variation if self.strength else self.seed, named, shape)
+            return _drawn(self.variation if self.strength else self.seed, key, shape)
         angle = self.strength * math.pi / 2
-        ours, other = (_drawn(seed, named, shape) for seed in (self.seed, self.variation))
+        ours, other = (_drawn(seed, key, shape) for seed in (self.seed, self.variation))
         return math.cos(angle) * ours + math.sin(angle) * other
 
 
-def _drawn(seed: int, key: Key, shape: Sequence[int]) -> Tensor:
+def _drawn(seed: int, key: tuple[int | str, ...], shape: Sequence[int]) -> Tensor:
     digest = hashlib.blake2b(repr((seed, key)).encode(), digest_size=8)
     generator = torch.Generator().manual_seed(int.from_bytes(digest.digest(), "big") >> 1)
     return torch.randn(*shape, generator=generator)

@@ -10,21 +10,20 @@ import torch
 from torch import Tensor
 
 from .backend import Backend
-from .compositing import blend, cropped, feathered, filled, pasted, resized, used_part
+from .compositing import cropped, feathered, filled, pasted, resized, used_part
 from .errors import EditError, Interrupted
 from .geometry import Size
 from .masks import Mask
-from .memory import attempts, is_out_of_memory, release, suits, with_room
+from .memory import attempts, is_out_of_memory, release, suits
 from .noise import Noise
 from .plan import EditPlan, StagePlan
 from .planning import smaller_tiles
 from .precision import finite, single_precision
 from .progress import Callbacks, Recorder
-from .report import Report, Stopwatch, outside_difference, peak_memory, seam_ratio
+from .report import Report, outside_difference, peak_memory, seam_ratio, stopwatch
 from .settings import EditSettings
 from .stage import StageInputs, refined
 
-CPU = torch.device("cpu")
 CANVASES = 8
 """Pictures as large as the crop that are there at one time, at the most."""
 
@@ -59,10 +58,10 @@ def edit(
     full resolution and the report says so. Raises `Interrupted`, or `EditError`, when no stage was
     finished.
     """
-    clock = Stopwatch(backend.device)
+    clock = stopwatch(backend.device)
     recorder = Recorder(plan, settings, noise.seed, callbacks, backend.device)
     crop, crop_mask = (cropped(t, plan.crop) for t in (image, torch.from_numpy(mask)[None, None]))
-    place = backend.device if picture_bytes(plan.crop.size, backend.device) else CPU
+    place = backend.device if picture_bytes(plan.crop.size, backend.device) else "cpu"
     known, painted = crop.to(place), crop_mask.to(place)
     if settings.whole_cells or settings.soft_edge:
         # Cells that stay, or stay in part, would show what the mask hides.
@@ -106,7 +105,7 @@ def edit(
     report.seam = seam_ratio(after, alpha)
     report.outside_max_difference = outside_difference(after, crop, alpha)
     report.peak_memory_bytes = peak_memory(backend.device)
-    report.seconds = clock.seconds()
+    report.seconds = clock()
     return Edit(result, report)
 
 
@@ -135,10 +134,12 @@ def blended_draft(
     """
     small, large = used_part(seen.painted, Size(*patch.shape[-2:]))
     draft, part = resized(patch, stage.size), cropped(patch, small).to(backend.device)
-    enlarged = with_room(lambda: backend.upscale(part, large.size))
+    for _, attempt in attempts(None):
+        with attempt:
+            enlarged = backend.upscale(part, large.size)
     cropped(draft, large).copy_(finite(enlarged, "the upscaler", "upscaler"))
     surroundings = seen.target if context is None else resized(context, stage.size)
-    start = blend(draft, surroundings, seen.painted)
+    start = torch.lerp(surroundings, draft, seen.painted)
     for name, shown in (("draft", draft), ("context", surroundings), ("start", start)):
         callbacks.image(name, shown, stage, name)
     return start

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .geometry import Box, Size
 from .masks import Mask
-from .settings import LAST_LAYER, OFF, SETTINGS
+from .settings import LAST_LAYER, SETTINGS
 
 FEWEST_PIXELS = 1600
 """Of the first stage that a mask needs for a thing to be painted in it: 25 latent cells. Measured
 with the miniature's first stage, 24 edits of each kind: what was asked for stood in 8, 42, 54, 92
 and 92 % of squares of 4, 9, 16, 25 and 36 cells, in 4, 21, 29, 54 and 63 % of discs of 3, 7, 13, 20
 and 28."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The sizes a plan needs to know of a model.
+
+    resolution: side in pixels the model was trained at (512 for SD1.x, 128 for the miniature).
+    multiple: sides handed to the network are multiples of this (64 for SD1.x's four levels).
+    latent_factor: pixels per latent cell.
+    upscale_factor: the largest enlargement the super-resolution model makes in one go.
+    calls_per_step: network evaluations the sampler makes per step (2 for Heun, 1 for Euler).
+    """
+
+    resolution: int = 512
+    multiple: int = 64
+    latent_factor: int = 8
+    upscale_factor: float = 4.0
+    calls_per_step: int = 1
 
 
 @dataclass(frozen=True)
@@ -104,22 +121,9 @@ class StagePlan:
         return self.schedule.model_calls * len(self.tiles)
 
     @property
-    def optimises_decoder(self) -> bool:
-        return self.decoder != OFF
-
-    @property
-    def decoder_area(self) -> int:
-        """Pixels that steps of fitting the decoder look at, all of them together. Solving for its
-        last layer is a step on all tiles."""
-        whole = (self.decoder == LAST_LAYER) * len(self.tiles) * self.tile_area
-        return self.decoder_iterations * self.decoder_step + whole
-
-    @property
-    def decoder_step(self) -> int:
-        """Pixels that a step of fine-tuning the decoder looks at. With checkpointing a third of
-        the step is made once more."""
-        area = len(self.tiles) * self.tile_area
-        return area + area // 3 if self.decoder_checkpointing else area
+    def decoder_steps(self) -> int:
+        """Steps of decoder optimisation on one tile; solving for the last layer takes one each."""
+        return len(self.tiles) * (self.decoder_iterations or self.decoder == LAST_LAYER)
 
     @property
     def tile_area(self) -> int:
@@ -153,8 +157,7 @@ class EditPlan:
 
     @property
     def decoder_steps(self) -> int:
-        """Decoder optimisation steps, in units of a step on one tile; the last layer takes one."""
-        return sum(math.ceil(stage.decoder_area / stage.tile_area) for stage in self.stages)
+        return sum(stage.decoder_steps for stage in self.stages)
 
     def share(self, stage: StagePlan) -> float:
         """Area of one of the stage's tiles in units of the training resolution's."""
@@ -201,10 +204,9 @@ class EditPlan:
         }
 
     def __str__(self) -> str:
-        crop = self.crop
         lines = [
             f"picture {self.image}, mask {self.mask.size}, "
-            f"crop {crop.size} at left {crop.left}, top {crop.top}"
+            f"crop {self.crop.size} at left {self.crop.left}, top {self.crop.top}"
         ]
         for s in self.stages:
             tiles = f"{len(s.tiles)} of {s.tile_grid} tiles of {s.tiles[0].size}"

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import astuple, replace
 
 from . import masks
 from .errors import EditError
 from .geometry import Box, Size, all_tiles, ceil_to, fitted_tiles, round_to
-from .plan import EditPlan, Schedule, StagePlan
+from .plan import EditPlan, ModelSpec, Schedule, StagePlan
 from .settings import FINE_TUNE, WHOLE_CROP, EditSettings
-
-if TYPE_CHECKING:
-    from .backend import ModelSpec
-
 
 LONGEST_FIRST = 4
 """Longest side of a first stage, for panoramas, in units of the training resolution."""
@@ -39,8 +34,9 @@ def plan_edit(image: Size, mask: masks.Mask, settings: EditSettings, spec: Model
     painted = masks.bounds(mask)
     crop = crop_box(image, painted, settings, spec)
     sizes = stage_sizes(crop.size, settings, spec)
+    inside = mask[crop.rows, crop.columns]
     stages = tuple(
-        _stage(index, size, sizes, crop, mask, settings, spec) for index, size in enumerate(sizes)
+        _stage(index, sizes, crop, inside, settings, spec) for index in range(len(sizes))
     )
     return EditPlan(image, painted, crop, spec.resolution, stages)
 
@@ -62,27 +58,24 @@ def smaller_tiles(
     while not stage.from_noise and side > least:
         side -= spec.multiple
         narrow = settings.with_values({"tile_size": side / spec.resolution})
-        sizes, crop = [one.size for one in plan.stages], Box.of(plan.crop.size)
-        made = _stage(stage.index, stage.size, sizes, crop, mask, narrow, spec)
+        sizes = [one.size for one in plan.stages]
+        made = _stage(stage.index, sizes, plan.crop, mask, narrow, spec)
         if made.tile_area < stage.tile_area:
-            return replace(made, name=stage.name, box=stage.box, schedule=stage.schedule)
+            return replace(made, name=stage.name, schedule=stage.schedule)
     return None
 
 
 def crop_box(image: Size, painted: Box, settings: EditSettings, spec: ModelSpec) -> Box:
     """A square round the mask, enlarged by the margin, moved and cut to lie in the picture."""
-    side = max(
-        math.ceil(settings.margin * painted.size.longest),
-        round(settings.ablation.minimum_crop * spec.resolution),
-    )
-    side = ceil_to(side, spec.multiple)
+    least = round(settings.ablation.minimum_crop * spec.resolution)
+    side = ceil_to(max(math.ceil(settings.margin * painted.size.longest), least), spec.multiple)
     size = Size(min(side, image.height), min(side, image.width))
     top = (painted.top + painted.bottom - size.height) // 2
     left = (painted.left + painted.right - size.width) // 2
-    return Box.at(
+    return Box.of(
+        size,
         min(max(top, 0), image.height - size.height),
         min(max(left, 0), image.width - size.width),
-        size,
     )
 
 
@@ -94,8 +87,7 @@ def stage_sizes(crop: Size, settings: EditSettings, spec: ModelSpec) -> list[Siz
     one pass the next is larger by `growth`; then comes the crop's own size, after more tiled
     stages if it is out of the super-resolution model's reach.
     """
-    largest = tile_side(settings, spec)
-    resolution = spec.resolution
+    largest, resolution = tile_side(settings, spec), spec.resolution
     scale = max(
         min(resolution / crop.shortest, largest / crop.longest),
         min(resolution / 2 / crop.shortest, LONGEST_FIRST * resolution / crop.longest),
@@ -137,17 +129,19 @@ def _between(small: Size, large: Size, share: float, multiple: int) -> Size:
 
 def _stage(
     index: int,
-    size: Size,
     sizes: list[Size],
     crop: Box,
     mask: masks.Mask,
     settings: EditSettings,
     spec: ModelSpec,
 ) -> StagePlan:
-    first, final = index == 0, index == len(sizes) - 1
+    """mask: inside the crop."""
+    size, first, final = sizes[index], index == 0, index == len(sizes) - 1
     side = ceil_to(size.longest, spec.multiple) if first else tile_side(settings, spec)
-    canvas = Size(*(_canvas_side(n, side, spec) for n in (size.height, size.width)))
-    tiles = _tiles(canvas, side, size, crop, mask, settings, spec, first)
+    # One tile is padded to what the network takes, several to the latent grid.
+    high, wide = (spec.multiple if n <= side else spec.latent_factor for n in astuple(size))
+    canvas = Size(ceil_to(size.height, high), ceil_to(size.width, wide))
+    tiles = _tiles(canvas, side, size, mask, settings, spec, first)
     if first:
         name, strength = "first", 1.0
     elif size.longest <= side and not final:
@@ -155,8 +149,10 @@ def _stage(
     else:
         name, strength = "final" if final else "tiled", settings.final_strength
     guidance = settings.guidance_later if len(tiles) == 1 else settings.tile_guidance
-    touching = tuple(tile for tile in tiles if _painted(tile, size, crop, mask))
+    touching = tuple(tile for tile in tiles if _painted(tile, size, mask))
     tuned = settings.decoder == FINE_TUNE
+    # As many tiles as take no more room than the first stage's candidates do.
+    room = settings.candidates * spec.resolution**2 // touching[0].size.area
     return StagePlan(
         index=index,
         name=name,
@@ -166,7 +162,7 @@ def _stage(
         tiles=touching,
         tile_grid=len(tiles),
         schedule=_schedule(first, strength, 1.0 if first else guidance, settings, spec),
-        batch=settings.candidates if first else _batch(touching, settings, spec),
+        batch=settings.candidates if first else max(1, min(len(touching), room)),
         decoder=settings.decoder,
         decoder_iterations=settings.ablation.decoder_iterations if tuned else 0,
         decoder_checkpointing=settings.ablation.decoder_checkpointing,
@@ -177,7 +173,6 @@ def _tiles(
     canvas: Size,
     side: int,
     size: Size,
-    crop: Box,
     mask: masks.Mask,
     settings: EditSettings,
     spec: ModelSpec,
@@ -187,7 +182,7 @@ def _tiles(
     overlap, grid = round(settings.ablation.tile_overlap * spec.resolution), spec.latent_factor
     if first or settings.context >= WHOLE_CROP:
         return all_tiles(canvas, side, overlap, grid)
-    needed = _needed(size, crop, mask, round(settings.context * spec.resolution))
+    needed = _needed(size, mask, round(settings.context * spec.resolution))
     least = ceil_to(spec.resolution, spec.multiple)
     return fitted_tiles(canvas, needed, side, least, overlap, spec.multiple, grid)
 
@@ -198,9 +193,8 @@ def _schedule(
     run_steps = max(1, round(strength * settings.steps)) if strength > 0 else 0
     candidates = settings.candidates if first else 1
     chosen_at = max(1, round(settings.early_selection * run_steps))
-    ablation = settings.ablation
-    begin = min(round(ablation.repaint_from * run_steps), max(run_steps - 1, 0))
-    end = max(round(ablation.repaint_until * run_steps), begin + 1)
+    begin = min(round(settings.ablation.repaint_from * run_steps), max(run_steps - 1, 0))
+    end = max(round(settings.ablation.repaint_until * run_steps), begin + 1)
     repeated = range(begin, end) if first else range(0)
     return Schedule(
         strength=strength,
@@ -216,34 +210,20 @@ def _schedule(
     )
 
 
-def _batch(tiles: tuple[Box, ...], settings: EditSettings, spec: ModelSpec) -> int:
-    """How many tiles take no more room than the first stage's candidates do."""
-    room = settings.candidates * spec.resolution**2
-    return max(1, min(len(tiles), room // tiles[0].size.area))
-
-
-def _needed(size: Size, crop: Box, mask: masks.Mask, context: int) -> Box:
+def _needed(size: Size, mask: masks.Mask, context: int) -> Box:
     """The mask and the context round it, in a stage's pixels."""
-    painted = masks.bounds(mask).shifted(-crop.top, -crop.left)
-    down, across = size.height / crop.size.height, size.width / crop.size.width
+    height, width = mask.shape
+    painted = masks.bounds(mask).scaled(size.height / height, size.width / width)
     return Box(
-        max(math.floor(painted.top * down) - context, 0),
-        max(math.floor(painted.left * across) - context, 0),
-        min(math.ceil(painted.bottom * down) + context, size.height),
-        min(math.ceil(painted.right * across) + context, size.width),
+        max(painted.top - context, 0),
+        max(painted.left - context, 0),
+        min(painted.bottom + context, size.height),
+        min(painted.right + context, size.width),
     )
 
 
-def _canvas_side(length: int, tile: int, spec: ModelSpec) -> int:
-    """One tile is padded to what the network takes, several to the latent grid."""
-    return ceil_to(length, spec.multiple if length <= tile else spec.latent_factor)
-
-
-def _painted(tile: Box, size: Size, crop: Box, mask: masks.Mask) -> bool:
+def _painted(tile: Box, size: Size, mask: masks.Mask) -> bool:
     """Whether the tile shows a painted pixel; half a pixel of doubt counts as painted."""
-    down, across = crop.size.height / size.height, crop.size.width / size.width
-    top = crop.top + math.floor(tile.top * down)
-    left = crop.left + math.floor(tile.left * across)
-    bottom = min(crop.top + math.ceil(tile.bottom * down), crop.bottom)
-    right = min(crop.left + math.ceil(tile.right * across), crop.right)
-    return bool(mask[top:bottom, left:right].any())
+    height, width = mask.shape
+    there = tile.scaled(height / size.height, width / size.width)
+    return bool(mask[there.rows, there.columns].any())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -23,12 +23,8 @@ def single_precision() -> Iterator[None]:
     A backend enters its host's precision again round its networks. Tensors made here can be
     trained on. Casts that a host makes without autocast are its backend's to leave.
     """
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.autocast("cpu", enabled=False))
-        if torch.cuda.is_available():
-            stack.enter_context(torch.autocast("cuda", enabled=False))
+    gpu = torch.autocast("cuda", enabled=False) if torch.cuda.is_available() else nullcontext()
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False), gpu:
         yield
 
 
@@ -38,17 +34,16 @@ def has_double(device: torch.device) -> bool:
 
 
 @contextmanager
-def exact_products(device: torch.device) -> Iterator[None]:
+def exact_products() -> Iterator[None]:
     """Products of float32 in float32, even if a host allows CUDA to round their factors (TF32)."""
-    if device.type != "cuda":
-        yield
-        return
     products = torch.backends.cuda.matmul
-    # Since PyTorch 2.9 the older name fails where the newer one has been used.
-    newer = hasattr(products, "fp32_precision")
-    name, exact = ("fp32_precision", "ieee") if newer else ("allow_tf32", False)
-    allowed = getattr(products, name)
-    setattr(products, name, exact)
+    # Since PyTorch 2.9 the older name fails where the newer one has been used; an unknown one is an
+    # `AssertionError` in PyTorch 2.1.
+    try:
+        name, allowed = "fp32_precision", products.fp32_precision
+    except (AttributeError, AssertionError):
+        name, allowed = "allow_tf32", products.allow_tf32
+    setattr(products, name, "ieee" if name == "fp32_precision" else False)
     try:
         yield
     finally:
@@ -73,9 +68,7 @@ def finite_in_single(
     that does not help.
     """
     result, dtype = run(), network.dtype
-    if bool(torch.isfinite(result).all()):
-        return result
-    if dtype != torch.float32:
+    if dtype != torch.float32 and not bool(torch.isfinite(result).all()):
         logger.warning("%s overflows in half precision and goes on in single precision", name)
         try:
             network.float()

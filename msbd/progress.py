@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .plan import EditPlan, StagePlan
-from .report import Report, StageReport, Stopwatch
+from .report import Report, StageReport, stopwatch
 from .settings import EditSettings
 
 STEP_WORK = 8
@@ -25,12 +25,7 @@ def work(plan: EditPlan) -> float:
 
 def stage_work(stage: StagePlan, plan: EditPlan) -> float:
     """The stage's part of `work`."""
-    return stage.model_calls * plan.share(stage) + decoder_work(stage.decoder_area, plan)
-
-
-def decoder_work(area: int, plan: EditPlan) -> float:
-    """The part of `work` that decoder steps on so many pixels are."""
-    return STEP_WORK * area / plan.resolution**2
+    return plan.share(stage) * (stage.model_calls + STEP_WORK * stage.decoder_steps)
 
 
 def _ignore(*_: Any) -> None:
@@ -62,8 +57,7 @@ class Callbacks:
 
     def wants(self, name: str) -> bool:
         """Whether somebody wants intermediate pictures of this name."""
-        asked_for = self.wanted is None or name in self.wanted
-        return self.picture is not _ignore and asked_for
+        return self.picture is not _ignore and (self.wanted is None or name in self.wanted)
 
     def image(self, name: str, image: Tensor, stage: StagePlan, caption: str) -> None:
         """Hand an intermediate picture to whoever wants it."""
@@ -94,7 +88,6 @@ class Recorder:
         self._begun = -1
         self._plan, self._device = plan, device
         self._done = self._end = 0.0
-        self._scale = 1.0
         to.begin(plan, work(plan))
 
     def start(self, stage: StagePlan) -> None:
@@ -102,24 +95,25 @@ class Recorder:
         self.report.as_planned &= stage.index != self._begun
         plan, self._stage, self._begun = self._plan, stage, stage.index
         self.done = StageReport(stage.name, str(stage.size), model_calls=stage.model_calls)
-        self._clock = Stopwatch(self._device)
+        self._clock = stopwatch(self._device)
         self._end = sum(stage_work(one, plan) for one in plan.stages[: stage.index + 1])
-        self._scale = (self._end - self._done) / max(stage_work(stage, plan), 1e-9)
+        left = (self._end - self._done) / max(stage_work(stage, plan), 1e-9)
+        self._unit = left * plan.share(stage)
         self.callbacks.stage(stage)
 
     def denoised(self, first: int, predicted: Tensor) -> None:
-        """Samples have been through the network; see `Callbacks.predicted`."""
+        """Samples of one tile have been through the network; see `Callbacks.predicted`."""
         self.callbacks.predicted(self._stage, first, predicted)
-        self._advance(self._scale * len(predicted) * self._plan.share(self._stage), "denoising")
+        self._advance(len(predicted), "denoising")
 
-    def fitted(self, pixels: int) -> None:
-        """A step of decoder optimisation on so many pixels is done."""
-        self._advance(self._scale * decoder_work(pixels, self._plan), "decoder optimisation")
+    def fitted(self) -> None:
+        """A step of decoder optimisation on one tile is done."""
+        self._advance(STEP_WORK, "decoder optimisation")
 
     def fill(self) -> None:
         """What was planned of the stage is done, or left out."""
         if self._done < self._end:
-            self._advance(self._end - self._done, "decoder optimisation")
+            self._advance(math.inf, "decoder optimisation")
 
     def telling(self, decode: Callable[[int], Tensor]) -> Callable[[int], Tensor]:
         """`decode`, which tells of a tile before it decodes it."""
@@ -130,20 +124,11 @@ class Recorder:
 
         return told
 
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """Work of the stage whose time its report keeps under this name."""
-        clock = Stopwatch(self._device)
-        yield
-        setattr(self.done, name, clock.seconds())
-
-    def finish(self, background_psnr: float | None) -> None:
+    def finish(self) -> None:
         """The stage is finished, in the tiles that it began with at the last."""
-        self.done.background_psnr, self.done.seconds = background_psnr, self._clock.seconds()
-        report, stage = self.report, self._stage
-        report.stages.append(self.done)
-        if stage not in report.plan.stages:
-            report.plan = report.plan.with_stage(stage)
+        self.done.seconds = self._clock()
+        self.report.stages.append(self.done)
+        self.report.plan = self.report.plan.with_stage(self._stage)
 
     def note(self, text: str) -> None:
         """Something the user should know, once."""
@@ -163,7 +148,8 @@ class Recorder:
             f"{reason} after step {done} of {planned}: the picture shows that step at full size"
         )
 
-    def _advance(self, work: float, text: str) -> None:
-        work = min(work, self._end - self._done)
+    def _advance(self, calls: float, text: str) -> None:
+        """Work in units of a model call on one of the stage's tiles."""
+        work = min(calls * self._unit, self._end - self._done)
         self._done += work
         self.callbacks.advance(work, f"stage {self._stage.index + 1}: {text}")

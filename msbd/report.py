@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +19,8 @@ from .settings import EditSettings
 
 @dataclass
 class StageReport:
-    """What one stage did. background_psnr: dB outside the mask, before the paste. seconds: in
-    all; fitting_seconds: of them, optimising the decoder; decoding_seconds: decoding the result."""
+    """What one stage did. seconds: in all; fitting_seconds: of them, optimising the decoder;
+    decoding_seconds: decoding the result."""
 
     name: str
     size: str
@@ -28,9 +28,7 @@ class StageReport:
     fitting_seconds: float = 0.0
     decoding_seconds: float = 0.0
     model_calls: int = 0
-    decoder_iterations: int = 0
     decoder_loss: tuple[float, float] | None = None
-    background_psnr: float | None = None
 
 
 @dataclass
@@ -68,20 +66,16 @@ class Report:
         }
 
 
-class Stopwatch:
-    """Seconds since it was made, device work included."""
+def stopwatch(device: torch.device) -> Callable[[], float]:
+    """Tells the seconds since it was made, the device's work included."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._start = self._now()
-
-    def _now(self) -> float:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+    def now() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         return time.perf_counter()
 
-    def seconds(self) -> float:
-        return round(self._now() - self._start, 3)
+    start = now()
+    return lambda: round(now() - start, 3)
 
 
 def peak_memory(device: torch.device) -> int:
@@ -97,18 +91,6 @@ def peak_memory(device: torch.device) -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
-
-
-def psnr(image: Tensor, reference: Tensor, weight: Tensor) -> float | None:
-    """Peak signal-to-noise ratio in dB where `weight` [1,1,H,W] is 1; None where nothing is."""
-    count = float(weight.sum()) * image.shape[1]
-    if not count:
-        return None
-    error = 0.0
-    for rows in bands(image.shape[-2]):
-        one, other, part = (tensor[..., rows, :] for tensor in (image, reference, weight))
-        error += float(torch.where(part > 0, (one - other).square_(), 0).sum())
-    return round(-10 * math.log10(max(error / count, 1e-10)), 2)
 
 
 def seam_ratio(image: Tensor, alpha: Tensor) -> float | None:

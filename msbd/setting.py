@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_type_hints
 
@@ -31,10 +32,12 @@ def setting(
     allowed. paper: section or figure.
     """
     low, high, step = (*span, *3 * (None,))[:3]
-    facts = dict(
-        label=label, help=help, low=low, high=high, step=step, choices=choices, paper=paper
+    return field(
+        default=default,
+        metadata=dict(
+            label=label, help=help, low=low, high=high, step=step, choices=choices, paper=paper
+        ),
     )
-    return field(default=default, metadata=facts)
 
 
 @dataclass(frozen=True)
@@ -55,34 +58,25 @@ class Setting:
 
     def converted(self, value: Any) -> Any:
         """`value` as this setting's type, if nothing is lost by it; checked."""
-        original = value
-        try:
+        with suppress(TypeError, ValueError, KeyError, OverflowError):  # the check tells of it
             if self.type is bool and isinstance(value, str):
                 value = _WORDS[value.lower()]
             elif self.type is float and not isinstance(value, bool):
                 value = float(value)
             elif self.type is int and not isinstance(value, bool):
                 value = int(value) if float(value).is_integer() else value
-        except (TypeError, ValueError, KeyError, OverflowError):
-            value = original
         self.check(value)
         return value
 
     def check(self, value: Any) -> None:
         """Raise `EditError` unless `value` is of the right type and in range."""
-        if not self.allows(value):
-            raise EditError(f"{self.name} must be {self.kind}, not {value!r}")
-
-    def allows(self, value: Any) -> bool:
-        """Whether `value` is of the right type and in range."""
         if self.optional and value is None:
-            return True
-        if self.choices:
-            return value in self.choices
-        right_type = type(value) is self.type
-        if self.low is None or self.high is None:
-            return right_type
-        return right_type and bool(self.low <= value <= self.high)
+            return
+        allowed = value in self.choices if self.choices else type(value) is self.type
+        if allowed and self.low is not None and self.high is not None:
+            allowed = bool(self.low <= value <= self.high)
+        if not allowed:
+            raise EditError(f"{self.name} must be {self.kind}, not {value!r}")
 
     @property
     def kind(self) -> str:
@@ -104,6 +98,7 @@ def collected(group: type) -> dict[str, Setting]:
     for item in dataclasses.fields(group):
         if item.metadata:
             kinds = get_args(types[item.name]) or (types[item.name],)
-            optional = type(None) in kinds
-            found[item.name] = Setting(item.name, kinds[0], optional, item.default, **item.metadata)
+            found[item.name] = Setting(
+                item.name, kinds[0], type(None) in kinds, item.default, **item.metadata
+            )
     return found

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from .backend import Backend
-from .compositing import any_touch, blend, composited, cropped, padded, resized
+from .compositing import any_touch, composited, cropped, padded, resized
 from .decoder import Decode, Segment, nearness, optimised
 from .diffusion import denoised, inner_mask, latent_mask, soft_mask
 from .geometry import Box
@@ -16,7 +17,7 @@ from .noise import Noise
 from .plan import StagePlan
 from .precision import finite
 from .progress import Recorder
-from .report import psnr
+from .report import stopwatch
 from .settings import EditSettings
 
 AUTOENCODER = "the autoencoder"
@@ -70,27 +71,45 @@ def refined(
     """
     recorder.start(stage)
 
-    def choose(z: Tensor) -> int:
-        return choose_candidate(z, stage, seen, settings, backend, recorder)
-
-    canvas = padded(start, stage.canvas)
+    choose = partial(
+        choose_candidate,
+        stage=stage,
+        seen=seen,
+        settings=settings,
+        backend=backend,
+        recorder=recorder,
+    )
     latents = denoised(
-        stage, canvas, seen.canvas_painted, seen.cells, backend, noise, choose, recorder.denoised
+        stage,
+        padded(start, stage.canvas),
+        seen.canvas_painted,
+        seen.cells,
+        backend,
+        noise,
+        choose,
+        recorder.denoised,
     ).split(1)
 
     decode: Decode = lambda index: backend.decode(latents[index])  # noqa: E731
-    if stage.optimises_decoder:
+    if stage.decoder_steps:
         if recorder.callbacks.wants("before"):
             before = _merged(stage, seen, decode)
             recorder.callbacks.image("before", before, stage, "before decoder optimisation")
-        with recorder.timed("fitting_seconds"):
-            segments = _segments(stage, latents, seen, backend.spec.latent_factor)
-            decode = optimised(stage, segments, decode, settings.ablation, backend, recorder)
+        clock = stopwatch(backend.device)
+        edge = nearness(seen.canvas_painted, backend.spec.latent_factor)
+        maps = seen.canvas_target, seen.canvas_painted, edge
+        segments = [
+            Segment(z, *(cropped(one, box).to(z) for one in maps))
+            for box, z in zip(stage.tiles, latents, strict=True)
+        ]
+        decode = optimised(stage, segments, decode, settings.ablation, backend, recorder)
+        recorder.done.fitting_seconds = clock()
     recorder.fill()
-    with recorder.timed("decoding_seconds"):
-        result = _merged(stage, seen, recorder.telling(decode))
+    clock = stopwatch(backend.device)
+    result = _merged(stage, seen, recorder.telling(decode))
+    recorder.done.decoding_seconds = clock()
     recorder.callbacks.image("result", result, stage, f"stage {stage.index + 1}: {stage.size}")
-    recorder.finish(psnr(result, seen.target, 1 - seen.painted))
+    recorder.finish()
     return result
 
 
@@ -101,17 +120,6 @@ def _merged(stage: StagePlan, seen: StageInputs, decode: Decode) -> Tensor:
         for index, box in enumerate(stage.tiles)
     )
     return cropped(composited(seen.canvas_target, tiles), Box.of(stage.size))
-
-
-def _segments(
-    stage: StagePlan, latents: tuple[Tensor, ...], seen: StageInputs, factor: int
-) -> list[Segment]:
-    """What the decoder is fitted to."""
-    maps = seen.canvas_target, seen.canvas_painted, nearness(seen.canvas_painted, factor)
-    return [
-        Segment(z, *(cropped(one, box).to(z) for one in maps))
-        for box, z in zip(stage.tiles, latents, strict=True)
-    ]
 
 
 def choose_candidate(
@@ -126,12 +134,10 @@ def choose_candidate(
     by_clip = settings.ablation.choose == "clip" and len(z) > 1
     if not (by_clip or recorder.callbacks.wants("candidate")):
         return 0
-    decoded = torch.cat([backend.decode(one[None]).to(seen.target) for one in z])
-    decoded = finite(decoded, AUTOENCODER)
-    shown = blend(cropped(decoded, Box.of(stage.size)), seen.target, seen.painted)
+    candidates = torch.cat([backend.decode(one[None]).to(seen.target) for one in z])
+    decoded = finite(candidates, AUTOENCODER)
+    shown = torch.lerp(seen.target, cropped(decoded, Box.of(stage.size)), seen.painted)
     scores = backend.score(shown.to(backend.device)) if by_clip else None
-    if scores is not None and not bool(torch.isfinite(scores).all()):
-        scores = None
     if by_clip and scores is None:
         recorder.note("CLIP is not available, so the first candidate was taken")
     chosen = 0 if scores is None else int(scores.argmax())
@@ -140,6 +146,7 @@ def choose_candidate(
     for index, one in enumerate(shown):
         score = f" {told[index]:.3f}" if told else ""
         mark = " (chosen)" if index == chosen else ""
-        caption = f"candidate {index + 1}{score}{mark}"
-        recorder.callbacks.image("candidate", one[None], stage, caption)
+        recorder.callbacks.image(
+            "candidate", one[None], stage, f"candidate {index + 1}{score}{mark}"
+        )
     return chosen

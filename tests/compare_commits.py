@@ -227,7 +227,7 @@ def main() -> int:
         inside(*sys.argv[2:])
         return SAME
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("checkouts", nargs=2, type=Path, metavar=("BEFORE", "AFTER"))
+    parser.add_argument("checkouts", nargs=2, type=Path, metavar="CHECKOUT")
     parser.add_argument("--only", nargs="+", choices=EDITS, default=list(EDITS), metavar="NAME")
     given = parser.parse_args()
     before, after = (checkout.resolve() for checkout in given.checkouts)

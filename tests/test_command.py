@@ -91,7 +91,7 @@ def test_the_report_says_what_the_issue_promises(desk: Desk) -> None:
     assert facts["outside_max_difference"] == 0 and facts["peak_memory_bytes"] > 0
     assert {"plan", "seconds", "model_calls", "seam"} <= facts.keys()
     for stage in facts["stages"]:
-        assert {"name", "seconds", "model_calls", "background_psnr"} <= stage.keys()
+        assert {"name", "seconds", "model_calls", "decoder_loss"} <= stage.keys()
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -100,7 +100,7 @@ def test_nothing_but_noise_crosses_in_a_step(model: StandaloneModel, device: Sec
 
 
 @pytest.mark.edits
-def test_without_room_pictures_and_features_lie_in_main_memory(
+def test_without_room_pictures_lie_in_main_memory(
     model: StandaloneModel, device: SecondDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the same result, but for the rounding of other arithmetic."""
@@ -110,7 +110,7 @@ def test_without_room_pictures_and_features_lie_in_main_memory(
     done = edited(model, device)
     assert float((done.image - expected).abs().max()) < 2 / 255
     down = moved(device.moves, True)
-    assert {"decoder/last_layer.py:LastLayer._keep", "stage.py:_merged"} <= set(down), device
+    assert "stage.py:_merged" in down, device
     assert moved(device.moves, False)["memory.py:_copied"] and not evict(), "CLIP leaves"
 
 

@@ -11,7 +11,7 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 import torch
-from engine import box_mask, photograph
+from engine import box_mask, photograph, within
 from fakes import PointwiseBackend
 
 from msbd.compositing import cropped
@@ -168,7 +168,7 @@ def test_tiles_overlap_by_just_what_was_asked_but_for_the_last(pixels: int) -> N
         last = stage.canvas.width - side
         gaps = [b - a for a, b in pairwise(lefts) if b < last]
         assert all(gap % (side - pixels) == 0 for gap in gaps)
-        assert all(tile in Box.of(stage.canvas) for tile in stage.tiles)
+        assert all(within(tile, Box.of(stage.canvas)) for tile in stage.tiles)
     assert plan.stages[0] == given.plan.stages[0]
     found = ways.staged(given, partial(ways.overlapping, pixels=pixels))
     assert found.result.shape[-2:] == (plan.crop.size.height, plan.crop.size.width)

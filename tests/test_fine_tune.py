@@ -14,7 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from engine import box_mask, photograph, run
-from fakes import PointwiseBackend, PointwiseDecoder, WithABlock, small_spec
+from fakes import PointwiseBackend, PointwiseDecoder, WithABlock
 from live_bytes import LiveBytes
 from torch import Tensor, nn
 
@@ -25,9 +25,8 @@ from msbd.decoder.fine_tune import checkpointed, fine_tune
 from msbd.errors import Interrupted
 from msbd.geometry import Box, Size
 from msbd.noise import Noise
-from msbd.planning import plan_edit
 from msbd.progress import Callbacks
-from msbd.settings import SETTINGS, Ablation, EditSettings
+from msbd.settings import SETTINGS, Ablation
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE
 
@@ -209,17 +208,20 @@ def test_it_is_the_same_training_bit_by_bit_in_less_memory(decoder: Decoder) -> 
     assert less < 0.7 * peak
 
 
-def test_afterwards_the_network_is_as_it_was_even_after_an_error(decoder: Decoder) -> None:
-    before = dict(decoder.named_modules())
+def blocks_of(network: nn.Module) -> list[str]:
+    """Names of the modules whose way forward is another one just now."""
+    return [name for name, module in network.named_modules() if "forward" in vars(module)]
 
+
+def test_afterwards_the_network_is_as_it_was_even_after_an_error(decoder: Decoder) -> None:
     def broken() -> None:
         with checkpointed(decoder):
-            assert dict(decoder.named_modules()).keys() != before.keys()
+            assert blocks_of(decoder)
             raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
         broken()
-    assert dict(decoder.named_modules()) == before
+    assert not blocks_of(decoder)
 
 
 def test_blocks_are_the_residual_ones() -> None:
@@ -231,8 +233,7 @@ def test_blocks_are_the_residual_ones() -> None:
     network = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ModuleList([block(3), block(1)]), block(3))
     network.append(nn.GroupNorm(1, 4))
     with checkpointed(network):
-        around = [name for name, _ in network.named_modules() if name.endswith(".block")]
-    assert around == ["1.0.block", "2.block"]
+        assert blocks_of(network) == ["1.0", "2"]
 
 
 SIZE, PAINTED = Size(150, 203), Box(40, 60, 90, 130)
@@ -289,8 +290,7 @@ def test_without_memory_for_whole_tiles_it_is_done_again_with_it_and_so_later(
     assert done.report.plan == plain.report.plan
     assert plain.report.as_planned and not done.report.as_planned
     for one, other in zip(done.report.stages, plain.report.stages, strict=True):
-        assert one.decoder_loss == other.decoder_loss
-        assert one.decoder_iterations == other.decoder_iterations == 4
+        assert one.decoder_loss == other.decoder_loss is not None
     assert min(told[1:]) >= 0 and math.isclose(sum(told), 0, abs_tol=1e-6)
     at_once = run(image, mask, WithABlock(), decoder_checkpointing=True, **values)
     assert torch.equal(at_once.image, plain.image) and not at_once.report.notes
@@ -335,21 +335,6 @@ def test_where_even_that_does_not_fit_the_edit_goes_on_without(
     assert others == ([] if asked else AGAIN)
     assert len(failed) == stages + (not asked)
     assert not done.report.interrupted
-    assert all(stage.decoder_iterations == 0 for stage in done.report.stages)
+    assert all(stage.decoder_loss is None for stage in done.report.stages)
     off = run(image, mask, WithABlock(), decoder="off")
     assert torch.equal(done.image, off.image)
-
-
-def test_a_step_with_it_counts_a_third_more() -> None:
-    def areas(**values: Any) -> list[int]:
-        mask = box_mask(Size(300, 300), Box(40, 40, 200, 200))
-        settings = EditSettings().with_values({"decoder_iterations": 9, **values})
-        plan = plan_edit(Size(300, 300), mask, settings, small_spec())
-        return [stage.decoder_area for stage in plan.stages]
-
-    ratios = [
-        more / less for more, less in zip(areas(decoder_checkpointing=True), areas(), strict=True)
-    ]
-    assert ratios == pytest.approx([4 / 3] * len(ratios), rel=1e-3)
-    solved = {"decoder": "last layer"}
-    assert areas(decoder_checkpointing=True, **solved) == areas(**solved)

@@ -12,7 +12,7 @@ def test_the_same_name_is_the_same_noise_whatever_was_drawn_before():
     first = Noise(7)((4, 8, 8), "a", 1)
     Noise(7)((100,), "b")
     torch.randn(10)
-    assert torch.equal(first, Noise(7).at("a")((4, 8, 8), 1))
+    assert torch.equal(first, Noise(7)((4, 8, 8), "a", 1))
 
 
 def test_seed_and_every_part_of_the_key_matter():
@@ -49,7 +49,7 @@ def test_a_variation_leads_from_one_seed_to_another():
     plain, other = Noise(1)(shape, "a"), Noise(2)(shape, "a")
     assert torch.equal(Noise(1, variation=2, strength=0.0)(shape, "a"), plain)
     assert torch.equal(Noise(1, variation=2, strength=1.0)(shape, "a"), other)
-    near, half = (Noise(1, variation=2, strength=s).at("a")(shape) for s in (0.1, 0.5))
+    near, half = (Noise(1, variation=2, strength=s)(shape, "a") for s in (0.1, 0.5))
     assert abs(float(half.std()) - 1) < 0.02 and abs(float(half.mean())) < 0.03
     assert (near - plain).norm() < (half - plain).norm() < (other - plain).norm()
     assert torch.allclose((half - plain).norm(), (half - other).norm(), rtol=0.02)

@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from engine import transposed
+from engine import transposed, within
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -48,8 +48,8 @@ def requests(draw):
 def test_laws(request):
     size, painted, spec, values = request
     plan, mask = planned(size, painted, spec, **values)
-    assert plan.crop in Box.of(size)
-    assert painted in plan.crop
+    assert within(plan.crop, Box.of(size))
+    assert within(painted, plan.crop)
     sizes = [stage.size for stage in plan.stages]
     for small, large in itertools.pairwise(sizes):
         assert small.longest < large.longest
@@ -70,7 +70,7 @@ def check_tiles(stage, plan, mask, spec):
     assert stage.canvas.width >= stage.size.width
     covered = np.zeros((stage.canvas.height, stage.canvas.width), bool)
     for tile in stage.tiles:
-        assert tile in Box.of(stage.canvas)
+        assert within(tile, Box.of(stage.canvas))
         assert tile.size.height % spec.multiple == 0
         assert tile.size.width % spec.multiple == 0
         assert tile.top % spec.latent_factor == 0

@@ -87,10 +87,11 @@ def test_the_work_told_is_that_of_the_plan_whatever_is_done_again(
                 if what == "denoised":
                     recorder.denoised(0, torch.empty(amount))
                 else:
-                    recorder.fitted(amount * stage.tile_area)
+                    for _ in range(amount):
+                        recorder.fitted()
                 assert seen.done <= end * (1 + 1e-9)
         recorder.fill()
-        recorder.finish(None)
+        recorder.finish()
         assert seen.done == pytest.approx(end)
         assert recorder.report.plan.stages[stage.index] == stage
     assert min(seen.parts, default=0) >= 0
@@ -112,8 +113,8 @@ def test_what_goes_by_the_plan_fills_it_evenly(decoder: str, sparing: bool) -> N
         for _ in range(stage.model_calls):
             recorder.denoised(0, torch.empty(1))
         assert seen.parts[first:] == pytest.approx([plan.share(stage)] * stage.model_calls)
-        if stage.optimises_decoder:
-            recorder.fitted(stage.decoder_area)
+        for _ in range(stage.decoder_steps):
+            recorder.fitted()
         assert seen.done - before == pytest.approx(stage_work(stage, plan))
         recorder.fill()
         assert seen.done - before == pytest.approx(stage_work(stage, plan))
@@ -150,7 +151,7 @@ def test_a_note_is_told_once_and_an_early_end_names_its_stage() -> None:
         recorder.note(text)
     assert recorder.report.notes == ["one", "two"] and not recorder.report.interrupted
     recorder.start(plan.stages[0])
-    recorder.finish(None)
+    recorder.finish()
     recorder.stop("skipped")
     number = len(plan.stages)
     assert recorder.report.interrupted and recorder.report.seed == 7

@@ -155,7 +155,7 @@ def test_an_edit_tells_the_pace(host, monkeypatch):
     ((plan, model, report, peak),) = learned
     assert cost.seconds(plan, model) == pytest.approx(report.seconds, abs=0.01)
     assert not peak, "a process's peak on a CPU is not the edit's"
-    assert plan is report.plan
+    assert plan == report.plan
 
 
 @pytest.mark.parametrize(("before", "peak", "told"), [(0, 5, 5), (5, 5, 0), (3, 9, 9)])

@@ -47,7 +47,7 @@ def comparison() -> list[dict[str, Any]]:
 
 def decoder_passes(plan: EditPlan) -> float:
     """Passes of fitting the decoder, in units of one over a tile of the training resolution."""
-    return round(sum(stage.decoder_area for stage in plan.stages) / plan.resolution**2, 1)
+    return round(sum(stage.decoder_steps * plan.share(stage) for stage in plan.stages), 1)
 
 
 def growth() -> dict[str, list[dict[str, Any]]]:

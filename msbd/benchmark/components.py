@@ -15,7 +15,7 @@ from ..decoder.fine_tune import fine_tune
 from ..decoder.last_layer import LastLayer
 from ..evaluation.memory import PeakMemory
 from ..noise import Noise
-from ..report import Stopwatch
+from ..report import stopwatch
 from ..settings import Ablation
 from .random_model import WIDTH, autoencoder, random_stable_diffusion, unet
 from .runs import alone
@@ -92,9 +92,9 @@ def _train(tile: int, sparing: bool = False) -> tuple[int | None, float]:
     """Bytes, and seconds."""
     network, segment = autoencoder(CPU, torch.float32), _segment(tile)
     memory, decoder = PeakMemory(), network.decoder()
-    clock = Stopwatch(CPU)
+    clock = stopwatch(CPU)
     fine_tune(decoder, [segment], Ablation(decoder_iterations=2), sparing, lambda: None)
-    return memory.grown(), clock.seconds()
+    return memory.grown(), clock()
 
 
 def _solve(tile: int) -> int | None:

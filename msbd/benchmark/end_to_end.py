@@ -43,7 +43,7 @@ def scaled(row: dict[str, Any], made: int, steps: int) -> dict[str, Any]:
     """An edit with `steps` steps of fitting, by one with fewer.
 
     Every step does the same: a pass through the decoder and back, which counts as three. One pass
-    comes before them. What the fewer led to, its report's notes and measures, is left out.
+    comes before them. What the fewer led to, its report's notes, is left out.
     """
     seconds = dict(row["seconds"])
     if made < steps:
@@ -51,5 +51,5 @@ def scaled(row: dict[str, Any], made: int, steps: int) -> dict[str, Any]:
         for part in ("fitting", "all"):
             seconds[part] = round(seconds[part] + more, 3)
     outside = round(seconds["other"] / seconds["all"], 4)
-    kept = {name: value for name, value in row.items() if name not in ("notes", "ring_psnr")}
+    kept = {name: value for name, value in row.items() if name != "notes"}
     return {**kept, "seconds": seconds, "outside": outside}

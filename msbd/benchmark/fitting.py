@@ -17,7 +17,7 @@ from ..decoder.fine_tune import fine_tune, squared_error
 from ..decoder.last_layer import LastLayer
 from ..miniature.world import draw_object
 from ..planning import plan_edit
-from ..report import Stopwatch
+from ..report import stopwatch
 from ..settings import Ablation, EditSettings
 from ..standalone.pictures import Picture
 from .colour_matching import matched
@@ -63,14 +63,14 @@ class Fits:
 def fits(segments: list[Segment], backend: Backend, iterations: int) -> Fits:
     """All ways on the same tiles. iterations: of Adam."""
     images, seconds = {"before": _decoded(backend.decoder(), segments)}, {}
-    clock, trained = Stopwatch(backend.device), backend.decoder()
+    clock, trained = stopwatch(backend.device), backend.decoder()
     steps = replace(ADAM, decoder_iterations=iterations)
     fine_tune(trained, segments, steps, False, lambda: None)
-    seconds["published"] = clock.seconds()
+    seconds["published"] = clock()
     images["published"] = _decoded(trained, segments)
-    clock, weight = Stopwatch(backend.device), ADAM.decoder_background_weight
+    clock, weight = stopwatch(backend.device), ADAM.decoder_background_weight
     layer = LastLayer(backend.decoder(), segments, weight, lambda: None)
-    seconds["ours"] = clock.seconds()
+    seconds["ours"] = clock()
     images["ours"] = [
         layer.decoded(index) if layer.reaches(index) else as_is
         for index, as_is in enumerate(images["before"])

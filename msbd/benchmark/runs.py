@@ -16,7 +16,7 @@ from ..evaluation.memory import PeakMemory
 from ..noise import Noise
 from ..pipeline import edit
 from ..planning import plan_edit
-from ..report import Stopwatch
+from ..report import stopwatch
 from ..settings import EditSettings
 from ..standalone.model import StandaloneModel
 from ..standalone.pictures import Picture
@@ -82,10 +82,10 @@ def once(run: Run, model: Model) -> dict[str, Any]:
     if run.gpu:
         torch.cuda.reset_peak_memory_stats()
         loaded = torch.cuda.memory_allocated()
-    memory, clock = PeakMemory(), Stopwatch(backend.device)
+    memory, clock = PeakMemory(), stopwatch(backend.device)
     plan = plan_edit(run.what.image, mask, run.settings, backend.spec)
     done = edit(image, mask, plan, run.settings, backend, Noise(SEED))
-    seconds = backend.parts(done.report.stages, clock.seconds())
+    seconds = backend.parts(done.report.stages, clock())
     peak = torch.cuda.max_memory_allocated() - loaded if run.gpu else memory.grown()
     if done.report.interrupted:
         raise RuntimeError(f"{run.what}: {done.report.notes}")
@@ -98,6 +98,5 @@ def once(run: Run, model: Model) -> dict[str, Any]:
         "outside": round(seconds["other"] / seconds["all"], 4),
         "loaded": loaded,
         "memory": peak,
-        "ring_psnr": [stage.background_psnr for stage in done.report.stages],
         "notes": done.report.notes,
     }

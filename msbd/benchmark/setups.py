@@ -37,7 +37,7 @@ class Setup:
     @property
     def box(self) -> Box:
         top, left = (self.image.height - self.side) // 2, (self.image.width - self.side) // 2
-        return Box.at(top, left, Size(self.side, self.side))
+        return Box.of(Size(self.side, self.side), top, left)
 
     def mask(self) -> Mask:
         mask = np.zeros((self.image.height, self.image.width), np.float32)

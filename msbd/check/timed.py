@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..backend import Backend, Condition, Decoder
 from ..geometry import Size
-from ..report import StageReport, Stopwatch
+from ..report import StageReport, stopwatch
 
 
 class ForwardingBackend:
@@ -59,9 +59,9 @@ class TimedBackend(ForwardingBackend):
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:
-        clock = Stopwatch(self.device)
+        clock = stopwatch(self.device)
         yield
-        self.seconds[part] += clock.seconds()
+        self.seconds[part] += clock()
 
     def denoise(
         self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Condition = None

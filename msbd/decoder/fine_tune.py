@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -84,34 +84,16 @@ def checkpointed(network: nn.Module) -> Iterator[None]:
     randomness, as they are in evaluation mode. Attention is left as it is: hosts may cut it into
     portions by the memory that is free just then.
     """
-    blocks = list(_outermost(network))
-    for owner, name, block in blocks:
-        setattr(owner, name, _Checkpointed(block))
+    blocks = [module for module in network.modules() if is_block(module)]
+    for block in blocks:
+        block.forward = partial(
+            checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False
+        )
     try:
         yield
     finally:
-        for owner, name, block in blocks:
-            setattr(owner, name, block)
-
-
-class _Checkpointed(nn.Module):
-    def __init__(self, block: nn.Module) -> None:
-        super().__init__()
-        self.block = block
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return checkpoint(
-            self.block, *args, use_reentrant=False, preserve_rng_state=False, **kwargs
-        )
-
-
-def _outermost(network: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
-    """Residual blocks that are not in other ones, each with its owner and its name there."""
-    for name, layer in network.named_children():
-        if is_block(layer):
-            yield network, name, layer
-        else:
-            yield from _outermost(layer)
+        for block in blocks:
+            del block.forward
 
 
 def is_block(module: nn.Module) -> bool:
@@ -122,5 +104,6 @@ def is_block(module: nn.Module) -> bool:
 
 def _is_residual(module: nn.Module) -> bool:
     layers = list(module.children())
-    neighbours = (isinstance(one, nn.Conv2d) and max(one.kernel_size) > 1 for one in layers)
-    return any(isinstance(layer, nn.GroupNorm) for layer in layers) and any(neighbours)
+    return any(isinstance(one, nn.GroupNorm) for one in layers) and any(
+        isinstance(one, nn.Conv2d) and max(one.kernel_size) > 1 for one in layers
+    )

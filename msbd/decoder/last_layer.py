@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..backend import Decoder
 from ..compositing import feathered
@@ -22,12 +21,7 @@ KERNEL = 5
 RIDGE = 1e-4
 """How strongly the layer is held to what it was, in units of its inputs' mean squares."""
 KEPT = 2**29
-"""Bytes of the layer's inputs that are kept on the CPU at the most, besides what may stay where it
-is; the rest is made again."""
-
-
-def _side(layer: nn.Conv2d) -> int:
-    return max(KERNEL, layer.kernel_size[0])
+"""Bytes of the layer's inputs that are kept on a CPU at the most; the rest is made again."""
 
 
 def nearness(painted: Tensor, cell: int) -> Tensor:
@@ -71,7 +65,7 @@ class LastLayer:
         decoder: it stays as it is. background_weight: lambda. `advance()` is called after each
         segment and may raise to interrupt.
         """
-        self._decoder, self._layer, self._segments = decoder, decoder.last, segments
+        self._decoder, self._segments = decoder, segments
         self._kept: dict[int, tuple[Tensor, Tensor]] = {}
         self.change: tuple[Tensor, Tensor] | None = None
         self.loss = (0.0, 0.0)
@@ -79,7 +73,7 @@ class LastLayer:
 
     def reaches(self, index: int) -> bool:
         """Whether the change has any effect on a segment."""
-        return self.change is not None and _near(self._segments[index])
+        return self.change is not None and bool(self._segments[index].edge.any())
 
     @torch.no_grad()
     def decoded(self, index: int) -> Tensor:
@@ -87,27 +81,28 @@ class LastLayer:
         assert self.change is not None
         image, features = self._kept.get(index) or self._passed(index)
         weight, bias = self.change
-        features = features.to(weight.device)
         changed = F.conv2d(features, weight, bias, padding=weight.shape[-1] // 2)
-        edge = self._segments[index].edge.to(changed)
-        return image.to(changed) + edge * changed
+        return image + self._segments[index].edge.to(changed) * changed
 
     @torch.no_grad()
     def _solve(self, background_weight: float, advance: Callable[[], None]) -> None:
-        layer, equations = self._layer, None
+        layer = self._decoder.last
+        equations = ConvolutionRegression(
+            layer.in_channels,
+            layer.out_channels,
+            max(KERNEL, layer.kernel_size[0]),
+            layer.weight.device,
+        )
         for index, segment in enumerate(self._segments):
-            if _near(segment):
+            if segment.edge.any():
                 image, features = self._passed(index)
-                equations = equations or ConvolutionRegression(
-                    layer.in_channels, layer.out_channels, _side(layer), features.device
-                )
                 outside = (1 - segment.painted)[0]
                 weights = (segment.edge[0] > 0) * (1 + (background_weight - 1) * outside)
                 wanted = outside * (segment.background - image)[0]
                 equations.add(features[0], wanted, weights)
                 self._keep(index, image, features)
             advance()
-        if equations is None or not equations.square:
+        if not equations.square:
             return
         change = equations.solution(RIDGE)
         count = sum(segment.background.numel() for segment in self._segments)
@@ -119,33 +114,14 @@ class LastLayer:
 
     def _passed(self, index: int) -> tuple[Tensor, Tensor]:
         """A segment's picture by the decoder as it was, and the last layer's inputs."""
-        with _watching(self._layer) as seen:
+        seen: list[Tensor] = []
+        with self._decoder.last.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs)):
             image = self._decoder(self._segments[index].z)
         return image, seen[0].float()
 
     def _keep(self, index: int, image: Tensor, features: Tensor) -> None:
         """For the picture after the change, where there is room."""
-        place, cpu, size = features.device, torch.device("cpu"), size_of(image, features)
-        if place == cpu or not may_stay(self._kept_on(place) + size, place):
-            if self._kept_on(cpu) + size > KEPT:
-                return
-            place = cpu
-        self._kept[index] = image.to(place), features.to(place)
-
-    def _kept_on(self, device: torch.device) -> int:
-        return sum(size_of(*one) for one in self._kept.values() if one[1].device == device)
-
-
-def _near(segment: Segment) -> bool:
-    return bool((segment.edge > 0).any())
-
-
-@contextmanager
-def _watching(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """The inputs of a layer, as they come."""
-    seen: list[Tensor] = []
-    hook = layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
-    try:
-        yield seen
-    finally:
-        hook.remove()
+        place = features.device
+        kept = size_of(image, features, *(one for pair in self._kept.values() for one in pair))
+        if kept <= KEPT if place.type == "cpu" else may_stay(kept, place):
+            self._kept[index] = image, features

@@ -36,6 +36,7 @@ class ConvolutionRegression:
         place = device if has_double(device) else torch.device("cpu")
         size = channels * side**2 + 1  # the kernel's numbers and its bias, for each output
         self._channels, self._outputs, self._side = channels, outputs, side
+        self._places = list(itertools.product(range(side), repeat=2))
         self._matrix = torch.zeros(size, size, device=place, dtype=torch.float64)
         self._right = torch.zeros(size, outputs, device=place, dtype=torch.float64)
         self.square = 0.0
@@ -51,9 +52,9 @@ class ConvolutionRegression:
         wanted, weights = wanted.to(inputs), weights.to(inputs)
         reach = self._side // 2
         framed = F.pad(inputs, (2 * reach, 2 * reach, 0, 2 * reach)).permute(1, 2, 0).contiguous()
-        with exact_products(inputs.device):
+        with exact_products():
             sums = self._shifted_products(weights * inputs, framed)
-            for place in range(self._side**2):
+            for place in range(len(self._places)):
                 self._add_blocks(place, sums, inputs, weights, framed)
             self._add_right(inputs, wanted, weights)
         self.square += float((weights * wanted.square()).to(self._matrix).sum())
@@ -105,10 +106,10 @@ class ConvolutionRegression:
         A pixel counts in it with the weight of the output that it goes into at this place; where
         that differs from its own, the difference is added.
         """
-        (down, across), reach = self._offset(place), self._side // 2
         height, width = weights.shape[-2:]
-        top, left = reach - down, reach - across
-        theirs = F.pad(weights, (reach,) * 4)[0, top : top + height, left : left + width]
+        top, left = (self._side - 1 - offset for offset in self._places[place])
+        framing = (self._side // 2,) * 4
+        theirs = F.pad(weights, framing)[0, top : top + height, left : left + width]
         difference = (theirs - weights[0]).flatten()
         stride = framed.shape[1]
         for block, y, x in self._row(place):
@@ -123,10 +124,10 @@ class ConvolutionRegression:
     def _row(self, place: int) -> Iterator[tuple[Tensor, int, int]]:
         """Blocks from the diagonal on, and how far apart their two places are: downwards, and
         across from the leftmost that may be."""
-        down, across = self._offset(place)
+        down, across = self._places[place]
         mine = slice(place * self._channels, (place + 1) * self._channels)
-        for other in range(place, self._side**2):
-            below, beside = self._offset(other)
+        for other in range(place, len(self._places)):
+            below, beside = self._places[other]
             theirs = slice(other * self._channels, (other + 1) * self._channels)
             yield self._matrix[mine, theirs], below - down, beside - across + self._side - 1
 
@@ -143,14 +144,10 @@ class ConvolutionRegression:
             outputs = F.unfold(part, self._side)[0]
             total += (inputs[:, top : top + rows].flatten(1) @ outputs.T).to(total)
         # A pixel f(q) goes into the output at q - d: backwards through the window.
-        flipped = total.reshape(len(inputs), len(towards), self._side**2).flip(2)
-        listed = flipped.permute(2, 0, 1).reshape(-1, len(towards))
+        windows = total.reshape(len(inputs), len(towards), -1).flip(2)
+        listed = windows.permute(2, 0, 1).reshape(-1, len(towards))
         self._right[:-1] += listed[:, :-1]
         self._matrix[:-1, -1] += listed[:, -1]
         sums = towards.flatten(1).to(self._matrix).sum(1)
         self._right[-1] += sums[:-1]
         self._matrix[-1, -1] += sums[-1]
-
-    def _offset(self, index: int) -> tuple[int, int]:
-        reach = self._side // 2
-        return index // self._side - reach, index % self._side - reach

@@ -110,7 +110,7 @@ def _mask_box(kind: str, size: Size, unit: int, rng: np.random.Generator) -> Box
         edge = int(rng.integers(4))
         top = (0, free[0], top, top)[edge]
         left = (left, left, 0, free[1])[edge]
-    return Box.at(top, left, Size(height, across))
+    return Box.of(Size(height, across), top, left)
 
 
 @lru_cache(maxsize=16)

@@ -95,8 +95,7 @@ def in_one_pass(plan: EditPlan, task: Task, times: float = 3.0) -> EditPlan:
     facts, crop = task.backend.spec, plan.crop.size
     scale = min(1.0, times * facts.resolution / crop.longest)
     size = crop.scaled(scale, facts.multiple)
-    canvas = size.padded(facts.multiple)
-    stage = replace(plan.stages[0], size=size, canvas=canvas, tiles=(Box.of(canvas),), tile_grid=1)
+    stage = replace(plan.stages[0], size=size, canvas=size, tiles=(Box.of(size),), tile_grid=1)
     return replace(plan, stages=(stage,))
 
 
@@ -125,7 +124,7 @@ def overlapping(plan: EditPlan, task: Task, pixels: int) -> EditPlan:
         canvas = stage.size.padded(facts.latent_factor)
         tops, lefts = (_starts(n, side, side - pixels) for n in (canvas.height, canvas.width))
         size = Size(min(side, canvas.height), min(side, canvas.width))
-        grid = [Box.at(top, left, size) for top in tops for left in lefts]
+        grid = [Box.of(size, top, left) for top in tops for left in lefts]
         painted = padded(any_touch(mask, stage.size), canvas, repeat_edge=False)
         tiles = _touched(grid, painted)
         stages.append(replace(stage, canvas=canvas, tiles=tiles, tile_grid=len(grid)))

@@ -164,12 +164,12 @@ def _draw_caption(
 
 def _on_picture(tile: Box, stage: StagePlan) -> Box:
     """The part of the picture under a tile, to the nearest pixel."""
-    size = stage.box.size
+    box, size = stage.box, stage.box.size
     down, across = size.height / stage.size.height, size.width / stage.size.width
     top, left = round(tile.top * down), round(tile.left * across)
     bottom = max(top + 1, min(round(tile.bottom * down), size.height))
     right = max(left + 1, min(round(tile.right * across), size.width))
-    return Box(top, left, bottom, right).shifted(stage.box.top, stage.box.left)
+    return Box(box.top + top, box.left + left, box.top + bottom, box.left + right)
 
 
 def _label(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: str) -> None:

@@ -92,6 +92,7 @@ class ClipRanker:
             return None
 
     def _give_up(self, error: Exception) -> None:
+        release()
         summary = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
         if is_out_of_memory(error):
             summary = "there is not enough memory for it"

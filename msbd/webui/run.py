@@ -225,7 +225,7 @@ class EditRun:
         previews = None
         if shared.opts.live_previews_enable:
             previews = Previews(source, inputs.mask, crop, progress.every)
-        noise = Noise(p.seeds[place], (), p.subseeds[place], p.subseed_strength)
+        noise = Noise(p.seeds[place], p.subseeds[place], p.subseed_strength)
         backend = self._backend(place, sampler)
         callbacks = progress.callbacks(extras, previews)
         before = peak_memory(backend.device)
