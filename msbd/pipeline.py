@@ -71,7 +71,7 @@ def edit(
         less = smaller_tiles(stage, plan, crop_mask[0, 0].numpy(), settings, backend.spec)
         if less:
             recorder.deviate(
-                f"memory ran out in step {stage.index + 1}: it was done again in tiles of "
+                f"memory ran out in stage {stage.index + 1}: it was done again in tiles of "
                 f"{less.tiles[0].size} in place of {stage.tiles[0].size}; lower Tile size to have "
                 "it so at once"
             )
@@ -155,7 +155,7 @@ def _keeping_the_best(recorder: Recorder, has_result: Callable[[], bool]) -> Ite
     except (Interrupted, KeyboardInterrupt) as stop:
         reason = str(stop) or reason
         if not has_result():
-            raise Interrupted(f"{reason} before the first step was finished") from None
+            raise Interrupted(f"{reason} before the first stage was finished") from None
     except EditError as error:
         if not has_result():
             raise

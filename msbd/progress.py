@@ -145,7 +145,7 @@ class Recorder:
         self.stopped = self.report.interrupted = True
         done, planned = len(self.report.stages), len(self._plan.stages)
         self.report.notes.append(
-            f"{reason} after step {done} of {planned}: the picture shows that step at full size"
+            f"{reason} after stage {done} of {planned}: the picture shows that stage at full size"
         )
 
     def _advance(self, calls: float, text: str) -> None:

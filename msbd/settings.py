@@ -69,8 +69,8 @@ class EditSettings:
     margin: float = setting(
         1.3,
         "Context around the mask",
-        "How much of the picture around the mask the model sees. More helps the edit fit in but "
-        "leaves it fewer pixels. In lengths of the mask: the side of the square that is edited.",
+        "How much the model sees: 1.3 is a square 1.3 times as wide as the mask's longer side. "
+        "More helps the edit fit in, but it is first painted from fewer pixels.",
         span=(1.0, 4.0, 0.05),
         paper="3.1: the crop's margin, between 1.1 and 1.4",
     )
@@ -83,7 +83,7 @@ class EditSettings:
     candidates: int = setting(
         5,
         "Candidates",
-        "First versions to choose from: the one nearest the prompt is kept. Each takes its time.",
+        "How many versions are painted; the one that fits the prompt best stays. Each takes time.",
         span=(1, 16, 1),
         paper="3.1: a batch, reranked by CLIP",
     )
@@ -97,45 +97,45 @@ class EditSettings:
     resampling_steps: int = setting(
         5,
         "Repeats of each step",
-        "How often every step is taken back and painted anew. The edit grows together with the "
-        "picture around it; each repeat takes as long as the steps do.",
+        "How often a step is done again, to grow into the picture around: 1 takes twice as long.",
         span=(0, 20, 1),
         paper="3.1, RePaint; Figure 6: little gain beyond 5",
     )
     whole_cells: bool = setting(
         False,
         "Keep clear of the mask's edge",
-        "Paint first what lies wholly inside the mask, so that its edge cuts nothing off. Latent "
-        "cells at the edge are mixed in by later stages, each by the share of it that is painted.",
+        "Paint first what lies wholly inside the mask, so that its edge cuts nothing off. The rim "
+        "is filled in by later stages; of a mask too thin for that, all at once.",
     )
     early_selection: float = setting(
         1.0,
         "Choose the candidate after",
-        "After which share of the steps the best candidate is chosen. Only that one is finished; "
-        "1 finishes all of them first, which takes longer.",
+        "After which share of the steps the best candidate is chosen: sooner is faster and less "
+        "certain. 1 finishes all of them first.",
         span=(0.1, 1.0, 0.05),
-        paper="3.1: finished candidates",
+        paper="3.1: chosen when all are finished",
     )
     final_strength: float = setting(
         0.25,
         "Detail",
-        "How much new detail is painted in at full size. More strays further from the candidate.",
+        "How much new detail is painted in at full size. More gives more texture and takes "
+        "longer, and shapes may change.",
         span=(0.0, 1.0, 0.05),
         paper="3.2: the final stage's share of the noise schedule, 0.25",
     )
     guidance_later: float = setting(
         1.0,
         "Prompt in later stages",
-        "How strongly later stages follow the prompt, as a share of the CFG scale. 0 ignores it. "
-        "Stages in tiles get its square, so that no tile paints the whole object again.",
+        "How strongly later stages follow the prompt, as a share of the CFG scale; 0 ignores it. "
+        "Squared in stages of several tiles, so that no tile paints the whole object again.",
         span=(0.0, 2.0, 0.05),
         paper="3.2: full guidance throughout; Figure 5 c without",
     )
     context: float = setting(
         WHOLE_CROP,
         "Surroundings in later stages",
-        "How much around the edit later stages work on with it. Less is faster, in tiles no larger "
-        "than it takes; in units of the training resolution, 4 for all that the model saw.",
+        "How much around the mask later stages work on with it; less is faster. In sizes that the "
+        "model was trained at: 0.25 of 512 is 128 pixels, 4 is all that the model saw.",
         span=(0.0625, WHOLE_CROP, 0.0625),
         paper="3.2: tiles, of all of the crop",
     )
@@ -150,15 +150,15 @@ class EditSettings:
     upscaler: str = setting(
         "R-ESRGAN 4x+",
         "Upscaler",
-        "Enlarges the edit to full size, stage by stage. A super-resolution model by name keeps it "
-        "sharp; Bilinear, Bicubic and Lanczos are quick and soft.",
+        "Enlarges the edit from stage to stage. A super-resolution model by name keeps it sharp; "
+        "Bilinear, Bicubic and Lanczos are quick and soft.",
         paper="3.2, Figure 5: Real-ESRGAN x4plus",
     )
     decoder: str = setting(
         FINE_TUNE,
         "Tone",
         "Matches the edit's colours to the picture, so that no edge shows. last layer takes "
-        "seconds, fine-tune minutes; off leaves the colours as they come.",
+        "seconds, fine-tune minutes: try it where an edge is left. off leaves them as they come.",
         choices=(OFF, LAST_LAYER, FINE_TUNE),
         paper="3.3: the decoder is fine-tuned",
     )

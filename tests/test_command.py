@@ -150,7 +150,7 @@ def test_ctrl_c_keeps_the_best_so_far(desk: Desk, model: Model) -> None:
     assert desk.edit("--report", report, "--sheet", sheet) == 130
     facts = json.loads(report.read_text())
     assert facts["interrupted"] and 1 <= len(facts["stages"]) < len(facts["plan"]["stages"])
-    assert "stopped after step" in desk.stdout and str(desk.out) in desk.stdout
+    assert "stopped after stage" in desk.stdout and str(desk.out) in desk.stdout
     kept = load(desk.mask) == 0
     assert load(desk.out).shape == (160, 160, 3) and load(sheet).size
     assert (load(desk.out)[~kept] != load(desk.image)[~kept]).any()

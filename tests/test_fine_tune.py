@@ -266,7 +266,7 @@ def crowded(
 
 AGAIN = [
     f"memory ran out in {SETTINGS['decoder'].label}: it was done again more sparingly, which takes "
-    "longer, and so in later steps"
+    "longer, and so in later stages"
 ]
 
 
@@ -329,7 +329,7 @@ def test_where_even_that_does_not_fit_the_edit_goes_on_without(
     failed = crowded(monkeypatch, sparing_fits=False)
     done = run(image, mask, WithABlock(), decoder_checkpointing=asked)
     stages = len(done.report.stages)
-    left_out = [note for note in done.report.notes if "was left out in step" in note]
+    left_out = [note for note in done.report.notes if "was left out in stage" in note]
     assert len(left_out) == stages == len(done.report.plan.stages) > 1
     others = [note for note in done.report.notes if note not in left_out]
     assert others == ([] if asked else AGAIN)

@@ -308,7 +308,7 @@ def test_an_edit_that_does_not_fit_keeps_what_it_has(tmp_path: Path) -> None:
         assert end[0] == 2 and end[2].count("\n") == 1, end
         assert "not enough memory to load the model: close other programs" in end[2]
     assert code == 1 and not complained, complained
-    assert "memory ran out" in said and "stopped after step" in said
+    assert "memory ran out" in said and "stopped after stage" in said
     before, after = load(tmp_path / "photo.png"), load(tmp_path / "out.png")
     assert (before[200:1000, 200:1000] != after[200:1000, 200:1000]).mean() > 0.9
     assert (before[:80] == after[:80]).all()

@@ -275,7 +275,7 @@ def test_interrupted_after_a_stage_that_stage_is_pasted(image, mask, error, fini
     backend = PointwiseBackend(before=interrupt_at(calls, error))
     edit = run(image, mask, backend)
     assert edit.report.interrupted
-    assert f"stopped after step {finished} of 3" in edit.report.notes[-1]
+    assert f"stopped after stage {finished} of 3" in edit.report.notes[-1]
     assert len(edit.report.stages) == finished
     outside = ~near(mask, 4).expand_as(image)
     assert torch.equal(edit.image[outside], image[outside])
@@ -440,7 +440,7 @@ def test_without_memory_for_the_decoder_the_edit_goes_on(image, mask):
     edited = run(image, mask, Crowded(), watch=watch)
     assert not edited.report.interrupted
     assert len(edited.report.stages) == len(edited.report.plan.stages)
-    assert any("was left out in step" in note for note in edited.report.notes)
+    assert any("was left out in stage" in note for note in edited.report.notes)
     assert sum(done) == pytest.approx(totals[0])
 
 

@@ -155,7 +155,7 @@ def test_a_note_is_told_once_and_an_early_end_names_its_stage() -> None:
     recorder.stop("skipped")
     number = len(plan.stages)
     assert recorder.report.interrupted and recorder.report.seed == 7
-    ending = f"skipped after step 1 of {number}: the picture shows that step at full size"
+    ending = f"skipped after stage 1 of {number}: the picture shows that stage at full size"
     assert recorder.report.notes[-1] == ending
     assert recorder.report.plan == plan
 

@@ -74,8 +74,8 @@ def test_every_stage_has_its_line(planned: tuple[EditPlan, np.ndarray]) -> None:
     for stage, line in zip(plan.stages, lines, strict=False):
         assert said(line)[0] == stage.size
         assert (f"({details(stage)})" in line) == bool(details(stage))
-        assert (f"{len(stage.tiles)} tiles" in line) == (len(stage.tiles) > 1)
-    assert lines[0].startswith("Painted at") and all("Painted" not in line for line in lines[1:])
+        assert (f"{len(stage.tiles)} overlapping tiles" in line) == (len(stage.tiles) > 1)
+    assert lines[0].startswith("Stage 1: painted at") and "painted" not in "".join(lines[1:])
     whole = plan.stages[-1].size == plan.crop.size
     assert len(lines) == len(plan.stages) + (not whole) and said(lines[-1])[0] == plan.crop.size
 

@@ -149,7 +149,7 @@ class TestReport:
     def test_is_told_in_words_below_the_gallery(self, host):
         comments = edited(host, request(host)).comments
         assert re.match(
-            r"Painted in 2 steps, \d+ s\. Nothing outside the mask changed\.\n", comments
+            r"Painted in 2 stages, \d+ s\. Nothing outside the mask changed\.\n", comments
         )
 
     def test_tells_the_pictures_apart(self, host):

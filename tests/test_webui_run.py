@@ -314,7 +314,7 @@ class TestInterruption:
         result, outside = pixels(processed.images[0]), ~touched(p)
         assert np.array_equal(result[outside], before(p)[outside])
         assert np.abs(colour_of(processed.images[0], p) - RED).max() < 0.1
-        assert f"Stopped after step {stage - 1} of 3: the picture shows" in processed.comments
+        assert f"Stopped after stage {stage - 1} of 3: the picture shows" in processed.comments
         assert reports(processed)[0]["interrupted"]
 
     def test_before_the_first_stage_is_done_the_picture_comes_back(self, host):
@@ -364,7 +364,7 @@ class TestInterruption:
         p = request(host)
         processed = edited(host, p)
         assert np.abs(colour_of(processed.images[0], p) - RED).max() < 0.1
-        assert "Memory ran out in step 2: it was done again in tiles of" in processed.comments
+        assert "Memory ran out in stage 2: it was done again in tiles of" in processed.comments
 
     def test_out_of_memory_in_the_first_stage_says_what_to_change(self, host):
         def fail() -> None:
@@ -456,7 +456,7 @@ class TestProgress:
 
         host.before_call(happens)
         edited(host, request(host, **THREE_STAGES))
-        stages = [f"{number} of 3" for number in (1, 2, 3)]
+        stages = [f"Stage {number} of 3" for number in (1, 2, 3)]
         assert list(dict.fromkeys(text.split(":")[0] for text in texts)) == stages
         assert len({number for number, _ in previews}) >= 3
         assert state.textinfo is None

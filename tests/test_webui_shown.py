@@ -57,8 +57,8 @@ def test_the_sentences_say_what_is_true_and_nothing_else(made: list[dict[str, An
         if not done:
             continue
         (line,) = own
-        steps = f"{planned} step" + ("s" if planned > 1 else "")
-        count = f"in {steps}" if done == planned else f"{done} of {steps}"
+        stages = f"{planned} stage" + ("s" if planned > 1 else "")
+        count = f"in {stages}" if done == planned else f"{done} of {stages}"
         assert line.startswith(f"{which}Painted {count}, {in_words(report['seconds'])}. ")
         level = report["outside_max_difference"]
         assert ("Nothing outside the mask changed." in line) == (level == 0)
@@ -171,10 +171,10 @@ class TestWords:
     @pytest.mark.parametrize("early", [1.0, 0.5])
     def test_steps_candidates_and_tiles_are_counted(self, host: Host, early: float) -> None:
         said = self.said(host, candidates=3, early_selection=early, decoder="off")
-        first = [text for text in said if text.startswith("1 of 3: Painting")]
+        first = [text for text in said if text.startswith("Stage 1 of 3: Painting")]
         for step in range(1, 5):
             crowd = " 3 candidates" if early == 1 or step <= 2 else ""
-            assert f"1 of 3: Painting{crowd}, step {step} of 4" in first
+            assert f"Stage 1 of 3: Painting{crowd}, step {step} of 4" in first
         assert list(dict.fromkeys(first)) == sorted(set(first), key=lambda t: t.split("step ")[1])
         last = [text for text in said if "3 of 3: Adding detail" in text]
         steps = [int(text.split("step ")[1].split(" ")[0]) for text in last]
@@ -187,7 +187,7 @@ class TestWords:
     @pytest.mark.edits
     def test_fitting_the_decoder_counts_all_its_passes(self, host: Host) -> None:
         said = self.said(host, decoder="fine-tune", decoder_iterations=2)
-        first = [t.split(": ")[1] for t in said if t.startswith("1 of 3: Matching")]
+        first = [t.split(": ")[1] for t in said if t.startswith("Stage 1 of 3: Matching")]
         assert first == ["Matching tones", *(f"Matching tones, {n} of 3" for n in (1, 2, 3))]
         assert not any("nothing" in text for text in said)
 

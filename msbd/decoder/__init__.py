@@ -35,7 +35,7 @@ def optimised(
     loss ends above what it began with; the user is told. If memory runs out in fine-tuning it is
     done again with gradient checkpointing, and so in the stages after this one.
     """
-    step, label = f"step {stage.index + 1}", SETTINGS["decoder"].label
+    number, label = f"stage {stage.index + 1}", SETTINGS["decoder"].label
 
     def by(way: str) -> tuple[Decode, tuple[float, float]]:
         """How tiles are decoded then, and the loss before and after."""
@@ -53,12 +53,12 @@ def optimised(
             recorder.sparing = True
             recorder.deviate(
                 f"memory ran out in {label}: it was done again more sparingly, which takes longer, "
-                "and so in later steps"
+                "and so in later stages"
             )
             return CHECKPOINTED
         elsewhere = "" if backend.device.type == "cpu" else ", or let it run on the CPU"
         recorder.deviate(
-            f"memory ran out, so {label} was left out in {step}: lower Tile size{elsewhere}"
+            f"memory ran out, so {label} was left out in {number}: lower Tile size{elsewhere}"
         )
         return OFF
 
@@ -74,6 +74,6 @@ def optimised(
     recorder.done.decoder_loss = loss
     if not loss[1] <= loss[0]:
         advice = f"set it to “{OFF if way == LAST_LAYER else LAST_LAYER}”"
-        recorder.note(f"{label} made {step} worse and was undone: {advice}")
+        recorder.note(f"{label} made {number} worse and was undone: {advice}")
         return as_it_is
     return lambda index: decode(index).clamp(0, 1)

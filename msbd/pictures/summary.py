@@ -29,10 +29,12 @@ def steps(plan: EditPlan) -> list[str]:
     lines = []
     for stage in plan.stages:
         more = details(stage)
-        verb = "Painted" if stage.from_noise else "then refined"
-        lines.append(f"{verb} {heading(plan, stage)}{f' ({more})' if more else ''}")
+        verb = "painted" if stage.from_noise else "refined"
+        lines.append(
+            f"Stage {stage.index + 1}: {verb} {heading(plan, stage)}{f' ({more})' if more else ''}"
+        )
     if plan.stages[-1].size != plan.crop.size:
-        lines.append(f"then brought back to full size, {plan.crop.size}")
+        lines.append(f"Then brought back to full size, {plan.crop.size}")
     return lines
 
 
@@ -45,9 +47,9 @@ def heading(plan: EditPlan, stage: StagePlan) -> str:
 def details(stage: StagePlan) -> str:
     """How many tiles or candidates there are, if there are several."""
     if len(stage.tiles) > 1:
-        return f"{len(stage.tiles)} tiles"
+        return f"{len(stage.tiles)} overlapping tiles"
     many = stage.schedule.candidates
-    return f"{many} candidates, one goes on" if many > 1 else ""
+    return f"{many} candidates, the best is kept" if many > 1 else ""
 
 
 def _resized(crop: Size, size: Size) -> str:

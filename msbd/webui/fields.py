@@ -40,10 +40,10 @@ FIRST_SIGHT = ("preset", "candidates", "margin", "final_strength", "decoder", "u
 """Controls that are seen at once, in this order."""
 
 FOLDED = {
-    "How the first picture is painted": (
+    "First stage: painted small": (
         *("resampling_steps", "whole_cells", "early_selection", SHOW_CANDIDATES),
     ),
-    "How detail is added": ("guidance_later", "context"),
+    "Later stages: enlarged and refined": ("guidance_later", "context"),
 }
 """Controls that are folded away, by what they change."""
 
@@ -69,14 +69,15 @@ HOST_OWNED = {
 
 PRESET_LABEL = "Quality preset"
 PRESET_HELP = (
-    "Trades time for quality by setting all controls below. paper is the published method and by "
-    "far the slowest, recommended does better by our measurements, fast is quicker, draft is for "
-    "trying out prompts and masks. Sampler and steps stay yours."
+    "Paints the mask small first, then enlarges and refines it in stages; a preset says how "
+    "thoroughly. It sets every control of this script, but not sampler and steps. paper is the "
+    "published method and by far the slowest, recommended does better by our measurements, fast is "
+    "quicker, draft is for trying out prompts and masks."
 )
 
 SHOW_CANDIDATES_LABEL = "Show candidates"
 SHOW_CANDIDATES_HELP = (
-    "Add all candidates to the result, each in its place in the picture. The picture stays the "
+    "Add all candidates to the gallery, each in its place in the picture. The result stays the "
     "same. Settings → Multi-Stage Blended Diffusion can save them, too."
 )
 

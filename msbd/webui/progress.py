@@ -106,9 +106,9 @@ class Progress:
 
     def say(self, words: str) -> None:
         """Tell what is being done, and for which picture and step."""
-        where = f"{self._number} of {len(self._plan.stages)}"
+        where = f"Stage {self._number} of {len(self._plan.stages)}"
         if self._pictures > 1:
-            where = f"Picture {self._index + 1} of {self._pictures}, {where}"
+            where = f"Picture {self._index + 1} of {self._pictures}, {where.lower()}"
         shared.state.textinfo = f"{where}: {words}"
 
     def encoding(self) -> None:

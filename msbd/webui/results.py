@@ -157,8 +157,8 @@ def _summary(report: Mapping[str, Any]) -> str:
     done, planned = len(report["stages"]), len(report["plan"]["stages"])
     if not done:
         return ""
-    steps = f"{planned} step{'s' * (planned > 1)}"
-    count = f"in {steps}" if done == planned else f"{done} of {steps}"
+    stages = f"{planned} stage{'s' * (planned > 1)}"
+    count = f"in {stages}" if done == planned else f"{done} of {stages}"
     words = [f"Painted {count}, {in_words(report['seconds'])}."]
     levels = report["outside_max_difference"]
     if levels:

@@ -90,7 +90,7 @@ def test_inpaint_upload_from_the_mask_to_the_result(webui: Webui, play: Play) ->
     assert found["hiddenBefore"] and all(found["seen"].values()), found["seen"]
     assert {*found["seen"], *found["unfolded"]} == {*CONTROLS}
     assert found["filled"] == "0", "the preset fills the other controls in"
-    assert "Painted at 128x128" in found["plan"] and "4 tiles" in found["plan"]
+    assert "painted at 128x128" in found["plan"] and "4 overlapping tiles" in found["plan"]
     assert min(found["drawn"]) > 320, "a drawing to look at"
     said = " ".join(found["said"])
     assert "1 of 3: Painting" in said and "3 of 3: Adding detail" in said and "%" in said
@@ -102,7 +102,7 @@ def test_inpaint_upload_from_the_mask_to_the_result(webui: Webui, play: Play) ->
     assert (result == edited(webui, subject, steps=6).picture).all(), "as through the API"
     assert "Script: Multi-Stage Blended Diffusion" in found["infotext"]
     below = found["infotext"] + found["log"]
-    assert "Painted in 3 steps" in below and "Nothing outside the mask changed." in below
+    assert "Painted in 3 stages" in below and "Nothing outside the mask changed." in below
 
 
 @pytest.mark.parametrize("clicks", [1, 2])
@@ -114,7 +114,7 @@ def test_interrupt(webui: Webui, play: Play, clicks: int) -> None:
     assert results and len(results) < 3
     assert subject.is_edited(shown(webui, results[0]))
     said = found["infotext"] + found["log"]
-    assert ("Stopped after step" in said) == (clicks == 2)
+    assert ("Stopped after stage" in said) == (clicks == 2)
     assert found["after"]["pictures"], "usable at once"
 
 
@@ -144,7 +144,7 @@ def test_paste(webui: Webui, play: Play, small: Scene) -> None:
 @pytest.mark.parametrize("mode", ["Inpaint", "Inpaint sketch"])
 def test_a_mask_drawn_by_hand(webui: Webui, play: Play, small: Scene, mode: str) -> None:
     found = play("draw", small, **quick(mode=mode, steps=4))
-    assert "Painted at 128x128" in found["plan"]
+    assert "painted at 128x128" in found["plan"]
     picture = found["pictures"][0]
     assert (picture["width"], picture["height"]) == (256, 208)
     changed = (shown(webui, picture) != small.picture).any(-1)

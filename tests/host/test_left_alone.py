@@ -126,7 +126,7 @@ def test_without_memory_even_then_the_decoder_is_left_as_it_is(webui: Webui, sma
         with failing(webui, "optimise", "oom", 1), failing(webui, "optimise", "oom", 1):
             answer = edited(webui, small, SWIFT)
         assert small.is_edited(answer.picture)
-    assert any("was left out in step" in note for note in answer.report["notes"])
+    assert any("was left out in stage" in note for note in answer.report["notes"])
     assert not answer.report["interrupted"]
 
 

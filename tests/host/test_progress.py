@@ -62,7 +62,7 @@ def test_the_stage_is_named(webui: Webui) -> None:
     planned = answered(reply).report["plan"]["stages"]
     texts = [m.text for m in seen]
     for number in range(1, len(planned) + 1):
-        said = [t for t in texts if t.startswith(f"{number} of {len(planned)}: ")]
+        said = [t for t in texts if t.startswith(f"Stage {number} of {len(planned)}: ")]
         assert said, f"stage {number} was never named: {sorted(set(texts))}"
         words = "Painting" if number == 1 else "Adding detail"
         assert any(words in text for text in said)
@@ -84,7 +84,7 @@ def test_interrupted_after_the_first_stage(webui: Webui) -> None:
     assert wide().is_edited(answer.picture), "the first stage's result at full size"
     report = answer.report
     assert report["interrupted"] and 1 <= len(report["stages"]) < len(report["plan"]["stages"])
-    assert any(note.startswith("stopped after step ") for note in report["notes"])
+    assert any(note.startswith("stopped after stage ") for note in report["notes"])
     assert wide().is_edited(edited(webui, wide()).picture), "the WebUI is usable at once"
 
 
@@ -117,7 +117,7 @@ def test_skip_goes_on_with_the_next_picture(webui: Webui) -> None:
     assert len(answer.pictures) == 2
     first, second = answer.info["msbd"]
     assert first["interrupted"] and not second["interrupted"]
-    assert any(note.startswith("skipped after step 1 of 3") for note in first["notes"])
+    assert any(note.startswith("skipped after stage 1 of 3") for note in first["notes"])
     assert all(wide().is_edited(picture) for picture in answer.pictures)
     figures = [m.progress for m in seen if m.progress]
     assert all(a <= b for a, b in pairwise(figures)) and figures[-1] >= 0.99

@@ -36,7 +36,7 @@ def test_screenshots(webui: Webui, play: Play, tmp_path: Path) -> None:
             seed=scene.seed,
             steps=25,
             guidance=4,
-            during="2 of ",
+            during="Stage 2 of ",
             fields={"preset": "recommended"},
             scale=2,
             limit=900,

@@ -137,13 +137,13 @@ def test_what_was_pressed_is_what_is_said(webui: Webui, press: str, word: str) -
     reply, _ = watched(webui, slow(steps=60), first)
     answer = answered(reply)
     assert (answer.picture == wide().picture).all()
-    ending = f"{word} before the first step was finished: the picture is unchanged"
+    ending = f"{word} before the first stage was finished: the picture is unchanged"
     assert answer.report["notes"][-1] == ending
     second = Once(in_stage(2), lambda: webui.post(f"/sdapi/v1/{press}"))
     reply, _ = watched(webui, slow(steps=30), second)
     answer = answered(reply)
     assert wide().is_edited(answer.picture)
-    ending = f"{word} after step 1 of 3: the picture shows that step at full size"
+    ending = f"{word} after stage 1 of 3: the picture shows that stage at full size"
     assert answer.report["notes"][-1] == ending
 
 
@@ -209,7 +209,7 @@ def test_on_the_page(webui: Webui, play: Play, theme: str) -> None:
     assert found["previews"] >= 2
     below = found["infotext"] + found["log"]
     assert re.search(
-        r"Painted in 3 steps, \d+ s\. Nothing outside the mask changed\. "
+        r"Painted in 3 stages, \d+ s\. Nothing outside the mask changed\. "
         r"Candidate [123] of 3 was nearest to the prompt\.",
         below,
     )

@@ -15,7 +15,7 @@ ui.play(async (page, work) => {
     await ui.generate(page);
     await page.waitForFunction(
         (words) => document.querySelector("#img2img_results .progress")?.textContent.includes(words),
-        "2 of 3: ",
+        "Stage 2 of 3: ",
     );
     await page.click("#img2img_interrupt");
     if (work.clicks === 2) await page.click("#img2img_interrupting");
