@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from .finding import Checked, Examination, Finding
+from .finding import WIDTH, Examination
 
 BEGIN, END = "----- msbd check -----", "----- end of msbd check -----"
 _PARTS = {
@@ -19,7 +19,6 @@ _PARTS = {
     "other": "other",
 }
 """Names of an edit's parts, as `TimedBackend.parts` has them -> as people have them."""
-_WIDTH = 18
 _FOLDER = r"(?!\s)(?:(?!\.\w{1,12}[\s,;:)])[^\\/'\"\n])+[\\/]+"
 """In a path: spaces may be in its name, but none behind what ends as the name of a file does."""
 _FOLDERS = re.compile(rf"(?<![\w.:/\\])(?:[A-Za-z]:|~)?[\\/]+(?:{_FOLDER})*([^\\/\s'\"]+)")
@@ -30,25 +29,14 @@ def block(examination: Examination, about: Sequence[str]) -> str:
 
     about: versions, device and options, a line each.
     """
-    lines = [*about, *map(_line, examination.general)]
+    lines = [*about, *map(str, examination.general)]
     for one in examination.presets:
-        lines += _preset(one)
+        lines += [str(one), *(f"  {finding}" for finding in one.findings)]
+        if one.seconds:
+            parts = [f"{said} {one.seconds.get(name, 0.0):.1f}" for name, said in _PARTS.items()]
+            lines.append(f"  {'seconds':{WIDTH}}{one.seconds['all']:.1f}: {', '.join(parts)}")
     lines.append(f"verdict: {examination.verdict}")
     return "\n".join([BEGIN, *map(_public, lines), END])
-
-
-def _preset(one: Checked) -> list[str]:
-    verdict = f"{one.failed} checks FAILED" if one.failed else "ok"
-    lines = [f"preset {one.preset}: {verdict}"]
-    lines += [f"  {_line(finding)}" for finding in one.findings]
-    if one.seconds:
-        parts = [f"{said} {one.seconds.get(name, 0.0):.1f}" for name, said in _PARTS.items()]
-        lines.append(f"  {'seconds':{_WIDTH}}{one.seconds['all']:.1f}: {', '.join(parts)}")
-    return lines
-
-
-def _line(finding: Finding) -> str:
-    return f"{finding.name:{_WIDTH}}{finding}"
 
 
 def _public(line: str) -> str:

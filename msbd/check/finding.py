@@ -11,6 +11,8 @@ from typing import Any
 from ..errors import EditError
 
 _PACKAGE = Path(__file__).parent.parent
+WIDTH = 18
+"""Of the names in front of what is told, in characters."""
 
 
 class Fault(Exception):
@@ -26,8 +28,8 @@ class Finding:
     detail: str = ""
 
     def __str__(self) -> str:
-        verdict = "ok" if self.ok else "FAILED"
-        return f"{verdict}{', ' if self.ok else ': '}{self.detail}" if self.detail else verdict
+        verdict, mark = ("ok", ", ") if self.ok else ("FAILED", ": ")
+        return f"{self.name:{WIDTH}}{verdict}{mark if self.detail else ''}{self.detail}"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ class Checked:
     preset: str
     findings: list[Finding]
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"preset {self.preset}: {f'{self.failed} checks FAILED' if self.failed else 'ok'}"
 
     @property
     def failed(self) -> int:
@@ -75,13 +80,10 @@ class Examination:
     @property
     def verdict(self) -> str:
         """In one line."""
-        done = f"{len(self.presets)} of {self.asked} presets"
-        if self.failed:
-            checks = len(self.general) + sum(len(one.findings) for one in self.presets)
-            said = f"FAILED: {self.failed} of {checks} checks, {done}"
-        else:
-            said = f"ok, {done}"
-        return f"INTERRUPTED, so far {said}" if self.stopped else said
+        checks = len(self.general) + sum(len(one.findings) for one in self.presets)
+        said = f"FAILED: {self.failed} of {checks} checks" if self.failed else "ok"
+        so_far = "INTERRUPTED, so far " if self.stopped else ""
+        return f"{so_far}{said}, {len(self.presets)} of {self.asked} presets"
 
 
 def found(name: str, look: Callable[[], str]) -> Finding:
