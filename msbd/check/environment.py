@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -19,12 +21,12 @@ _PACKAGES = (
 
 def versions() -> list[str]:
     """Of ourselves, of Python, of the system and of the packages, as far as they are installed."""
-    found = {name: _version(name) for name in _PACKAGES}
-    packages = [f"{name} {version}" for name, version in found.items() if version]
-    return [
-        f"msbd {__version__}, Python {platform.python_version()}, {platform.platform()}",
-        ", ".join([f"torch {torch.__version__}", *packages]),
-    ]
+    packages = [f"torch {torch.__version__}"]
+    for name in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            packages.append(f"{name} {metadata.version(name)}")
+    system = f"Python {platform.python_version()}, {platform.platform()}"
+    return [f"msbd {__version__}, {system}", ", ".join(packages)]
 
 
 def device_in_words(device: torch.device, precision: str) -> str:
@@ -37,28 +39,18 @@ def device_in_words(device: torch.device, precision: str) -> str:
     return f"{device}: {place}, {precision}; main memory {_gib(_main_memory())}"
 
 
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, "") or platform.processor() or platform.machine()
+    with suppress(OSError):
+        if named := re.search(r"^model name\s*: *(.+)", Path("/proc/cpuinfo").read_text(), re.M):
+            return named[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def _main_memory() -> int:
     """Bytes; 0 if the system does not tell."""
-    try:
+    with suppress(AttributeError, OSError, ValueError):  # Windows
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):  # Windows
-        return 0
+    return 0
 
 
 def _gib(count: int) -> str:
