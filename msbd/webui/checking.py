@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from ..check.subject import Subject, drawn
 from ..errors import Interrupted
 from ..settings import PRESETS
 from .downloads import fetch_clip
-from .fields import PANEL, chosen
+from .fields import PANEL, Choice, chosen
 from .hosts import which
 from .hosts.checkpoint import loaded_model, model_spec
-from .hosts.clip import clip_source, ranker
+from .hosts.clip import ranker
 from .hosts.upscaling import load_upscaler
 from .inputs import tensor_of
 from .options import defaults, option
+from .progress import said
 from .run import EditRun
 
 logger = logging.getLogger(__name__)
@@ -58,27 +60,21 @@ def check(presets: Sequence[str] = (), upscaler: str | None = None) -> tuple[Exa
     """
     names = list(dict.fromkeys(presets)) or list(PRESETS)
     for name in names:
-        load_upscaler(chosen([_fields(name, upscaler)], defaults()).settings.upscaler)
+        load_upscaler(_choice(upscaler, name).settings.upscaler)
     shared.state.job_count = len(names)
     ready = found("model", _model)
-    if not ready.ok:
-        examination = Examination([ready], [], len(names))
-        return examination, block(examination, _about())
-    subject = drawn(model_spec(SAMPLER).resolution)
-
-    def perform(name: str, wrap: Wrap) -> Made:
-        return _edited(subject, _fields(name, upscaler), wrap)
-
-    fetch_clip(ranker())
-    try:
-        examination = examine(names, subject, perform, _say, [ready])
-    finally:
-        shared.state.textinfo = None
+    examination = Examination([ready], [], len(names))
+    if ready.ok:
+        subject = drawn(model_spec(SAMPLER).resolution)
+        fetch_clip(ranker())
+        with said("checking this installation"):
+            perform = partial(_edited, subject, upscaler)
+            examination = examine(names, subject, perform, _say, [ready])
     return examination, block(examination, _about())
 
 
-def _fields(preset: str, upscaler: str | None) -> dict[str, Any]:
-    return {"preset": preset, "upscaler": upscaler}
+def _choice(upscaler: str | None, preset: str) -> Choice:
+    return chosen([{"preset": preset, "upscaler": upscaler}], defaults())
 
 
 def _say(text: str) -> None:
@@ -92,9 +88,9 @@ def _model() -> str:
     return f"{Path(info.name).name} [{info.shorthash}], trained at {spec.resolution} pixels"
 
 
-def _edited(subject: Subject, fields: dict[str, Any], wrap: Wrap) -> Made:
+def _edited(subject: Subject, upscaler: str | None, preset: str, wrap: Wrap) -> Made:
     """An img2img request with our script engaged. Raises `Interrupted` if the user stops it."""
-    choice = chosen([fields], defaults())
+    choice = _choice(upscaler, preset)
     with closing(_request(subject, choice.settings.steps)) as p:
         edit_run = EditRun(p, lambda: choice, lambda backend: wrap(backend, edit_run.ranker))
         with edit_run.patched():
@@ -130,9 +126,8 @@ def _request(subject: Subject, steps: int) -> Any:
 
 def _about() -> list[str]:
     """Versions, device, flags and options."""
-    precision = f"unet {_short(which.network_dtype())}, vae {_short(devices.dtype_vae)}"
-    source = clip_source() or "none"
-    clip = Path(source).name if option("clip_weights") else source
+    precision = f"unet {which.network_dtype()}, vae {devices.dtype_vae}".replace("torch.", "")
+    clip = Path(option("clip_weights") or "").name or option("clip_model") or "none"
     used = {name: defaults()[name] for name in PANEL} | {name: option(name) for name in _OPTIONS}
     used |= {name: getattr(shared.opts, name, None) for name in _HOST_OPTIONS}
     hijack = getattr(sd_hijack, "model_hijack", None)
@@ -148,14 +143,10 @@ def _about() -> list[str]:
 
 def _flags() -> list[str]:
     """The host's flags, as they are typed."""
-    said = []
+    typed = []
     for name in _FLAGS:
         value = getattr(shared.cmd_opts, name, None)
         if value and value != "autocast":
             words = value if isinstance(value, list) else [] if value is True else [value]
-            said.append(" ".join([f"--{name.replace('_', '-')}", *map(str, words)]))
-    return said
-
-
-def _short(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+            typed.append(" ".join([f"--{name.replace('_', '-')}", *map(str, words)]))
+    return typed
