@@ -210,6 +210,24 @@ def test_too_little_memory_fails_even_if_smaller_portions_find_room(most: int) -
 
 
 @pytest.mark.edits
+@pytest.mark.parametrize(
+    ("error", "also"),
+    [(MemoryError("not enough memory"), {"memory"}), (EditError("not now"), set())],
+)
+def test_of_the_trials_faults_only_memory_is_told_again(error: Exception, also: set[str]) -> None:
+    class Once(PointwiseBackend):
+        def encode(self, image: torch.Tensor) -> torch.Tensor:
+            if not self.failed:
+                self.failed = True
+                raise error
+            return super().encode(image)
+
+    backend = a_backend(Once)
+    backend.failed = False
+    assert failures(backend).keys() == {"autoencoder"} | also
+
+
+@pytest.mark.edits
 def test_decoder_optimisation_without_memory_fails() -> None:
     class Large(PointwiseDecoder):
         def forward(self, z: torch.Tensor) -> torch.Tensor:

@@ -1,22 +1,24 @@
-"""A backend that is looked at while it works, and its parts tried one by one before."""
+"""A backend that is looked at: its parts one by one, then all of them while it works."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..backend import Backend, Condition
+from ..backend import Backend
 from ..errors import EditError
 from ..geometry import Size
-from ..memory import is_out_of_memory
+from ..memory import is_out_of_memory, release
 from ..precision import single_precision
-from .finding import Fault, first_line
-from .timed import TimedBackend
+from ..standalone.clip import ClipRanker
+from .finding import Fault, Finding, first_line, found
+from .timed import T, TimedBackend
 
 SIDE = 128
 """Side in pixels of the piece of the picture on which parts are tried, or the next multiple."""
@@ -25,56 +27,87 @@ UNLIKE = 0.15
 APART = 0.02
 """Mean difference between the decoder and its copy in single precision that half precision does
 not explain."""
+_OUT_OF_MEMORY = ("memory ran out", "not enough memory")
+"""In the engine's notes."""
 
 
-class ProbedBackend(TimedBackend):
-    """`Backend` round another one. faults: of each network the first thing that was wrong with it,
-    and under "memory" what ran out of memory first, even if smaller portions found room."""
+class Probe(TimedBackend):
+    """`Backend` round another one. findings: of each part by itself. faults: of each network the
+    first thing that was wrong with it. out_of_memory: what ran out of memory first, even if smaller
+    portions found room. before: fingerprint of the decoder before the edit."""
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
+        self.findings: list[Finding] = []
         self.faults: dict[str, str] = {}
+        self.out_of_memory = ""
+        self.before = ""
 
-    def begin(self) -> None:
-        """Trials are over: forget all that they took, and what was wrong but for memory."""
+    @single_precision()
+    def try_parts(self, image: Tensor, ranker: ClipRanker) -> None:
+        """Try every part on the middle of a picture [1,3,H,W], in the engine's precision.
+
+        Of the time that takes, and of faults but for memory, nothing is kept.
+        """
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        multiple = self.spec.multiple
+        side = -(-SIDE // multiple) * multiple
+        top, left = ((n - side) // 2 for n in image.shape[-2:])
+        piece = image[..., top : top + side, left : left + side].to(self.device)
+        self.findings = [
+            found("autoencoder", lambda: try_autoencoder(self, piece)),
+            found("decoder copy", lambda: try_decoder(self, piece)),
+            found("upscaler", lambda: try_upscaler(self, piece)),
+            found("CLIP", lambda: try_clip(self, piece, ranker)),
+        ]
+        with suppress(Exception):  # said by the trial of the copy
+            self.before = self._fingerprint()
         self.seconds.clear()
-        self.faults = {name: words for name, words in self.faults.items() if name == "memory"}
+        self.faults.clear()
+        release()
 
-    @contextmanager
-    def _timed(self, part: str) -> Iterator[None]:
+    def seen(self, notes: Sequence[str] = (), peak: int = 0) -> Iterator[Finding]:
+        """What the parts gave by themselves and during the edit. notes, peak: its report's."""
+        yield from self.findings
+        faults = "; ".join(self.faults.values())
+        yield Finding("networks", not faults, faults or "all gave finite numbers")
+        yield found("own decoder", self._untouched)
+        short = [note for note in notes if any(sign in note for sign in _OUT_OF_MEMORY)]
+        words = "; ".join(filter(None, [self.out_of_memory, *short]))
+        if words or peak:
+            yield Finding("memory", not words, words or f"{peak / 2**30:.1f} GiB at most")
+
+    def _call(self, part: str, network: Callable[..., T], *arguments: Any) -> T:
         try:
-            with super()._timed(part):
-                yield
+            result = super()._call(part, network, *arguments)
         except EditError as error:
             self.faults.setdefault(part, f"{part}: {error}")
             raise
         except (MemoryError, RuntimeError) as error:
-            if is_out_of_memory(error):
-                self.faults.setdefault("memory", f"{part} ran out of memory: {first_line(error)}")
+            if is_out_of_memory(error) and not self.out_of_memory:
+                self.out_of_memory = f"{part} ran out of memory: {first_line(error)}"
             raise
-
-    def denoise(
-        self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Condition = None
-    ) -> Tensor:
-        return self._finite("denoising", super().denoise(z, sigma, guidance, condition))
-
-    def encode(self, image: Tensor) -> Tensor:
-        return self._finite("encoding", super().encode(image))
-
-    def decode(self, z: Tensor) -> Tensor:
-        return self._finite("decoding", super().decode(z))
-
-    def upscale(self, image: Tensor, size: Size) -> Tensor:
-        return self._finite("upscaling", super().upscale(image, size))
-
-    def _finite(self, part: str, numbers: Tensor) -> Tensor:
-        if not bool(torch.isfinite(numbers).all()):
+        if isinstance(result, Tensor) and not bool(torch.isfinite(result).all()):
             self.faults.setdefault(part, f"{part} gave numbers that are not finite")
-        return numbers
+        return result
 
+    def _untouched(self) -> str:
+        """The autoencoder's own decoder is what it was."""
+        if not self.before:
+            raise Fault("not known, since the edit did not come so far")
+        if self._fingerprint() != self.before:
+            raise Fault("decoder optimisation changed the model's own decoder")
+        return "bit by bit as before"
 
-Trial = Callable[[Backend, Tensor], str]
-"""Tries a part of a backend on a piece of a picture [1,3,s,s]; what it saw. Raises `Fault`."""
+    @single_precision()
+    def _fingerprint(self) -> str:
+        """Equal for equal weights of the decoder, to the last bit."""
+        digest = hashlib.sha256()
+        for name, tensor in self.decoder().state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
+        return digest.hexdigest()
 
 
 def try_autoencoder(backend: Backend, piece: Tensor) -> str:
@@ -110,6 +143,16 @@ def try_upscaler(backend: Backend, piece: Tensor) -> str:
     return f"x{factor:g}, {_alike(small, piece):.3f} from the picture"
 
 
+def try_clip(backend: Backend, piece: Tensor, ranker: ClipRanker) -> str:
+    """CLIP gives scores, unless nobody wants it."""
+    if not ranker.source:
+        return "left out"
+    scores = backend.score(torch.cat([piece, piece.flip(-1)]))
+    if scores is None:
+        raise Fault(ranker.reason or "no scores")
+    return f"similarity {float(scores[0]):.2f}"
+
+
 def _alike(image: Tensor, picture: Tensor) -> float:
     """Their mean difference. Raises `Fault` if one is no picture of the other."""
     if not bool(torch.isfinite(image).all()):
@@ -120,22 +163,3 @@ def _alike(image: Tensor, picture: Tensor) -> float:
     if apart > UNLIKE:
         raise Fault(f"gave another picture: it differs by {apart:.2f} of 1")
     return apart
-
-
-@single_precision()
-def tried(trial: Trial, backend: Backend, image: Tensor) -> str:
-    """A trial on the middle of a picture [1,3,H,W], in the engine's precision."""
-    multiple = backend.spec.multiple
-    side = -(-SIDE // multiple) * multiple
-    top, left = ((n - side) // 2 for n in image.shape[-2:])
-    return trial(backend, image[..., top : top + side, left : left + side].to(backend.device))
-
-
-@single_precision()
-def fingerprint(network: nn.Module) -> str:
-    """Equal for equal weights, to the last bit."""
-    digest = hashlib.sha256()
-    for name, tensor in network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()

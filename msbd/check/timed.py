@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from ..backend import Backend, Condition, Decoder
 from ..geometry import Size
 from ..report import StageReport, stopwatch
+
+T = TypeVar("T")
 
 
 class ForwardingBackend:
@@ -22,73 +24,55 @@ class ForwardingBackend:
         self.device = backend.device
         self.sampler = backend.sampler
 
+    def _call(self, part: str, network: Callable[..., T], *arguments: Any) -> T:
+        """What `network(*arguments)` gives; every call of a network comes by here.
+
+        part: of the edit, in one word.
+        """
+        return network(*arguments)
+
     def sigmas(self, steps: int) -> Tensor:
         return self._backend.sigmas(steps)
 
     def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Condition:
-        return self._backend.condition(image, painted, source)
+        return self._call("encoding", self._backend.condition, image, painted, source)
 
     def denoise(
         self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Condition = None
     ) -> Tensor:
-        return self._backend.denoise(z, sigma, guidance, condition)
+        return self._call("denoising", self._backend.denoise, z, sigma, guidance, condition)
 
     def encode(self, image: Tensor) -> Tensor:
-        return self._backend.encode(image)
+        return self._call("encoding", self._backend.encode, image)
 
     def decode(self, z: Tensor) -> Tensor:
-        return self._backend.decode(z)
+        return self._call("decoding", self._backend.decode, z)
 
     def decoder(self) -> Decoder:
         return self._backend.decoder()
 
     def upscale(self, image: Tensor, size: Size) -> Tensor:
-        return self._backend.upscale(image, size)
+        return self._call("upscaling", self._backend.upscale, image, size)
 
     def score(self, images: Tensor) -> Tensor | None:
-        return self._backend.score(images)
+        return self._call("judging", self._backend.score, images)
 
 
 class TimedBackend(ForwardingBackend):
-    """`Backend` round another one. seconds: by network, device work included; what was decoded to
-    be scored counts as judging."""
+    """`Backend` round another one. seconds: by part, device work included; what was decoded to be
+    scored counts as judging."""
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
         self.seconds: dict[str, float] = defaultdict(float)
 
-    @contextmanager
-    def _timed(self, part: str) -> Iterator[None]:
+    def _call(self, part: str, network: Callable[..., T], *arguments: Any) -> T:
+        if part == "judging":
+            self.seconds[part] += self.seconds.pop("decoding", 0.0)
         clock = stopwatch(self.device)
-        yield
+        result = super()._call(part, network, *arguments)
         self.seconds[part] += clock()
-
-    def denoise(
-        self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Condition = None
-    ) -> Tensor:
-        with self._timed("denoising"):
-            return super().denoise(z, sigma, guidance, condition)
-
-    def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Condition:
-        with self._timed("encoding"):
-            return super().condition(image, painted, source)
-
-    def encode(self, image: Tensor) -> Tensor:
-        with self._timed("encoding"):
-            return super().encode(image)
-
-    def decode(self, z: Tensor) -> Tensor:
-        with self._timed("decoding"):
-            return super().decode(z)
-
-    def upscale(self, image: Tensor, size: Size) -> Tensor:
-        with self._timed("upscaling"):
-            return super().upscale(image, size)
-
-    def score(self, images: Tensor) -> Tensor | None:
-        self.seconds["judging"] += self.seconds.pop("decoding", 0.0)
-        with self._timed("judging"):
-            return super().score(images)
+        return result
 
     def parts(self, stages: Sequence[StageReport], whole: float) -> dict[str, float]:
         """Of an edit's `whole` seconds: all, in each network, fitting the decoder and decoding
