@@ -16,7 +16,7 @@ ui.play(async (page, work) => {
     const bar = page.locator("#column_settings_msbd .progress");
     await bar.waitFor({ state: "attached" });
     await page.waitForFunction(
-        () => document.querySelector("#column_settings_msbd .progress")?.textContent.match(/stage|checking/),
+        () => document.querySelector("#column_settings_msbd .progress")?.textContent.match(/\d of \d/),
     );
     const progress = await bar.textContent();
     const field = page.locator("#setting_msbd_check textarea");
