@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from msbd.settings import SETTINGS
-from msbd.webui.fields import CONTROLS, FIRST_SIGHT, FOLDED, PANEL, UNSEEN
+from msbd.webui.fields import CONTROLS, FIRST_SIGHT, FOLDED, PANEL, SHOW_CANDIDATES, UNSEEN
 
 from .client import QUICK, TITLE, Scene, edited, scene
 from .server import Webui
@@ -123,7 +123,7 @@ def test_paste(webui: Webui, play: Play, small: Scene) -> None:
               "whole_cells": False, "growth": 1.7, "choose": "first"}  # fmt: skip
     answer = edited(webui, small, fields, mask_blur=9, prompt="a blue ring, (old:1.2)")
     ticks = [name for name, known in SETTINGS.items() if known.type is bool]
-    names = [name for name in CONTROLS if name not in ticks]
+    names = [name for name in CONTROLS if name not in (*ticks, SHOW_CANDIDATES)]
     found = play(
         "paste",
         infotext=answer.info["infotexts"][0],

@@ -75,7 +75,9 @@ def test_all_positions_may_be_given(webui: Webui, small: Scene) -> None:
     answer = edited(webui, small, *chosen, *rest, show)
     assert small.is_edited(answer.picture)
     # A position that is given is a choice, also of what the preset would have otherwise.
-    named = edited(webui, small, {**QUICK, **dict(zip(CONTROLS[len(chosen) :], rest, strict=True))})
+    named = edited(
+        webui, small, {**QUICK, **dict(zip(CONTROLS[len(chosen) : -1], rest, strict=True))}
+    )
     assert (answer.picture == named.picture).all()
 
 
