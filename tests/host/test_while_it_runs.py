@@ -118,15 +118,15 @@ def test_nothing_stands_still_without_a_word(slowed: Webui, decoder: str) -> Non
     said = list(dict.fromkeys(re.sub(r"\d+", "#", m.text) for m in seen))
     for words in (
         "Getting ready",
-        "# of #: Reading the picture",
-        "# of #: Painting # candidates, step # of #",
-        "# of #: Looking at candidate # of #",
-        "# of #: Choosing among # candidates",
-        "# of #: Enlarging, tile # of #",
-        "# of #: Reading the picture, tile # of #",
-        "# of #: Adding detail, step # of #, tile # of #",
-        "# of #: Matching tones, # of #",
-        "# of #: Putting it back, tile # of #",
+        "Stage # of #: Reading the picture",
+        "Stage # of #: Painting # candidates, step # of #",
+        "Stage # of #: Looking at candidate # of #",
+        "Stage # of #: Choosing among # candidates",
+        "Stage # of #: Enlarging, tile # of #",
+        "Stage # of #: Reading the picture, tile # of #",
+        "Stage # of #: Adding detail, step # of #, tile # of #",
+        "Stage # of #: Matching tones, # of #",
+        "Stage # of #: Putting it back, tile # of #",
     ):
         assert words in said, said
 
