@@ -64,12 +64,34 @@ def test_no_download_for_files_nor_for_unknown_names(source: Any) -> None:
     assert clip_download(source) is None
 
 
-def test_no_download_without_the_network_or_open_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_download_without_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert clip_download(OPENAI) is None
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+
+def test_without_open_clip_openai_s_come_from_the_same_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told in the same words, kept in the same folder; other names download nothing."""
+    told = {name: str(clip_download(f"{name}/openai")) for name in downloads._HUB}
     monkeypatch.setitem(sys.modules, "open_clip", None)
+    assert {name: str(clip_download(f"{name}/openai")) for name in downloads._HUB} == told
+    assert str(clip_download("ViT-L-14")) == told["ViT-L-14"].replace("/openai", "", 1)
+    for other in ("ViT-H-14/laion2b_s32b_b79k", "ViT-L-14/laion2b_s32b_b82k", "RN50/openai", "no"):
+        assert clip_download(other) is None
+    kept(
+        tmp_path / "hub" / "models--timm--vit_large_patch14_clip_224.openai" / "snapshots" / "abc"
+        "/open_clip_model.safetensors"
+    )
     assert clip_download(OPENAI) is None
+
+
+def test_openai_s_repositories_are_open_clip_s() -> None:
+    from open_clip import pretrained
+
+    for name, repository in downloads._HUB.items():
+        facts = pretrained.get_pretrained_cfg(name, "openai")
+        assert facts["hf_hub"] == f"{repository}/"
 
 
 @pytest.fixture

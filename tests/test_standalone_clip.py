@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from msbd import memory
 from msbd.memory import evict
 from msbd.miniature.torchvision_patch import patch_torchvision
 from msbd.standalone.clip import ClipModel, ClipRanker, load_clip, prepared
+from msbd.standalone.clip_vit import tokenizer
 
 patch_torchvision()
 open_clip = pytest.importorskip("open_clip")
@@ -123,6 +125,124 @@ def test_the_default_s_architecture_fits_openai_s_layout(monkeypatch):
     assert model.mean == tuple(open_clip.OPENAI_DATASET_MEAN)
     assert model.std == tuple(open_clip.OPENAI_DATASET_STD)
     assert model.tokenize(["a cat"]).shape == (1, 77)
+
+
+@pytest.fixture
+def without_open_clip(monkeypatch):
+    """A call after which it cannot be imported, as on a host that has transformers only."""
+    return lambda: monkeypatch.setitem(sys.modules, "open_clip", None)
+
+
+def random_network(seed, described):
+    """A vision transformer's CLIP of a shape of its own, with weights that matter.
+
+    described: heads that OpenAI's networks do not have. Returns its arguments too.
+    """
+    rng = np.random.default_rng(seed)
+    head, vision_heads, text_heads = (
+        32 if described else 64,
+        *(int(n) for n in rng.integers(1, 4, 2)),
+    )
+    vision_layers, text_layers, grid = (int(n) for n in rng.integers(1, 5, 3))
+    vision = {"image_size": 12 * grid, "patch_size": 12, "width": head * vision_heads}
+    text = {"context_length": 77, "vocab_size": 49408, "width": head * text_heads}
+    config = {
+        "embed_dim": int(rng.integers(20, 70)),
+        "vision_cfg": vision | {"head_width": head, "layers": vision_layers},
+        "text_cfg": text | {"heads": text_heads, "layers": text_layers},
+        "quick_gelu": not described or bool(seed % 2),
+    }
+    network = build(config, seed)
+    for value in network.parameters():
+        if value.dim() == 1:
+            value.add_(torch.rand_like(value), alpha=0.1)
+        value.copy_(value.half())  # OpenAI's are, and open_clip makes them so
+    return network, config
+
+
+def generated(seed, count=6):
+    """Pictures, and texts of words, signs and other alphabets."""
+    rng = np.random.default_rng(seed)
+    pieces = [
+        *("a cat", "Straße", "(red:1.2)", "it’s", "naïve", "12 000", "中文字", "😀👩‍🚀", "&amp;"),
+        *("THE  END", "\n", "don't", "“so”", "x_y-z", "привет", "[a|b]", "<lora:x:1>", "..."),
+    ]
+    texts = [" ".join(rng.choice(pieces, rng.integers(0, 60))) for _ in range(count)]
+    sides = rng.integers(20, 90, 2)
+    return torch.from_numpy(rng.random((3, 3, *sides), np.float32)), ["", *texts]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("described", [False, True])
+def test_without_open_clip_scores_are_the_same(tmp_path, without_open_clip, described, seed):
+    network, config = random_network(seed, described)
+    path = tmp_path / "random.safetensors"
+    if described:
+        facts = {"model_cfg": config, "preprocess_cfg": PREPROCESS}
+        path.with_suffix(".json").write_text(json.dumps(facts))
+    save_file(network.state_dict(), path)
+    images, texts = generated(seed)
+    judge = ClipRanker(path)
+    expected = torch.stack([judge.score(images, text) for text in texts])
+    without_open_clip()
+    judge = ClipRanker(path)
+    found = [judge.score(images, text) for text in texts]
+    assert judge.reason is None
+    assert torch.allclose(torch.stack(found), expected, atol=1e-5)
+    assert expected.std() > 1e-3, "they tell texts and pictures apart"
+
+
+def test_without_open_clip_words_are_the_same():
+    """But for what fills up behind the end, which the network does not see."""
+    tokenize = tokenizer(77)
+    for text in (text for seed in range(20) for text in generated(seed)[1]):
+        theirs = open_clip.tokenize([text])[0]
+        theirs = theirs[: theirs.argmax() + 1]
+        assert tokenize([text])[0].tolist() == theirs.tolist(), text
+
+
+def test_without_ftfy_either_ordinary_words_are_the_same(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ftfy", None)
+    text = "THE  END, &amp; a (red:1.2) Straße,\n naïve 中文字 привет 😀"
+    theirs = open_clip.tokenize([text])[0]
+    assert tokenizer(77)([text])[0].tolist() == theirs[: theirs.argmax() + 1].tolist()
+
+
+def test_without_open_clip_openai_s_come_from_the_hub(tmp_path, monkeypatch, without_open_clip):
+    network, _ = random_network(0, described=False)
+    save_file(network.state_dict(), tmp_path / "open_clip_model.safetensors")
+    calls = []
+
+    def download(*names):
+        calls.append(names)
+        return str(tmp_path / names[-1])
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    images = pictures(2, 3, 40, 50)
+    expected = ClipRanker(tmp_path / "open_clip_model.safetensors").score(images, "a cat")
+    without_open_clip()
+    assert torch.allclose(ClipRanker().score(images, "a cat"), expected, atol=1e-5)
+    assert calls == [("timm/vit_large_patch14_clip_224.openai", "open_clip_model.safetensors")]
+
+
+def test_without_open_clip_other_networks_are_refused_in_words(
+    tmp_path, monkeypatch, described, without_open_clip
+):
+    """By name; a ResNet; one with a part that its weights do not show; one that is no CLIP."""
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", None)
+    network, config = random_network(1, described=True)
+    save_file(network.state_dict(), tmp_path / "pooled.safetensors")
+    facts = {"model_cfg": config | {"vision_cfg": config["vision_cfg"] | {"pool_type": "avg"}}}
+    (tmp_path / "pooled.json").write_text(json.dumps(facts))
+    save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    without_open_clip()
+    files = [described, tmp_path / "pooled.safetensors", tmp_path / "other.safetensors"]
+    for source in ["ViT-H-14/laion2b_s32b_b79k", "ViT-L-14/laion2b_s32b_b82k", "RN50", *files]:
+        judge = ClipRanker(source)
+        assert judge.score(pictures(1, 3, 8, 8), "a cat") is None
+        what = getattr(source, "name", source)
+        words = f"CLIP cannot be used: {what} needs open_clip, which is not installed; install it"
+        assert judge.reason.startswith(words)
 
 
 @pytest.mark.parametrize("shape", [(70, 100), (100, 71), (64, 64), (33, 47)])

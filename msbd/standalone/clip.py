@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import EditError
 from ..memory import is_out_of_memory, lodged, release
 from ..miniature.torchvision_patch import patch_torchvision
 from ..precision import finite, single_precision
 from .checkpoint import read_tensors
-from .downloads import FILES
+from .clip_vit import VitClip, tokenizer
+from .downloads import FILES, on_the_hub
 
 logger = logging.getLogger(__name__)
 OPENAI = "ViT-L-14/openai"
@@ -48,10 +51,10 @@ class ClipModel:
 class ClipRanker:
     """Scores pictures against a prompt; loads CLIP at the first use and keeps it.
 
-    source: "architecture/weights" by open_clip's names, as OPENAI, which open_clip downloads
-    unless it is in its cache; or the path of a weights file: one in OpenAI's layout, or
-    `.safetensors` with a `.json` of the same name beside it that holds `open_clip.CLIP`'s
-    arguments. None: no ranker.
+    source: "architecture/weights" by open_clip's names, as OPENAI, which is downloaded unless it
+    is in a cache; or the path of a weights file: one in OpenAI's layout, or `.safetensors` with a
+    `.json` of the same name beside it that holds `open_clip.CLIP`'s arguments. None: no ranker.
+    Where open_clip is missing, transformers serves the vision transformers among them.
 
     CLIP is a convenience: whatever goes wrong, `score` is None and `reason` says why.
     """
@@ -93,7 +96,8 @@ class ClipRanker:
 
     def _give_up(self, error: Exception) -> None:
         release()
-        summary = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        kind = "" if isinstance(error, EditError) else f"{type(error).__name__}: "
+        summary = f"{kind}{next(iter(str(error).splitlines()), '')}"
         if is_out_of_memory(error):
             summary = "there is not enough memory for it"
         self.reason = f"CLIP cannot be used: {summary}"
@@ -129,13 +133,21 @@ def prepared(images: Tensor, model: ClipModel) -> Tensor:
 def load_clip(source: str | Path) -> ClipModel:
     """The network of a `ClipRanker`'s source. Raises whatever goes wrong."""
     patch_torchvision()
+    try:
+        import_module("open_clip")
+    except ImportError:
+        return _by_transformers(source)
     path = Path(source)
     if path.suffix not in FILES:
         return _by_name(str(source))
+    facts = _facts(path)
+    return _described(facts, path) if facts else _in_openai_layout(path)
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """The description beside a weights file, as open_clip's `open_clip_config.json`; or empty."""
     description = path.with_suffix(".json")
-    if description.is_file():
-        return _described(json.loads(description.read_text(encoding="utf-8")), path)
-    return _in_openai_layout(path)
+    return json.loads(description.read_text(encoding="utf-8")) if description.is_file() else {}
 
 
 def _by_name(source: str) -> ClipModel:
@@ -147,7 +159,7 @@ def _by_name(source: str) -> ClipModel:
 
 
 def _described(facts: Mapping[str, Any], path: Path) -> ClipModel:
-    """facts: "model_cfg" and "preprocess_cfg", as in open_clip's `open_clip_config.json`."""
+    """facts: "model_cfg" and "preprocess_cfg", see `_facts`."""
     import open_clip
     from safetensors.torch import load_file
 
@@ -157,17 +169,51 @@ def _described(facts: Mapping[str, Any], path: Path) -> ClipModel:
 
 
 def _in_openai_layout(path: Path) -> ClipModel:
-    """OpenAI's archive, or its weights saved on their own; sizes are read from the shapes."""
+    """Sizes are read from the shapes of the weights."""
     from open_clip.model import build_model_from_openai_state_dict
 
+    network = build_model_from_openai_state_dict(dict(_weights(path)), cast_dtype=torch.float32)
+    return _ready(network, _tokenizer_for(network))
+
+
+def _by_transformers(source: str | Path) -> ClipModel:
+    """A vision transformer: a file, or one of OpenAI's from the Hugging Face hub."""
+    path = Path(source)
+    if path.suffix not in FILES:
+        path = _fetched(str(source))
+    weights, facts = _weights(path), _facts(path)
     try:
-        weights = torch.jit.load(path, map_location="cpu").state_dict()
+        network = VitClip(weights, facts.get("model_cfg"))
+    except (KeyError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        logger.debug("loading %s", path, exc_info=True)
+        raise _needs_open_clip(path.name) from error
+    return _ready(network, tokenizer(network.context_length), **facts.get("preprocess_cfg", {}))
+
+
+def _fetched(source: str) -> Path:
+    repository = on_the_hub(source)
+    if repository is None:
+        raise _needs_open_clip(source)
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(repository, "open_clip_model.safetensors"))
+
+
+def _needs_open_clip(what: str) -> EditError:
+    advice = f"install it, or choose {OPENAI} or another of OpenAI's ViT models"
+    return EditError(f"{what} needs open_clip, which is not installed; {advice}")
+
+
+def _weights(path: Path) -> Mapping[str, Tensor]:
+    """Of OpenAI's archive, or saved on their own."""
+    try:
+        return torch.jit.load(path, map_location="cpu").state_dict()
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
-        weights = read_tensors(path)
-    network = build_model_from_openai_state_dict(dict(weights), cast_dtype=torch.float32)
-    return _ready(network, _tokenizer_for(network))
+        return read_tensors(path)
 
 
 def _tokenizer_for(network: nn.Module) -> Tokenize:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -103,6 +104,8 @@ class BoundModel:
     contexts: [2,77,C], the negative prompt's and the prompt's.
     """
 
+    tile_by_tile = False
+
     def __init__(
         self,
         model: StandaloneModel,
@@ -134,8 +137,11 @@ class BoundModel:
     def sigmas(self, steps: int) -> Tensor:
         return self._checkpoint.schedule.levels(steps, self._spacing)
 
-    def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> None:
-        """Text-to-image checkpoints need none."""
+    def sampling(
+        self, image: Tensor, painted: Tensor, source: Tensor
+    ) -> AbstractContextManager[None]:
+        """Text-to-image checkpoints are told nothing."""
+        return nullcontext()
 
     @single_precision()
     def denoise(

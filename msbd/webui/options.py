@@ -97,8 +97,9 @@ def known() -> dict[str, Option]:
         "clip_model": Option(
             OPENAI,
             "CLIP model that chooses among the candidates",
-            "open_clip's names of architecture and weights; downloaded at its first use. If it "
-            "cannot be had, the first candidate goes on",
+            "open_clip's names of architecture and weights; where open_clip is not installed, one "
+            "of OpenAI's ViT models. Downloaded at its first use. If it cannot be had, the first "
+            "candidate goes on",
         ),
         "clip_weights": Option(
             "",
