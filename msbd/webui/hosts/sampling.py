@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import logging
+import math
+from collections.abc import Callable
 from typing import Any
 
-import k_diffusion.sampling
 import numpy as np
 import torch
 from modules import sd_samplers, sd_samplers_kdiffusion, shared
 from torch import Tensor
 
 from ...backend import Denoise
+from ...errors import EditError
+from ...memory import is_out_of_memory
+from .kdiffusion import NoiseSampler, borrowed_randomness, integrated
 
+logger = logging.getLogger(__name__)
 REPLACED = {
     "DDIM": ("Euler a", "the same method on noise levels"),
     "DDIM CFG++": ("Euler a", "DDIM's method on noise levels"),
@@ -24,13 +27,21 @@ REPLACED = {
     "DPM adaptive": ("DPM++ 2M", "it cannot be cut into stages"),
 }
 """Samplers that work on timesteps or choose their own steps: what is used instead, and why."""
+_found: dict[str, tuple[str, str]] = {}
+"""The same of samplers that failed in a trial."""
+_calls: dict[str, int] = {}
+"""Network evaluations of a step, of those that did not."""
+_LEVELS = [8.0, 4.0, 2.0, 1.0], [8.0, 1.0], [1.0, 0.5, 0.0]
+"""What a trial goes through."""
+_COLOUR, _TOLERATED = 3.0, 0.25
+"""The pictures of a trial, and an error; those of samplers that work are below 0.06."""
 
 
 def replaced_sampler(name: str) -> tuple[str, str | None]:
     """The sampler that serves for the host's `name`, and a note if it is another one."""
-    if name not in REPLACED:
+    substitute, reason = REPLACED.get(name) or _found.get(name) or (name, "")
+    if substitute == name:
         return name, None
-    substitute, reason = REPLACED[name]
     return substitute, f"{substitute} is used in place of {name}: {reason}"
 
 
@@ -42,8 +53,77 @@ def name_of(sampler: str) -> str:
 
 def calls_per_step(name: str) -> int:
     """Network evaluations of a sampling step, for a sampler's name as the host knows it."""
-    config = sd_samplers.find_sampler_config(replaced_sampler(name)[0])
-    return int(config.total_steps(1)) if config is not None else 1
+    used, _ = replaced_sampler(name)
+    config = sd_samplers.find_sampler_config(used)
+    return _calls.get(used) or (int(config.total_steps(1)) if config is not None else 1)
+
+
+def try_sampler(name: str) -> None:
+    """Find out whether the host's sampler `name` works with us, or which one shall in its place.
+
+    Raises `EditError` if there is none. Only while nothing else is sampled: k-diffusion's `torch`
+    is everybody's.
+    """
+    _found.pop(name, None)
+    if name in REPLACED or _works(name):
+        return
+    substitute = next(filter(_works, _relatives(name)), None)
+    if substitute is None:
+        raise EditError(f"{name} does not work in stages: choose another sampler, such as Euler a")
+    reason = "that one does not work in stages"
+    if "CFG++" in name:
+        reason += f", so set the CFG scale as for {substitute}"
+    _found[name] = substitute, reason
+
+
+def _relatives(name: str) -> list[str]:
+    """Samplers called by a part of the words, nearest first: "Euler" of "Euler SMEA Dy"."""
+    names = [sampler.name for sampler in sd_samplers.all_samplers if sampler.name not in REPLACED]
+    related = [other for other in names if _words(other) < _words(name)]
+    return sorted(related, key=lambda other: -len(_words(other)))
+
+
+def _words(name: str) -> set[str]:
+    return set(name.lower().replace("ancestral", "a").split())
+
+
+def _works(name: str) -> bool:
+    """Whether a sampler finds what is known where all pictures are the same, of one colour:
+
+    at a lower level, the colour and noise of that level.
+    """
+    try:
+        host = sd_samplers.create_sampler(name, shared.sd_model)
+        calls = [_calls_in_trial(host, levels) for levels in _LEVELS]
+    except Exception as error:  # whatever goes wrong with other people's samplers
+        if is_out_of_memory(error):
+            raise
+        logger.info("%s does not work in stages: %s", name, error)
+        return False
+    _calls[name] = math.ceil(calls[0] / (len(_LEVELS[0]) - 1))
+    return calls[0] > calls[1]  # one that chooses its own steps makes as many of few as of many
+
+
+def _calls_in_trial(host: Any, levels: list[float]) -> int:
+    """Network evaluations between the levels. Raises `ValueError` if the result is wrong."""
+    z0 = torch.full((2, 4, 32, 32), _COLOUR, device=shared.device)
+    sigmas, calls = torch.tensor(levels, device=shared.device), 0
+    random = torch.Generator().manual_seed(0)
+
+    def noise(*_: Any) -> Tensor:
+        return torch.randn(z0.shape, generator=random).to(z0)
+
+    def model(*_: Any, **__: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return z0.clone()
+
+    with own_randomness():
+        z = integrated(host, {"disable": True}, model, z0 + sigmas[0] * noise(), sigmas, noise)
+    mean, spread = float((z - z0).mean()), float((z - z0).std())
+    if not (abs(mean) < _TOLERATED and abs(spread - levels[-1]) < _TOLERATED):
+        raise ValueError(f"noise of {mean:.2f} ± {spread:.2f} in place of 0 ± {levels[-1]:g}")
+    return calls
 
 
 class HostSampler:
@@ -57,19 +137,23 @@ class HostSampler:
         name, _ = replaced_sampler(p.sampler_name)
         self._p = p
         self.host = sd_samplers.create_sampler(name, shared.sd_model)
-        with _borrowed_randomness():
+        if hasattr(self.host, "scheduler_name"):
+            self.host.scheduler_name = p.scheduler  # as its own `sample` would
+        with borrowed_randomness(self.host.func):
             self._options: dict[str, Any] = self.host.initialize(p)
         if p.sampler_name.startswith("DDIM"):
             # DDIM's own eta, which is 0 unless the user says otherwise.
             self._options["eta"] = p.eta if p.eta is not None else shared.opts.eta_ddim
-        options = self.host.config.options
-        if options.get("solver_type") == "heun":
-            self._options["solver_type"] = "heun"
-        self._takes = inspect.signature(self.host.func).parameters
 
     def sigmas(self, steps: int) -> Tensor:
         """The noise levels of the host's schedule [steps + 1], strictly descending to 0."""
-        return strictly_descending(self.host.get_sigmas(self._p, steps), steps)
+        try:
+            return strictly_descending(self.host.get_sigmas(self._p, steps), steps)
+        except Exception as error:  # whatever goes wrong with other people's schedules
+            named = getattr(self._p, "scheduler", None) or "Automatic"
+            raise EditError(
+                f"the schedule type {named} fails ({error}): choose another one"
+            ) from error
 
     def __call__(
         self,
@@ -79,19 +163,14 @@ class HostSampler:
         extra_args: dict[str, Any] | None = None,
         callback: Callable[[dict[str, Any]], None] | None = None,
         disable: bool | None = None,
-        noise_sampler: Callable[[Tensor, Tensor], Tensor] | None = None,
+        noise_sampler: NoiseSampler | None = None,
     ) -> Tensor:
         sigmas = sigmas.to(x.device)
         if len(sigmas) == 2 and sigmas[1] == 0:
             # All samplers do the same here, but for those that stumble over so short a schedule.
             return model(x, sigmas[0].expand(len(x)), **(extra_args or {}))
         options = dict(self._options, extra_args=extra_args, callback=callback, disable=disable)
-        if "noise_sampler" in self._takes:
-            options["noise_sampler"] = noise_sampler
-        if "restart_list" in self._takes and sigmas[-1] > 0:
-            options["restart_list"] = {}  # its own schedule would go down to 0
-        with _borrowed_randomness(noise_sampler):
-            return self.host.func(model, x, sigmas=sigmas, **options)
+        return integrated(self.host, options, model, x, sigmas, noise_sampler)
 
 
 def strictly_descending(sigmas: Tensor, steps: int) -> Tensor:
@@ -101,7 +180,7 @@ def strictly_descending(sigmas: Tensor, steps: int) -> Tensor:
     levels are interpolated on a logarithmic scale.
     """
     levels = np.unique(sigmas.cpu().double().numpy())[::-1]
-    levels = levels[levels > 0]
+    levels = levels[(levels > 0) & np.isfinite(levels)]
     if len(levels) != steps:
         places = np.linspace(0, len(levels) - 1, steps)
         levels = np.exp(np.interp(places, np.arange(len(levels)), np.log(levels)))
@@ -112,35 +191,3 @@ def own_randomness() -> Any:
     """A context in which the global random generators may be used, and are put back."""
     device = torch.device(shared.device)
     return torch.random.fork_rng([device] if device.type == "cuda" else [])
-
-
-@contextmanager
-def _borrowed_randomness(
-    noise_sampler: Callable[[Tensor, Tensor], Tensor] | None = None,
-) -> Iterator[None]:
-    """Lend k-diffusion's samplers our noise where they ask `torch.randn_like` for it.
-
-    The host itself exchanges that module's `torch` for the same purpose, also when a sampler is
-    initialised; here it is put back.
-    """
-    before = k_diffusion.sampling.torch
-    try:
-        if noise_sampler is not None:
-            k_diffusion.sampling.torch = _TorchWithOurNoise(noise_sampler)
-        yield
-    finally:
-        k_diffusion.sampling.torch = before
-
-
-class _TorchWithOurNoise:
-    """`torch`, but for `randn_like`."""
-
-    def __init__(self, noise_sampler: Callable[[Tensor, Tensor], Tensor]) -> None:
-        self._noise_sampler = noise_sampler
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(torch, name)
-
-    def randn_like(self, x: Tensor) -> Tensor:
-        nothing = x.new_zeros(())
-        return self._noise_sampler(nothing, nothing).to(x)
