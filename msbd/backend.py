@@ -8,6 +8,7 @@ prompt and guidance are bound into the backend before the engine sees it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
@@ -61,13 +62,17 @@ class Backend(Protocol):
     spec: ModelSpec
     device: torch.device
     sampler: Sampler
+    tile_by_tile: bool
+    """Whether tiles are denoised one after the other, each in a `sampling` of its own."""
 
     def sigmas(self, steps: int) -> Tensor:
         """Noise levels [steps + 1], strictly descending, the last one 0; float32, on the CPU."""
 
-    def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Condition:
-        """What the network must be told of a tile besides its latents, [1,...]; None for most
-        models.
+    def sampling(
+        self, image: Tensor, painted: Tensor, source: Tensor
+    ) -> AbstractContextManager[Condition]:
+        """While a tile is denoised: yields what the network must be told of it besides its latents,
+        [1,...]; None for most models.
 
         Inpainting checkpoints want to see the surroundings. image: [1,3,H,W] in [0,1]; painted:
         [1,1,H,W], 1 = repaint; source: the image's latents. Handed on to `denoise`.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -47,28 +48,30 @@ def denoised(
     """
     run, factor = stage.schedule, backend.spec.latent_factor
     boxes = [tile.divided(factor) for tile in stage.tiles]
-    source, condition = _encoded(stage, canvas, painted, backend)
+    source = torch.cat([_encoded(canvas, tile, backend) for tile in stage.tiles])
     if not run.run_steps:
         return source
     sigmas = last_steps(backend.sigmas(run.steps), run.run_steps)
     mask = torch.cat([cropped(cells, box) for box in boxes]).to(source)
     guided = partial(backend.denoise, guidance=run.guidance)
-    model = AdaptiveBatches(guided, condition, stage.batch, advance)
     epsilon = partial(
         _parts_of_fields, noise, stage.index, stage.canvas.divided(factor), boxes, source
     )
 
-    sample = partial(blended_diffusion, model, backend.sampler, source, mask)
     everyone, U = range(run.candidates), run.resamplings
     n, k = len(U), run.choose_at or len(U)
     mean = torch.zeros_like(source) if stage.from_noise else source
     z = mean + float(sigmas[0]) * epsilon(everyone)("start")
-    z = finite(sample(z, sigmas[: k + 1], epsilon(everyone), U[:k]), NETWORK)
-    if not stage.from_noise or len(boxes) > 1:  # tiles are no candidates
-        return z
-    i = choose(z if k == n else mask * model.predicted + (1 - mask) * source)
-    z = z[i : i + 1]
-    return z if k == n else finite(sample(z, sigmas[k:], epsilon([i], k), U[k:]), NETWORK)
+    with ExitStack() as during:
+        condition = _told(stage, canvas, painted, source, backend, during)
+        model = AdaptiveBatches(guided, condition, stage.batch, advance)
+        sample = partial(blended_diffusion, model, backend.sampler, source, mask)
+        z = finite(sample(z, sigmas[: k + 1], epsilon(everyone), U[:k]), NETWORK)
+        if not stage.from_noise or len(boxes) > 1:  # tiles are no candidates
+            return z
+        i = choose(z if k == n else mask * model.predicted + (1 - mask) * source)
+        z = z[i : i + 1]
+        return z if k == n else finite(sample(z, sigmas[k:], epsilon([i], k), U[k:]), NETWORK)
 
 
 def _parts_of_fields(
@@ -197,17 +200,25 @@ def _inner_and_thin(painted: Tensor, factor: int) -> tuple[Tensor, Tensor]:
     return inner, latent_mask(painted, factor) * (1 - near)
 
 
-def _encoded(
-    stage: StagePlan, canvas: Tensor, painted: Tensor, backend: Backend
-) -> tuple[Tensor, Condition]:
-    """Latents [n,4,h,w] of all tiles of the canvas, and what the network must be told of them."""
-    latents, conditions = [], []
-    for tile in stage.tiles:
+def _encoded(canvas: Tensor, tile: Box, backend: Backend) -> Tensor:
+    return finite(backend.encode(cropped(canvas, tile).to(backend.device)), "the autoencoder")
+
+
+def _told(
+    stage: StagePlan,
+    canvas: Tensor,
+    painted: Tensor,
+    source: Tensor,
+    backend: Backend,
+    during: ExitStack,
+) -> Condition:
+    """What the network must be told of all tiles, of latents `source`, while they are sampled."""
+    conditions = []
+    for tile, latents in zip(stage.tiles, source.split(1), strict=True):
         picture, mask = (cropped(one, tile).to(backend.device) for one in (canvas, painted))
-        latents.append(finite(backend.encode(picture), "the autoencoder"))
-        conditions.append(backend.condition(picture, mask, latents[-1]))
+        conditions.append(during.enter_context(backend.sampling(picture, mask, latents)))
     told = [condition for condition in conditions if condition is not None]
-    return torch.cat(latents), torch.cat(told) if told else None
+    return torch.cat(told) if told else None
 
 
 def _in_turn(noise: KeyedNoise, key: tuple[int, int]) -> Callable[[Tensor, Tensor], Tensor]:

@@ -101,9 +101,12 @@ class Recorder:
         self._unit = left * plan.share(stage)
         self.callbacks.stage(stage)
 
-    def denoised(self, first: int, predicted: Tensor) -> None:
-        """Samples of one tile have been through the network; see `Callbacks.predicted`."""
-        self.callbacks.predicted(self._stage, first, predicted)
+    def denoised(self, first: int, predicted: Tensor, tile: int = 0) -> None:
+        """Samples of one tile have been through the network; see `Callbacks.predicted`.
+
+        tile: the first of those that are denoised together.
+        """
+        self.callbacks.predicted(self._stage, tile + first, predicted)
         self._advance(len(predicted), "denoising")
 
     def fitted(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -79,16 +79,13 @@ def refined(
         backend=backend,
         recorder=recorder,
     )
-    latents = denoised(
-        stage,
-        padded(start, stage.canvas),
-        seen.canvas_painted,
-        seen.cells,
-        backend,
-        noise,
-        choose,
-        recorder.denoised,
-    ).split(1)
+    maps = padded(start, stage.canvas), seen.canvas_painted, seen.cells
+    apart = [replace(stage, tiles=(tile,)) for tile in stage.tiles]
+    parts: list[Tensor] = []
+    for part in apart if backend.tile_by_tile else [stage]:
+        told = partial(recorder.denoised, tile=len(parts))
+        parts.append(denoised(part, *maps, backend, noise, choose, told))
+    latents = torch.cat(parts).split(1)
 
     decode: Decode = lambda index: backend.decode(latents[index])  # noqa: E731
     if stage.decoder_steps:

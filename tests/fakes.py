@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,6 +118,7 @@ class PointwiseBackend:
     sampler: Callable[..., Tensor] = euler_ancestral
     before: Callable[[int], None] = lambda samples: None
     device: torch.device = torch.device("cpu")
+    tile_by_tile: bool = False
     samples: int = 0
     batches: int = 0
     shapes: list[tuple[int, ...]] = field(default_factory=list)
@@ -135,10 +137,11 @@ class PointwiseBackend:
         """The latents [1,4,1,1] of a plain area of `colour`."""
         return torch.tensor([*(2 * c - 1 for c in self.colour), 0.0])[None, :, None, None]
 
-    def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Tensor:
+    @contextmanager
+    def sampling(self, image: Tensor, painted: Tensor, source: Tensor) -> Iterator[Tensor]:
         assert image.shape[-2:] == painted.shape[-2:] and painted.shape[1] == 1
         self.conditions.append(tuple(image.shape))
-        return torch.full((1, 1, 1, 1), float(len(self.conditions)))
+        yield torch.full((1, 1, 1, 1), float(len(self.conditions)))
 
     def denoise(
         self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Condition = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import combinations, pairwise
@@ -39,8 +40,8 @@ SIZE = Size(160, 200)
 class TextOnly(PointwiseBackend):
     """Tells the network nothing but latents and prompt, as most checkpoints."""
 
-    def condition(self, *of_tile: object) -> None:
-        return None
+    def sampling(self, *of_tile: object) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 def task(backend: PointwiseBackend | RecallingBackend | None = None, **changes) -> Task:

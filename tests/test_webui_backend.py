@@ -49,7 +49,7 @@ def ready(host: Host, prompt: Any = "a red star", **changes: Any) -> Any:
 
 
 def backend_of(host: Host, p: Any, index: int = 0, **changes: Any) -> Any:
-    from msbd.webui.hosts.a1111 import HostBackend
+    from msbd.webui.hosts.backend import HostBackend
     from msbd.webui.hosts.checkpoint import model_spec
     from msbd.webui.hosts.sampling import HostSampler
     from msbd.webui.hosts.upscaling import load_upscaler
@@ -200,7 +200,7 @@ class TestAutoencoder:
 
     def test_the_copy_has_no_part_in_casts_that_the_host_makes_itself(self, host, monkeypatch):
         """Neither on the way there nor, where checkpointing computes again, on the way back."""
-        from msbd.webui.hosts.a1111 import without_casts
+        from msbd.webui.hosts.backend import without_casts
 
         host.model.first_stage_model.decoder = Normalising()
         background, painted = torch.rand(1, 3, 32, 32), torch.zeros(1, 1, 32, 32)
@@ -350,7 +350,7 @@ class TestNotANumber:
 
 
 def test_without_memory_for_single_precision_the_hosts_autoencoder_stays(host, monkeypatch):
-    from msbd.webui.hosts.a1111 import _autoencoder_in_single_precision
+    from msbd.webui.hosts.a1111 import A1111Networks
 
     network = host.model.first_stage_model.half()
     monkeypatch.setattr(host.devices, "dtype_vae", torch.float16)
@@ -362,8 +362,9 @@ def test_without_memory_for_single_precision_the_hosts_autoencoder_stays(host, m
             raise torch.cuda.OutOfMemoryError
         return own(module, kind)
 
+    lent = A1111Networks(host.model).autoencoder_in_single_precision
     monkeypatch.setattr(type(network), "to", to)
-    with pytest.raises(torch.cuda.OutOfMemoryError), _autoencoder_in_single_precision():
+    with pytest.raises(torch.cuda.OutOfMemoryError), lent():
         pass
     assert {one.dtype for one in network.parameters()} == {torch.float16}
     assert host.devices.dtype_vae == torch.float16
@@ -381,7 +382,8 @@ def test_an_inpainting_condition_is_made_again_in_single_precision(host, monkeyp
     monkeypatch.setattr(network.encoder, "forward", forward)
     backend = backend_of(host, ready(host))
     picture, painted = torch.full((1, 3, 32, 32), 0.5), torch.ones(1, 1, 32, 32)
-    told = backend.condition(picture, painted, torch.ones(1, 4, 4, 4))
+    with backend.sampling(picture, painted, torch.ones(1, 4, 4, 4)) as told:
+        pass
     assert bool(torch.isfinite(told).all()) and len(backend.notes) == 1
 
 
@@ -417,10 +419,15 @@ def casting_in_half_precision(monkeypatch: Any, devices: Any, *kinds: Any) -> No
         monkeypatch.setattr(kind, "forward", cast(kind.forward))
 
 
+def told(backend: Any, image: torch.Tensor, painted: torch.Tensor) -> torch.Tensor:
+    with backend.sampling(image, painted, backend.encode(image)) as condition:
+        return condition
+
+
 class TestConditioning:
     def test_of_ordinary_checkpoints_is_a_dummy(self, host):
         image, painted = torch.rand(1, 3, 32, 32), torch.ones(1, 1, 32, 32)
-        got = backend_of(host, ready(host)).condition(image, painted, torch.zeros(1, 4, 4, 4))
+        got = told(backend_of(host, ready(host)), image, painted)
         assert got.shape == (1, 5, 1, 1) and not got.any()
 
     def test_of_inpainting_checkpoints_is_the_mask_and_the_picture_without_it(self, host):
@@ -429,9 +436,9 @@ class TestConditioning:
         image, painted = torch.rand(1, 3, 32, 32), torch.zeros(1, 1, 32, 32)
         painted[..., :16, :] = 1
         state = torch.get_rng_state()
-        got = backend.condition(image, painted, backend.encode(image))
+        got = told(backend, image, painted)
         assert torch.equal(torch.get_rng_state(), state)
-        assert torch.equal(got, backend.condition(image, painted, backend.encode(image)))
+        assert torch.equal(got, told(backend, image, painted))
         assert got.shape == (1, 5, 4, 4)
         assert got[0, 0, :2].eq(1).all() and got[0, 0, 2:].eq(0).all()
         assert got[0, 1:4, :2].abs().max() < 0.05

@@ -48,7 +48,7 @@ def test_the_standin_passes(host: Host) -> None:
 @pytest.mark.edits
 def test_what_the_host_gives_that_is_no_number_fails(host: Host, monkeypatch) -> None:
     from msbd.webui.checking import check
-    from msbd.webui.hosts.a1111 import HostBackend
+    from msbd.webui.hosts.backend import HostBackend
 
     monkeypatch.setattr(HostBackend, "encode", lambda self, image: image * torch.nan)
     failed = failures(check(["draft"])[0])

@@ -147,7 +147,7 @@ def test_however_it_ends(host, name, call):
 
 @pytest.mark.parametrize("name", ENDINGS)
 def test_when_it_ends_in_the_decoder_optimisation(host, name, monkeypatch):
-    from msbd.webui.hosts import a1111 as backend
+    from msbd.webui.hosts import backend
 
     act, forward = ending(host, name), backend.HostDecoder.forward
 

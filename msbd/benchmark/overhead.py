@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ class IdleBackend:
 
     spec = ModelSpec()
     device = torch.device("cpu")
+    tile_by_tile = False
 
     def __init__(self, sampler: str) -> None:
         self.sampler, _ = SAMPLERS[sampler]
@@ -39,8 +41,10 @@ class IdleBackend:
     def sigmas(self, steps: int) -> Tensor:
         return scaled_linear().levels(steps)
 
-    def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Condition:
-        return None
+    def sampling(
+        self, image: Tensor, painted: Tensor, source: Tensor
+    ) -> AbstractContextManager[Condition]:
+        return nullcontext()
 
     def denoise(
         self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Condition = None

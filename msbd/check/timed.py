@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -23,6 +24,7 @@ class ForwardingBackend:
         self.spec = backend.spec
         self.device = backend.device
         self.sampler = backend.sampler
+        self.tile_by_tile = backend.tile_by_tile
 
     def _call(self, part: str, network: Callable[..., T], *arguments: Any) -> T:
         """What `network(*arguments)` gives; every call of a network comes by here.
@@ -34,8 +36,10 @@ class ForwardingBackend:
     def sigmas(self, steps: int) -> Tensor:
         return self._backend.sigmas(steps)
 
-    def condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Condition:
-        return self._call("encoding", self._backend.condition, image, painted, source)
+    def sampling(
+        self, image: Tensor, painted: Tensor, source: Tensor
+    ) -> AbstractContextManager[Condition]:
+        return self._call("encoding", self._backend.sampling, image, painted, source)
 
     def denoise(
         self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Condition = None

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from modules import sd_models
-
 from ..errors import EditError
-from .hosts.checkpoint import model_spec, trained_resolution
+from .hosts import which
+from .hosts.checkpoint import model_spec
 from .hosts.sampling import replaced_sampler
 from .inputs import Inputs
-from .options import option
 from .without_effect import always_on_arguments, notes_on_options
 
 _NEARLY_ALL = 0.95
-_MULTISTEP = ("2M", "3M", "LMS")
+_MULTISTEP = ("2M", "3M", "LMS", "IPNDM", "DEIS", "Multistep", "Gradient", "ER SDE")
 
 
 def conflicts(sampler_name: str, inputs: Inputs | None, p: Any = None) -> list[str]:
@@ -34,21 +32,20 @@ def conflicts(sampler_name: str, inputs: Inputs | None, p: Any = None) -> list[s
 
 
 def _about_the_model(sampler_name: str, inputs: Inputs | None) -> Iterator[str]:
-    model = sd_models.model_data.sd_model
+    model = which.loaded_model()
     if model is None:
         return
     try:
-        model_spec(sampler_name)
+        side = model_spec(sampler_name).resolution
     except EditError as error:
         yield f"{error}."
         return
-    side = option("resolution") or trained_resolution(model)
     if inputs is not None and inputs.size.shortest < side:
         yield (
             f"The picture is smaller than the {side} pixels the checkpoint was trained at: it is "
             "enlarged for the first stage, and the later ones have little or nothing to do."
         )
-    autoencoder = model.first_stage_model
+    autoencoder = which.networks(model).autoencoder
     if any(_is_replaced(autoencoder, name) for name in ("encoder", "decoder")):
         yield (
             "Tiled VAE is on. It is not needed, since large stages are decoded in tiles anyway, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from modules import lowvram, shared
+from modules import shared
 from torch import nn
 
 from ..cost import FLOAT, MINIATURE, STABLE_DIFFUSION, Loaded
@@ -22,12 +22,13 @@ _PICTURES, _CROPS = 6, 8
 def loaded(plan: EditPlan, settings: EditSettings) -> Loaded:
     """The checkpoint as an edit finds it; none of its networks is run."""
     model, device, fitting = shared.sd_model, torch.device(shared.device), decoder_device().type
-    network, apart = model.model.diffusion_model, lowvram.is_enabled(model)
+    networks, apart = which.networks(model), which.one_at_a_time(model)
+    network = networks.unet
     parameters = sum(one.numel() for one in network.parameters())
     kind = MINIATURE if parameters < 50_000_000 else STABLE_DIFFUSION
     chooses = settings.ranks_by_clip
     upscaler = load_upscaler(settings.upscaler)
-    resident = 0 if apart else _weights(model)
+    resident = 0 if apart else sum(map(_weights, networks.all()))
     if device.type == "cpu":
         resident += 3 * FLOAT * (_PICTURES * plan.image.area + _CROPS * plan.crop.size.area)
         resident += kind.clip * chooses
@@ -43,7 +44,7 @@ def loaded(plan: EditPlan, settings: EditSettings) -> Loaded:
         choosing=clip_device().type if chooses else "",
         resident=resident,
         network=max(map(_weights, _at_once(network))) if apart else 0,
-        autoencoder=_weights(model.first_stage_model) if apart else 0,
+        autoencoder=_weights(networks.autoencoder) if apart else 0,
         number=which.network_dtype().itemsize,
         passes=2 if getattr(shared.opts, "batch_cond_uncond", True) else 1,
         upscaled=(upscaler.tiles[0] or 2**20) if isinstance(upscaler, HostUpscaler) else 0,
@@ -54,7 +55,7 @@ def _at_once(network: nn.Module) -> list[nn.Module]:
     """What is on the device by itself: with --lowvram each block."""
     lists = (one if isinstance(one, nn.ModuleList) else [one] for one in network.children())
     blocks = [block for some in lists for block in some]
-    return blocks if blocks and shared.cmd_opts.lowvram else [network]
+    return blocks if blocks and getattr(shared.cmd_opts, "lowvram", False) else [network]
 
 
 def _weights(module: nn.Module) -> int:

@@ -116,17 +116,21 @@ class Progress:
         self._counts["encoded"] += 1
         self.say(f"Reading the picture{self._tile(self._counts['encoded'])}")
 
-    def denoising(self) -> None:
+    def denoising(self, tile_by_tile: bool) -> None:
         """The network is called for the stage's next samples."""
         stage, run, samples = self._stage, self._stage.schedule, self._counts["samples"]
+        if tile_by_tile:
+            tile, done = divmod(samples, run.model_calls)
+        else:
+            done, tile = divmod(samples, len(stage.tiles))
         ends = list(accumulate(run.calls))
-        step = min(bisect_right(ends, samples // len(stage.tiles)), run.run_steps - 1)
+        step = min(bisect_right(ends, done), run.run_steps - 1)
         words = "Painting" if stage.from_noise else "Adding detail"
         if run.candidates > 1 and not 0 < run.choose_at <= step:
             words += f" {run.candidates} candidates"
         words += f", step {step + 1} of {run.run_steps}"
         if run.candidates == 1:
-            words += self._tile(samples % len(stage.tiles) + 1)
+            words += self._tile(tile + 1)
         self.say(words)
 
     def decoding(self) -> None:
@@ -193,7 +197,7 @@ class ToldBackend(ForwardingBackend):
     def denoise(
         self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Condition = None
     ) -> Tensor:
-        self._progress.denoising()
+        self._progress.denoising(self.tile_by_tile)
         return super().denoise(z, sigma, guidance, condition)
 
     def decode(self, z: Tensor) -> Tensor:

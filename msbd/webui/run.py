@@ -6,11 +6,11 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from fastapi import HTTPException
-from modules import devices, images, lowvram, processing, sd_samplers, shared
+from modules import devices, images, processing, sd_samplers, shared
 from PIL import Image
 from torch import Tensor
 
@@ -29,10 +29,10 @@ from .conflicts import conflicts
 from .estimate import loaded
 from .fields import CONTROLS, TITLE, Choice, chosen
 from .hosts import which
-from .hosts.a1111 import make_room, without_casts
+from .hosts.backend import HostBackend, without_casts
 from .hosts.checkpoint import model_spec
 from .hosts.clip import plain_text, ranker
-from .hosts.sampling import HostSampler, replaced_sampler
+from .hosts.sampling import HostSampler, replaced_sampler, try_sampler
 from .hosts.upscaling import ensure_it_works, load_upscaler
 from .inputs import prepared
 from .limit import limited
@@ -40,9 +40,6 @@ from .options import decoder_device, defaults, option, stored_in_words
 from .previews import Previews, picture_of
 from .progress import Progress, ToldBackend, said
 from .results import EditResult, ExtraImages, completed, described, wanted_extras
-
-if TYPE_CHECKING:
-    from .hosts.a1111 import HostBackend
 
 logger = logging.getLogger(__name__)
 
@@ -134,6 +131,7 @@ class EditRun:
         """In place of the host's, which would encode the whole picture at the sliders' size."""
         p = self.p
         self.choice = self.choose()
+        try_sampler(p.sampler_name)
         inputs = prepared(
             p.init_images,
             p.image_mask,
@@ -147,7 +145,8 @@ class EditRun:
         if len(inputs.pictures) > 1:
             p.batch_size = len(inputs.pictures)
         p.sampler = sd_samplers.create_sampler(replaced_sampler(p.sampler_name)[0], p.sd_model)
-        p.image_cfg_scale = p.image_cfg_scale if p.sd_model.cond_stage_key == "edit" else None
+        edits = getattr(p.sd_model, "cond_stage_key", None) == "edit"
+        p.image_cfg_scale = p.image_cfg_scale if edits else None
         p.refiner_checkpoint_info = None
         p.width, p.height = inputs.size.width, inputs.size.height
         self.inputs = inputs
@@ -201,7 +200,7 @@ class EditRun:
         p.sampler = sampler.host
         progress = Progress(len(p.seeds), self.plan)
         finished = processing.DecodedSamples()
-        limited_memory = bool(option("memory_limit")) or lowvram.is_enabled(shared.sd_model)
+        limited_memory = bool(option("memory_limit")) or which.one_at_a_time(shared.sd_model)
         try:
             with progress.shown(), sparing(limited_memory):
                 for place in range(len(p.seeds)):
@@ -265,8 +264,7 @@ class EditRun:
 
     def _backend(self, place: int, sampler: HostSampler) -> HostBackend:
         p = self.p
-        make_room()
-        return which.host_backend()(
+        return HostBackend(
             p,
             place,
             self.spec,

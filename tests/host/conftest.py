@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,9 +59,10 @@ def start(
             precision: tuple[str, ...] = WHOLE_PRECISION,
             auth: tuple[str, str] | None = None,
             on_a_cpu: bool = True,
+            extensions: tuple[Path, ...] = (),
         ) -> Webui:
             data = tmp_path_factory.mktemp("webui")
-            prepare(data, options or {}, upscaler)
+            prepare(data, options or {}, upscaler, installation.is_fork, extensions)
             webui = Webui(installation, data, (*precision, *flags), auth, on_a_cpu)
             stack.callback(webui.stop)
             running.append(webui)

@@ -8,7 +8,7 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,14 @@ from .http import Reply, call
 
 REPOSITORY = Path(__file__).parents[2]
 PROBE = Path(__file__).parent / "probe_extension"
+HOOK = Path(__file__).parent / "hook_extension"
+MINIATURE = Path(__file__).parent / "miniature_extension"
 ON_A_CPU = ("--skip-torch-cuda-test", "--use-cpu", "all")
 OFFLINE = ("--no-download-sd-model", "--do-not-download-clip")
 WHOLE_PRECISION = ("--no-half", "--precision", "full")
 QUIET_THREADS = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+FORKS = ("--always-cpu", "--all-in-fp32", "--attention-pytorch")
+"""What Forge and reForge have in place of A1111's flags, which they take and ignore."""
 START_LIMIT = 240
 STOP_LIMIT = 20
 
@@ -73,6 +77,17 @@ class Installation:
         assert found, "CHANGELOG.md names no version"
         return tuple(int(part) for part in found.groups())
 
+    @property
+    def kind(self) -> str:
+        """a1111, reforge or forge, by the folder that only it has."""
+        folders = {"backend": "forge", "ldm_patched": "reforge"}
+        found = [kind for name, kind in folders.items() if (self.folder / name).is_dir()]
+        return found[0] if found else "a1111"
+
+    @property
+    def is_fork(self) -> bool:
+        return self.kind != "a1111"
+
     def packages(self) -> dict[str, str]:
         """Everything installed in its Python, by name."""
         code = (
@@ -85,13 +100,20 @@ class Installation:
         return json.loads(found.stdout)
 
 
-def prepare(data: Path, options: Mapping[str, Any], upscaler: bool = True) -> None:
-    """Fill a data folder: models, this extension and the probe, settings."""
+def prepare(
+    data: Path,
+    options: Mapping[str, Any],
+    upscaler: bool = True,
+    is_fork: bool = False,
+    more: Sequence[Path] = (),
+) -> None:
+    """Fill a data folder: models, this extension and the tests' own, settings."""
     models.write(data, upscaler=upscaler)
     extensions = data / "extensions"
     extensions.mkdir(parents=True)
     (extensions / "multi-stage-blended-diffusion").symlink_to(REPOSITORY)
-    (extensions / "msbd-probe").symlink_to(PROBE)
+    for folder in (PROBE, MINIATURE, *more):
+        (extensions / f"msbd-tests-{folder.name}").symlink_to(folder)
     own = {
         "outdir_samples": "",
         "outdir_img2img_samples": str(data / "outputs" / "img2img"),
@@ -100,6 +122,8 @@ def prepare(data: Path, options: Mapping[str, Any], upscaler: bool = True) -> No
         "msbd_clip_weights": str(models.CLIP),
         "msbd_preset": "paper",  # every part of the engine is at work in it
     }
+    if is_fork:
+        own["msbd_resolution"] = 128  # they do not read what the checkpoint's description says
     (data / "config.json").write_text(json.dumps({**OPTIONS, **own, **options}))
 
 
@@ -134,6 +158,7 @@ class Webui:
             *(ON_A_CPU if self.on_a_cpu else ()),
             "--opt-sdp-attention",
             *self.flags,
+            *self._forks_flags(),
             "--data-dir",
             str(self.data),
             "--port",
@@ -156,6 +181,13 @@ class Webui:
                 stderr=subprocess.STDOUT,
             )
         self.wait()
+
+    def _forks_flags(self) -> list[str]:
+        if not self.installation.is_fork:
+            return []
+        # Its page's own files lie outside the data folder, which gradio 4 must be told.
+        allowed = ["--gradio-allowed-path", str(self.installation.folder)]
+        return [*(FORKS if self.on_a_cpu else ()), *allowed]
 
     def wait(self, start: int = 0) -> None:
         """Until it has started (said after byte `start` of its output) and loaded its model.
@@ -207,7 +239,8 @@ class Webui:
 
     def probe(self, route: str, **query: Any) -> dict[str, Any]:
         """Ask the test extension, which must be able to answer."""
-        ask = self.get if route in ("state", "memory", "registrations") else self.post
+        read_only = ("state", "memory", "registrations", "decoder_blocks")
+        ask = self.get if route in read_only else self.post
         reply = ask(f"/msbd-probe/{route}", **query)
         assert reply.status == 200, reply.text
         return reply.json

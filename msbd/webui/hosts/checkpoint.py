@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from modules import call_queue, sd_models, shared
+from modules import call_queue, sd_models
 
 from ...backend import ModelSpec
 from ...errors import EditError
 from ..options import option
-from .sampling import calls_per_step
+from . import which
+from .networks import LATENT_FACTOR
+from .sampling import calls_per_step, try_sampler
 
-LATENT_FACTOR = 8
-SD2_RESOLUTION = 768
-"""Training side of Stable Diffusion 2 with v-prediction; its configuration does not tell."""
+logger = logging.getLogger(__name__)
 LOADING_LIMIT = 60.0
 """Seconds to wait for a checkpoint that is being loaded."""
 _INTERVAL = 0.1
@@ -24,16 +25,25 @@ _OTHER_FAMILIES = {"is_sdxl": "SDXL", "is_sd3": "Stable Diffusion 3"}
 
 
 def model_spec(sampler_name: str, upscale_factor: float = 4.0) -> ModelSpec:
-    """Facts of the loaded checkpoint with the host's sampler; `EditError` if it is unsuitable."""
+    """Facts of the loaded checkpoint with the host's sampler; `EditError` if one is unsuitable.
+
+    Of a sampler that is unknown until now only if the host has nothing else to do.
+    """
     model = loaded_model()
     for attribute, family in _OTHER_FAMILIES.items():
         if getattr(model, attribute, False):
             raise EditError(
                 f"{family} checkpoints are not supported: choose a Stable Diffusion 1 or 2 one"
             )
+    if call_queue.queue_lock.acquire(blocking=False):
+        try:
+            try_sampler(sampler_name)
+        finally:
+            call_queue.queue_lock.release()
+    networks = which.networks(model)
     return ModelSpec(
-        resolution=option("resolution") or trained_resolution(model),
-        multiple=LATENT_FACTOR * 2 ** (_levels(model) - 1),
+        resolution=option("resolution") or networks.resolution,
+        multiple=LATENT_FACTOR * 2 ** (_levels(networks.unet) - 1),
         latent_factor=LATENT_FACTOR,
         upscale_factor=upscale_factor,
         calls_per_step=calls_per_step(sampler_name),
@@ -47,10 +57,12 @@ def loaded_model() -> Any:
     is loading one, or after `LOADING_LIMIT` seconds.
     """
     end = time.monotonic() + LOADING_LIMIT
-    while _complete_model() is None and _is_loading() and time.monotonic() < end:
+    while which.loaded_model() is None and _is_busy() and time.monotonic() < end:
         time.sleep(_INTERVAL)
-    # To ask for it by this name is to load it, if the host never had any.
-    model = _complete_model() or (None if sd_models.model_data.lock.locked() else shared.sd_model)
+    # Another may have been chosen since, which nobody else loads; not while an edit uses this one.
+    model = which.loaded_model() if _is_busy() else None
+    if model is None and not which.loads_first():
+        model = _loaded()
     if model is None:
         raise EditError(
             "the checkpoint is still being loaded, or could not be: try again, or see the console "
@@ -61,21 +73,23 @@ def loaded_model() -> Any:
 
 def is_loaded() -> bool:
     """Whether there is a checkpoint, so that nothing has to be waited for."""
-    return _complete_model() is not None
+    return which.loaded_model() is not None
 
 
-def _complete_model() -> Any:
-    """The host's checkpoint; None while its first is not all there, or there is none."""
-    data = sd_models.model_data
-    return None if data.lock.locked() else data.sd_model
-
-
-def _is_loading() -> bool:
+def _is_busy() -> bool:
     """Whether the host may be loading a checkpoint: its first one, or another in its queue."""
-    if sd_models.model_data.lock.locked() or not call_queue.queue_lock.acquire(blocking=False):
+    if which.loads_first() or not call_queue.queue_lock.acquire(blocking=False):
         return True
     call_queue.queue_lock.release()
     return False
+
+
+def _loaded() -> Any:
+    try:
+        return which.load()
+    except Exception:  # whatever goes wrong with other people's checkpoints
+        logger.warning("the checkpoint cannot be loaded", exc_info=True)
+        return None
 
 
 @contextmanager
@@ -90,14 +104,6 @@ def same_model() -> Iterator[None]:
         raise EditError("the checkpoint was changed meanwhile: try again") from error
 
 
-def trained_resolution(model: Any) -> int:
-    """Side in pixels of the pictures a checkpoint was trained on, by its configuration."""
-    if getattr(model, "is_sd2", False) and model.parameterization == "v":
-        return SD2_RESOLUTION
-    side = getattr(model, "image_size", 64)
-    return int(side if isinstance(side, int) else side[0]) * LATENT_FACTOR
-
-
-def _levels(model: Any) -> int:
+def _levels(network: Any) -> int:
     """Resolutions the UNet works at; each halves the sides."""
-    return len(model.model.diffusion_model.channel_mult)
+    return len(network.channel_mult)

@@ -1,21 +1,56 @@
-"""Which WebUI this is: the backend for it, and what its version has."""
+"""Which WebUI this is: the adapter for its networks, and what its version has."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import torch
-from modules import devices, sd_samplers, shared
+from modules import devices, sd_models, sd_samplers, shared
 
 if TYPE_CHECKING:
-    from .a1111 import HostBackend
+    from .networks import Networks
+
+NANS: Any = getattr(devices, "NansException", ())
+"""What a host raises where a network gives NaN; some raise nothing."""
 
 
-def host_backend() -> type[HostBackend]:
-    """The class that is a host's `Backend`; another host's would be chosen here."""
-    from .a1111 import HostBackend
+def networks(model: Any) -> Networks:
+    """The adapter for a loaded checkpoint; another kind of host would be told apart here."""
+    if hasattr(model, "forge_objects"):
+        from .forge import ForgeNetworks
 
-    return HostBackend
+        return ForgeNetworks(model)
+    from .a1111 import A1111Networks
+
+    return A1111Networks(model)
+
+
+def loaded_model() -> Any:
+    """The checkpoint that is there, or None; nothing is loaded for it."""
+    model = sd_models.model_data.sd_model
+    fake = getattr(sd_models, "FakeInitialModel", ())
+    return None if loads_first() or isinstance(model, fake) else model
+
+
+def loads_first() -> bool:
+    """Whether the host's first checkpoint is being loaded just now, which may be half there."""
+    lock = getattr(sd_models.model_data, "lock", None)
+    return lock is not None and lock.locked()
+
+
+def load() -> Any:
+    """The chosen checkpoint, or None; to ask for it is to load it where that was not yet done."""
+    reload = getattr(sd_models, "forge_model_reload", None)
+    return reload()[0] if reload else shared.sd_model
+
+
+def one_at_a_time(model: Any) -> bool:
+    """Whether the checkpoint's networks lie on the GPU one after the other (--medvram)."""
+    try:
+        from modules import lowvram
+    except ImportError:
+        return False
+    return bool(lowvram.is_enabled(model))
 
 
 def version() -> str:

@@ -208,7 +208,7 @@ class FaceRestorer:
 
 def mount(_: Any, app: FastAPI) -> None:
     probe = Probe(app)
-    for route in (probe.ready, state, memory, probe.registrations):
+    for route in (probe.ready, state, memory, decoder_blocks, probe.registrations):
         app.get(f"/msbd-probe/{route.__name__}")(route)
     changes = (
         *(probe.arm, probe.disarm, probe.cast, probe.hide, probe.slow, probe.stop),
@@ -261,6 +261,37 @@ def axes() -> list[str]:
     return sorted(label for label in labels if "MSBD" in label)
 
 
+def loaded() -> Any:
+    """The checkpoint, which some hosts load at the first request for pictures."""
+    reload = getattr(sd_models, "forge_model_reload", None)
+    return reload()[0] if reload else sd_models.model_data.sd_model
+
+
+def networks(model: Any) -> tuple[torch.nn.Module, torch.nn.Module, torch.nn.Module]:
+    """The UNet, the text encoder and the autoencoder."""
+    objects = getattr(model, "forge_objects", None)
+    if objects is None:
+        return model.model, model.cond_stage_model, model.first_stage_model
+    return objects.unet.model, objects.clip.cond_stage_model, objects.vae.first_stage_model
+
+
+def decoder_blocks() -> dict[str, Any]:
+    """Names of the loaded decoder's residual blocks, and of what is checkpointed of it."""
+    from msbd.decoder.fine_tune import is_block
+
+    parts = list(networks(shared.sd_model)[2].decoder.named_modules())
+    return {
+        "residual": [name for name, part in parts if "Resnet" in type(part).__name__],
+        "checkpointed": [name for name, part in parts if is_block(part)],
+    }
+
+
+def schedule(model: Any) -> str:
+    """Digest of the noise levels, where they are the checkpoint's own."""
+    buffers = getattr(model, "buffers", lambda recurse: ())(recurse=False)
+    return digest(*(value.cpu().numpy().tobytes() for value in buffers))
+
+
 def digest(*parts: Any) -> str:
     total = hashlib.sha1()
     for part in parts:
@@ -291,17 +322,19 @@ def attachments(module: torch.nn.Module) -> str:
 
 def state() -> dict[str, Any]:
     """Everything an edit could leave behind, as short values that can be compared."""
-    model = sd_models.model_data.sd_model
+    model = loaded()
+    unet, text, vae = networks(model)
+    whole = [model] if isinstance(model, torch.nn.Module) else [unet, text, vae]
     noise = k_diffusion.sampling
     samplers = sorted((k, id(v)) for k, v in vars(noise).items() if callable(v))
     network = upscaler()
     return {
-        "unet": weights(model.model),
-        "text": weights(model.cond_stage_model),
-        "vae": weights(model.first_stage_model),
-        "schedule": digest(*(v.cpu().numpy().tobytes() for v in model.buffers(recurse=False))),
-        "attachments": attachments(model),
-        "parameterization": model.parameterization,
+        "unet": weights(unet),
+        "text": weights(text),
+        "vae": weights(vae),
+        "schedule": schedule(model),
+        "attachments": [attachments(one) for one in whole],
+        "parameterization": getattr(model, "parameterization", None),
         "dtypes": [str(getattr(devices, n, None)) for n in ("dtype", "dtype_vae", "dtype_unet")],
         "noise source": type(noise.torch).__name__,
         "sampling functions": digest(samplers),
