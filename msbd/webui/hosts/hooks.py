@@ -25,7 +25,9 @@ def wanted(p: Any) -> bool:
     """Whether any always-on script of a request has registered for the hook."""
     plain = getattr(scripts.Script, HOOK, None)
     always_on = getattr(p.scripts, "alwayson_scripts", None) or ()
-    return plain is not None and any(getattr(type(one), HOOK) is not plain for one in always_on)
+    return plain is not None and any(
+        getattr(type(one), HOOK, plain) is not plain for one in always_on
+    )
 
 
 def call(p: Any, image: Tensor, painted: Tensor, source: Tensor) -> None:
