@@ -83,7 +83,7 @@ class EditSettings:
     candidates: int = setting(
         5,
         "Candidates",
-        "How many versions are painted; the one that fits the prompt best stays. Each takes time.",
+        "How many versions are painted; what fits the prompt best is kept. Each takes time.",
         span=(1, 16, 1),
         paper="3.1: a batch, reranked by CLIP",
     )
@@ -118,7 +118,7 @@ class EditSettings:
     final_strength: float = setting(
         0.25,
         "Detail",
-        "How much new detail is painted in at full size. More gives more texture and takes "
+        "How much new detail is painted at full size. More gives more texture and takes "
         "longer, and shapes may change.",
         span=(0.0, 1.0, 0.05),
         paper="3.2: the final stage's share of the noise schedule, 0.25",
@@ -157,8 +157,8 @@ class EditSettings:
     decoder: str = setting(
         FINE_TUNE,
         "Tone",
-        "Matches the edit's colours to the picture, so that no edge shows. last layer takes "
-        "seconds, fine-tune minutes: try it where an edge is left. off leaves them as they come.",
+        "Matches the edit's colours to the picture: last layer in seconds, fine-tune more closely "
+        "in minutes, off not at all. Try fine-tune where an edge is left.",
         choices=(OFF, LAST_LAYER, FINE_TUNE),
         paper="3.3: the decoder is fine-tuned",
     )

@@ -108,7 +108,7 @@ def known() -> dict[str, Option]:
         ),
         "clip_device": _device("CLIP runs on", "it stays there as long as there is room"),
         "decoder_device": _device(
-            "Decoder optimisation runs on",
+            f"{label('decoder')} is matched on",
             "on the CPU it needs no video memory, and much more time",
         ),
         "candidates": _extra(
