@@ -35,11 +35,12 @@ def device_in_words(device: torch.device, precision: str) -> str:
         facts = torch.cuda.get_device_properties(device)
         place = f"{facts.name}, {_gib(facts.total_memory)}, capability {facts.major}.{facts.minor}"
     else:
-        place = f"{_processor()}, {torch.get_num_threads()} threads"
+        place = f"{processor()}, {torch.get_num_threads()} threads"
     return f"{device}: {place}, {precision}; main memory {_gib(_main_memory())}"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's own name, where Linux tells it."""
     with suppress(OSError):
         if named := re.search(r"^model name\s*: *(.+)", Path("/proc/cpuinfo").read_text(), re.M):
             return named[1].strip()

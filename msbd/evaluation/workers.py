@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import platform
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import active_children, get_context
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cases import Case, draw
@@ -139,14 +137,6 @@ def machine() -> str:
     """Cores, processor and PyTorch, for people."""
     import torch
 
-    return f"{os.cpu_count()} cores of {_processor()}, torch {torch.__version__}"
+    from ..check.environment import processor
 
-
-def _processor() -> str:
-    """The processor's own name, where Linux tells it."""
-    described = Path("/proc/cpuinfo")
-    if described.exists():
-        for line in described.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return f"{os.cpu_count()} cores of {processor()}, torch {torch.__version__}"

@@ -20,12 +20,12 @@ pytestmark = pytest.mark.timeout(600)
 def hooked(start: Start) -> Webui:
     """A WebUI with an extension that has registered for the hook."""
     found = start(extensions=(HOOK,))
-    if not hasattr_hook(found):
+    if not has_the_hook(found):
         pytest.skip("this WebUI has no such hook")
     return found
 
 
-def hasattr_hook(webui: Webui) -> bool:
+def has_the_hook(webui: Webui) -> bool:
     text = (webui.installation.folder / "modules" / "scripts.py").read_text(encoding="utf-8")
     return "process_before_every_sampling" in text
 

@@ -15,7 +15,9 @@ from modules import scripts
 from PIL import Image
 from torch import Tensor
 
+from ...diffusion import latent_mask
 from ...standalone.pictures import to_pixels
+from .networks import LATENT_FACTOR
 from .sampling import own_randomness
 
 HOOK = "process_before_every_sampling"
@@ -45,7 +47,7 @@ def _as_tile(p: Any, image: Tensor, painted: Tensor, source: Tensor) -> Iterator
     """The request's size, picture and mask are the tile's meanwhile."""
     picture = Image.fromarray(to_pixels(image))
     mask = Image.fromarray((painted[0, 0].cpu().numpy() * 255).astype(np.uint8))
-    cells = torch.nn.functional.max_pool2d(painted, 8)[0]
+    cells = latent_mask(painted, LATENT_FACTOR)[0]
     own = {
         "width": picture.width,
         "height": picture.height,

@@ -75,9 +75,7 @@ const shots = (page, work) => (name) =>
     work.shots ? page.screenshot({ path: `${work.shots}/${name}.png`, fullPage: true }) : null;
 
 async function prepared(page, work) {
-    await ui.openMode(page, "Inpaint upload");
-    await ui.upload(page, "#img_inpaint_base", work.picture);
-    await ui.upload(page, "#img_inpaint_mask", work.mask);
+    await ui.uploadBoth(page, work);
     await ui.chooseScript(page);
     await ui.choose(page, `${ui.CONTROL}preset`, "draft");
     await page.waitForTimeout(1000);

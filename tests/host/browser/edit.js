@@ -4,9 +4,7 @@
 const ui = require("./page");
 
 ui.play(async (page, work) => {
-    await ui.openMode(page, "Inpaint upload");
-    await ui.upload(page, "#img_inpaint_base", work.picture);
-    await ui.upload(page, "#img_inpaint_mask", work.mask);
+    await ui.uploadBoth(page, work);
     const hiddenBefore = !(await page.isVisible(`${ui.CONTROL}candidates`));
     await ui.chooseScript(page);
     const seen = {};

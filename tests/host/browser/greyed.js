@@ -139,9 +139,7 @@ async function renewed(page) {
 
 ui.play(async (page, work) => {
     const count = () => page.locator(GREYED).count();
-    await ui.openMode(page, "Inpaint upload");
-    await ui.upload(page, "#img_inpaint_base", work.picture);
-    await ui.upload(page, "#img_inpaint_mask", work.mask);
+    await ui.uploadBoth(page, work);
     await ui.prepare(page, work);
     const selectors = await table(page);
     await change(page, work);

@@ -4,9 +4,7 @@
 const ui = require("./page");
 
 ui.play(async (page, work) => {
-    await ui.openMode(page, "Inpaint upload");
-    await ui.upload(page, "#img_inpaint_base", work.picture);
-    await ui.upload(page, "#img_inpaint_mask", work.mask);
+    await ui.uploadBoth(page, work);
     await ui.chooseScript(page);
     await ui.choose(page, `${ui.CONTROL}preset`, "draft");
     await ui.fields(page, work.fields);

@@ -55,6 +55,13 @@ async function upload(page, selector, file) {
     await page.waitForSelector(`${selector} img, ${selector} canvas`, { state: "attached" });
 }
 
+/** Picture and mask, in the mode that takes both as files. */
+async function uploadBoth(page, work) {
+    await openMode(page, "Inpaint upload");
+    await upload(page, "#img_inpaint_base", work.picture);
+    await upload(page, "#img_inpaint_mask", work.mask);
+}
+
 async function chooseScript(page) {
     await page.click("#img2img_script_container #script_list input");
     await page.click(`ul.options li[aria-label="${TITLE}"]`);
@@ -188,6 +195,7 @@ module.exports = {
     results,
     type,
     upload,
+    uploadBoth,
     value,
     words,
 };

@@ -53,9 +53,7 @@ async function paste(page, infotext) {
 }
 
 ui.play(async (page, work) => {
-    await ui.openMode(page, "Inpaint upload");
-    await ui.upload(page, "#img_inpaint_base", work.picture);
-    await ui.upload(page, "#img_inpaint_mask", work.mask);
+    await ui.uploadBoth(page, work);
     await ui.choose(page, "#img2img_sampling", "DPM++ 2M");
     await ui.choose(page, "#img2img_scheduler", "Karras");
     await ui.type(page, "#img2img_steps", 20);

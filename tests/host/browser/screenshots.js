@@ -20,9 +20,7 @@ async function shoot(page, file, ...selectors) {
 
 ui.play(async (page, work) => {
     const file = (name) => `${work.folder}/${name}.png`;
-    await ui.openMode(page, "Inpaint upload");
-    await ui.upload(page, "#img_inpaint_base", work.picture);
-    await ui.upload(page, "#img_inpaint_mask", work.mask);
+    await ui.uploadBoth(page, work);
     await ui.chooseScript(page);
     await ui.choose(page, `${ui.CONTROL}preset`, "fast");
     await page.waitForTimeout(1000);

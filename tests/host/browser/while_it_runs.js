@@ -5,9 +5,7 @@ const ui = require("./page");
 
 ui.play(async (page, work) => {
     if (work.theme) await page.goto(`${work.url}/?__theme=${work.theme}`).then(() => ui.ready(page));
-    await ui.openMode(page, "Inpaint upload");
-    await ui.upload(page, "#img_inpaint_base", work.picture);
-    await ui.upload(page, "#img_inpaint_mask", work.mask);
+    await ui.uploadBoth(page, work);
     await ui.chooseScript(page);
     await ui.choose(page, `${ui.CONTROL}preset`, work.preset);
     await ui.fields(page, work.fields);
