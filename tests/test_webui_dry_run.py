@@ -86,7 +86,7 @@ class TestDryRun:
         assert planned.to_dict()["headline"] == planned.headline
 
     def test_a_mask_of_few_pixels_is_told_of(self, host):
-        (note,) = (note for note in dry().notes if "too few" in note)
+        (note,) = (note for note in dry().notes if "Your mask has only" in note)
         assert "paint a larger mask" in note
 
     def test_one_picture_goes_without_saying(self, host):
