@@ -16,5 +16,6 @@ def test_nothing_is_installed(
 def test_the_start_is_clean(webui: Webui) -> None:
     said = webui.log.read_text(errors="replace")
     start = said[: said.index("Startup time")]
-    assert "Error loading script" not in start and "Error executing callback" not in start
+    if not webui.installation.is_fork:  # whose own preprocessors lack packages
+        assert "Error loading script" not in start and "Error executing callback" not in start
     assert not re.search(r"multi_stage_blended_diffusion|msbd/\w+", start)

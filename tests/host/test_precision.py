@@ -16,6 +16,8 @@ from .server import Webui
 @pytest.fixture
 def cast(webui: Webui) -> Iterator[None]:
     """The CPU's autocast in place of that of the GPU, all over the host."""
+    if webui.installation.is_fork:
+        pytest.skip("this WebUI casts by itself, without autocast")
     assert webui.probe("cast", on=True)["bits"] == 16
     yield
     assert webui.probe("cast", on=False)["bits"] == 32

@@ -18,6 +18,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 WEBUI = Path(__file__).parent / "webui"
+FORKS_PACKAGES = ("backend", "ldm_patched", "modules_forge")
 _compiled: dict[str, CodeType | None] = {}
 _PACKAGES = {path.stem for path in WEBUI.iterdir() if path.suffix in ("", ".py")}
 
@@ -64,8 +65,11 @@ class Host:
 
 
 @contextmanager
-def installed() -> Iterator[Host]:
-    """A freshly started host in `sys.modules`; afterwards it and `msbd.webui` are forgotten."""
+def installed(kind: str = "a1111") -> Iterator[Host]:
+    """A freshly started host in `sys.modules`; afterwards it and `msbd.webui` are forgotten.
+
+    kind: a1111, or one of `fork.KINDS`.
+    """
 
     def take() -> dict[str, ModuleType]:
         return {name: sys.modules.pop(name) for name in list(sys.modules) if _is_ours(name)}
@@ -74,7 +78,7 @@ def installed() -> Iterator[Host]:
     sys.path.insert(0, str(WEBUI))
     sys.meta_path.insert(0, finder)
     try:
-        yield _started()
+        yield _started(kind)
     finally:
         sys.meta_path.remove(finder)
         sys.path.remove(str(WEBUI))
@@ -83,7 +87,8 @@ def installed() -> Iterator[Host]:
 
 
 def _is_ours(name: str) -> bool:
-    return name.partition(".")[0] in _PACKAGES or name.startswith("msbd.webui")
+    package = name.partition(".")[0]
+    return package in _PACKAGES or package in FORKS_PACKAGES or name.startswith("msbd.webui")
 
 
 class _Finder(MetaPathFinder):
@@ -103,10 +108,11 @@ class _Loader(SourceFileLoader):
         return _compiled[self.path]
 
 
-def _started() -> Host:
+def _started(kind: str) -> Host:
+    from .fork import ForkHost
     from .model import LatentDiffusion
 
-    host = Host()
+    host = Host() if kind == "a1111" else ForkHost(kind)
     host.shared_init.initialize()
     host.shared.opts.ESRGAN_tile = 0  # the test pictures are smaller than the host's 192
     host.shared.opts.data["msbd_preset"] = "paper"  # every part of the engine is at work in it

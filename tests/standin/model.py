@@ -216,6 +216,15 @@ class LatentDiffusion(nn.Module):
     def dtype(self):
         return self.alphas_cumprod.dtype
 
+    @property
+    def _conditioning_key(self):
+        return self.model.conditioning_key
+
+    @property
+    def _network(self):
+        """What k-diffusion's denoisers are put round."""
+        return self
+
     @contextmanager
     def ema_scope(self, context=None):
         yield

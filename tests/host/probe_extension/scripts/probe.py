@@ -94,11 +94,8 @@ class Probe:
     def arm(self, where: str, error: str = "error", call: int = 1) -> dict[str, Any]:
         """where: see below. error: error, oom, or nan, which networks are then given in place of
         pictures or latents. call: which call shall fail, from 1 on."""
-        model = shared.sd_model
         owner, name = {
-            "encode": (model.first_stage_model, "encode"),
-            "denoise": (model, "apply_model"),
-            "decode": (model.first_stage_model, "decode"),
+            **calls(loaded()),
             "optimise": (torch.optim.Adam, "step"),
             "upscale": (upscaler().scaler, "upscale"),
         }[where]
@@ -119,12 +116,12 @@ class Probe:
         while self.slowed:
             owner, name, original = self.slowed.pop()
             setattr(owner, name, original)
-        model = shared.sd_model
-        autoencoder = model.first_stage_model
+        autoencoder = networks(loaded())[2]
+        denoising, call = calls(loaded())["denoise"]
         for owner, name in (
             (type(autoencoder.encoder), "forward"),
             (type(autoencoder.decoder), "forward"),
-            (type(model), "apply_model"),
+            (type(denoising), call),
             (upscaler_utils, "upscale_pil_patch"),
             (clip, "similarity"),
         ):
@@ -273,6 +270,22 @@ def networks(model: Any) -> tuple[torch.nn.Module, torch.nn.Module, torch.nn.Mod
     if objects is None:
         return model.model, model.cond_stage_model, model.first_stage_model
     return objects.unet.model, objects.clip.cond_stage_model, objects.vae.first_stage_model
+
+
+def calls(model: Any) -> dict[str, tuple[Any, str]]:
+    """Through what every call of the networks goes: an object, and its function's name."""
+    unet, _, autoencoder = networks(model)
+    if not hasattr(model, "forge_objects"):
+        return {
+            "encode": (autoencoder, "encode"),
+            "denoise": (model, "apply_model"),
+            "decode": (autoencoder, "decode"),
+        }
+    return {
+        "encode": (autoencoder.encoder, "forward"),
+        "denoise": (unet, "apply_model"),
+        "decode": (autoencoder.decoder, "forward"),
+    }
 
 
 def decoder_blocks() -> dict[str, Any]:

@@ -59,7 +59,7 @@ def apply_overlay(image, paste_loc, overlay):
 
 
 def txt2img_image_conditioning(sd_model, x, width, height):
-    if sd_model.model.conditioning_key not in {"hybrid", "concat"}:
+    if sd_model._conditioning_key not in {"hybrid", "concat"}:
         return x.new_zeros(len(x), 5, 1, 1)
     grey = images_tensor_to_samples(torch.full((len(x), 3, height, width), 0.5))
     return torch.cat([torch.ones_like(grey[:, :1]), grey], 1).to(x)
@@ -205,7 +205,7 @@ class StableDiffusionProcessing:
         self.comments[text] = 1
 
     def txt2img_image_conditioning(self, x, width=None, height=None):
-        key = self.sd_model.model.conditioning_key
+        key = self.sd_model._conditioning_key
         self.is_using_inpainting_conditioning = key in {"hybrid", "concat"}
         size = width or self.width, height or self.height
         return txt2img_image_conditioning(self.sd_model, x, *size)
@@ -507,7 +507,7 @@ def process_images(p):
 def process_images_inner(p):
     _set_up(p)
     infotexts, output_images = [], []
-    with torch.no_grad(), p.sd_model.ema_scope():
+    with torch.no_grad():
         with devices.autocast():
             p.init(p.all_prompts, p.all_seeds, p.all_subseeds)
             sd_unet.apply_unet()

@@ -138,7 +138,7 @@ class Sampler:
         self.eta_option_field = "eta_ancestral"
         self.eta_infotext_field = "Eta"
         self.eta_default = 1.0
-        self.conditioning_key = getattr(shared.sd_model.model, "conditioning_key", "crossattn")
+        self.conditioning_key = shared.sd_model._conditioning_key
         self.p = None
         self.model_wrap_cfg = None
         self.sampler_extra_args = None

@@ -43,9 +43,10 @@ class CFGDenoiserKDiffusion(CFGDenoiser):
     def inner_model(self):
         if self.model_wrap is None:
             external = k_diffusion.external
-            by_v = shared.sd_model.parameterization == "v"
+            network = shared.sd_model._network
+            by_v = network.parameterization == "v"
             wrap = external.CompVisVDenoiser if by_v else external.CompVisDenoiser
-            self.model_wrap = wrap(shared.sd_model, quantize=opts.enable_quantization)
+            self.model_wrap = wrap(network, quantize=opts.enable_quantization)
         return self.model_wrap
 
 
