@@ -16,7 +16,7 @@ import torch
 from conftest import Desk, Model, load, painted, save, speckles
 
 from msbd.cli.progress import Progress
-from msbd.cli.saving import read_recipe
+from msbd.cli.recipe import read_recipe
 from msbd.errors import Interrupted
 from msbd.settings import DEFAULT_PRESET, PRESETS, SETTINGS, preset
 from msbd.standalone import models

@@ -9,7 +9,7 @@ import pytest
 from recorded import RECORDED, assert_means, recorded
 
 from msbd import legacy
-from msbd.cli.saving import read_recipe
+from msbd.cli.recipe import read_recipe
 from msbd.legacy import with_stored
 from msbd.settings import LAST_LAYER, OFF, PRESETS, EditSettings, preset
 from msbd.webui.fields import CONTROLS, PANEL, UNSEEN, chosen

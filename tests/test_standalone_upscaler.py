@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 from msbd.errors import EditError
 from msbd.geometry import Size
 from msbd.miniature.torchvision_patch import patch_torchvision
+from msbd.settings import EditSettings
+from msbd.standalone import models
 from msbd.standalone.upscaler import SuperResolution, bilinear, load_upscaler
 
 patch_torchvision()  # basicsr imports it
@@ -162,6 +164,28 @@ def test_other_networks(tmp_path):
     torch.save({"weight": torch.zeros(3, 3)}, tmp_path / "x.pth")
     with pytest.raises(EditError, match="no upscaler"):
         load_upscaler(tmp_path / "x.pth")
+
+
+def of_factor(folder: Path, factor: int) -> str:
+    """The path of a network that enlarges so many times: it packs pixels into channels first."""
+    state = rrdb.RRDBNet().state_dict()
+    first = state["conv_first.weight"]
+    state["conv_first.weight"] = first.repeat(1, (4 // factor) ** 2, 1, 1)
+    torch.save(state, folder / f"x{factor}.pth")
+    return str(folder / f"x{factor}.pth")
+
+
+@pytest.mark.parametrize("upscaler", [2, 4, "lanczos", "none", "embedded"])
+def test_a_plan_is_made_with_the_facts_of_the_edit(tmp_path: Path, upscaler: int | str) -> None:
+    """What is read from names and files is what the loaded model says, whatever the factor."""
+    name = of_factor(tmp_path, upscaler) if isinstance(upscaler, int) else upscaler
+    changes = {} if name == "embedded" else {"upscaler": name}
+    settings = EditSettings().with_values(changes)
+    chosen = models.choose(settings, clip="none")
+    bound = models.load(chosen).bind("a star", "", 4.0, settings.ablation.sampler)
+    assert models.spec(chosen, settings) == bound.spec
+    if isinstance(upscaler, int):
+        assert bound.spec.upscale_factor == upscaler
 
 
 @pytest.mark.crosscheck

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TextIO
 
 from ..errors import EditError, Interrupted
 from ..settings import DEFAULT_PRESET, preset
+from . import stopping
 from .arguments import build_parser
 from .settings_list import settings_in_full
 
@@ -18,9 +21,14 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Errors a user can mend are one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A console that lacks a character shows its number.
+            stream.reconfigure(errors="backslashreplace")
     arguments = build_parser().parse_args(argv)
     try:
-        return _COMMANDS[arguments.command](arguments)
+        with stopping.on_request(stopping.interrupt):
+            return _COMMANDS[arguments.command](arguments)
     except EditError as error:
         _complain(str(error))
         return BAD_INPUT
@@ -55,11 +63,19 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    _print(text, sys.stdout)
 
 
 def _complain(text: str) -> None:
-    print(f"msbd: {' '.join(text.split())}", file=sys.stderr, flush=True)
+    _print(f"msbd: {' '.join(text.split())}", sys.stderr)
+
+
+def _print(text: str, stream: TextIO) -> None:
+    """What nobody hears any more, as behind a closed pipe, ends nothing."""
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        stopping.silence(stream.fileno())
 
 
 def _edit(arguments: argparse.Namespace) -> int:

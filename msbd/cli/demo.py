@@ -14,7 +14,7 @@ from ..standalone import models
 from ..standalone.pictures import to_pixels
 from . import saving
 from .editing import Outputs, Request, perform, read_inputs
-from .saving import Recipe
+from .recipe import Recipe
 
 CHANGES = {"guidance": 4.0}
 """The miniature is best guided less than Stable Diffusion, and hardly in partial views

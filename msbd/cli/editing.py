@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from .. import masks
@@ -17,8 +19,9 @@ from ..settings import DEFAULT_PRESET, preset
 from ..standalone import downloads, models
 from ..standalone.pictures import Picture, read_mask, read_picture, to_pixels
 from . import saving
+from .encoding import format_of, storable
 from .progress import Progress
-from .saving import Recipe
+from .recipe import Recipe, read_recipe
 
 if TYPE_CHECKING:
     from ..pictures.sheet import SheetRecorder
@@ -86,7 +89,7 @@ def starting_recipe(preset_name: str | None, like: Path | None, assignments: lis
     """
     base = Recipe("", "", -1, preset(preset_name or DEFAULT_PRESET))
     if like:
-        base = saving.read_recipe(like)
+        base = read_recipe(like)
     changes = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
@@ -126,6 +129,8 @@ def perform(request: Request, say: Say) -> tuple[Edit, bool]:
     from ..planning import plan_edit
 
     chosen, settings = request.recipe, request.recipe.settings
+    for note in _notes_on_files(request):
+        say(note)
     say(f"loading {request.models.checkpoint.name}")
     model = models.load(request.models)
     if settings.ranks_by_clip:
@@ -139,23 +144,81 @@ def perform(request: Request, say: Say) -> tuple[Edit, bool]:
     image = request.picture.tensor()
     with progress.running():
         done = edit(image, request.mask, plan, settings, backend, Noise(chosen.seed), callbacks)
-    _write(request, done, recorder)
+    written, wrong = _write(request, done, recorder)
     _tell(request, done, say)
+    for path in written:
+        say(f"wrote {path}")
+    if wrong:
+        raise OSError("; ".join(wrong))
     return done, progress.stopped and done.report.interrupted
 
 
-def _write(request: Request, done: Edit, recorder: SheetRecorder | None) -> None:
-    """The picture first, as it matters most."""
-    outputs, pixels = request.outputs, to_pixels(done.image)
-    if outputs.picture:
-        saving.save_picture(outputs.picture, pixels, request.picture, request.recipe)
-    if outputs.report:
+def _notes_on_files(request: Request) -> Iterator[str]:
+    """What becomes of the picture's file, apart from the edit."""
+    picture, out = request.picture, request.outputs.picture
+    yield from picture.notes
+    if picture.conversion:
+        yield "painted in sRGB and given back in the picture's own colour profile"
+    if out:
+        yield from storable(format_of(out), picture, request.recipe)[1]
+        if format_of(out) == "JPEG":
+            yield (
+                "outside the mask the picture is the same, but JPEG compresses all of it anew: "
+                "let the name end in .png or .webp to keep every byte of it"
+            )
+
+
+def _write(
+    request: Request, done: Edit, recorder: SheetRecorder | None
+) -> tuple[list[Path], list[str]]:
+    """The files asked for that are there now, and what went wrong with others, in sentences.
+
+    The picture comes first, as it matters most.
+    """
+    outputs, picture = request.outputs, request.picture
+    edited = to_pixels(done.image)
+    pixels = picture.restored(edited, _opacity(request)) if picture.conversion else edited
+
+    def save_picture(path: Path) -> None:
+        saving.save_picture(path, pixels, picture, request.recipe)
+
+    def save_report(path: Path) -> None:
         facts = {"prompt": request.recipe.prompt, "negative": request.recipe.negative}
-        facts |= {"models": request.models.to_dict()} | done.report.to_dict()
-        saving.save_report(outputs.report, facts)
-    if outputs.sheet and recorder:
-        before, after = (Image.fromarray(p) for p in (request.picture.pixels, pixels))
-        saving.save_drawing(outputs.sheet, recorder.render(request.recipe.prompt, before, after))
+        saving.save_report(
+            path, facts | {"models": request.models.to_dict()} | done.report.to_dict()
+        )
+
+    def save_sheet(path: Path) -> None:
+        assert recorder is not None
+        before, after = (Image.fromarray(p) for p in (picture.srgb, edited))
+        saving.save_drawing(path, recorder.render(request.recipe.prompt, before, after))
+
+    written, wrong = list[Path](), list[str]()
+    for path, save in (
+        (outputs.picture, save_picture),
+        (outputs.report, save_report),
+        (outputs.sheet, save_sheet),
+    ):
+        if path is None:
+            continue
+        try:
+            save(path)
+            written.append(path)
+        except Exception as error:  # whatever it is, the edit is worth more
+            wrong.append(f"{path} could not be written ({error})")
+            if path == outputs.picture:
+                wrong[-1] += f": the result is in {saving.rescue(path, pixels, picture)}"
+    return written, wrong
+
+
+def _opacity(request: Request) -> NDArray[np.float32]:
+    """[H,W]: how much of the edit is seen."""
+    import torch
+
+    from ..compositing import feathered
+
+    mask = torch.from_numpy(request.mask)[None, None]
+    return feathered(mask, request.recipe.settings.feather)[0, 0].numpy()
 
 
 def _tell(request: Request, done: Edit, say: Say) -> None:
@@ -170,10 +233,6 @@ def _tell(request: Request, done: Edit, say: Say) -> None:
         f"{done_stages}, {report.model_calls} model calls, {report.seconds:.1f} s, "
         f"{report.peak_memory_bytes / 2**30:.1f} GiB, seed {report.seed}"
     )
-    outputs = request.outputs
-    for path in (outputs.picture, outputs.sheet, outputs.report):
-        if path:
-            say(f"wrote {path}")
 
 
 def plan_in_words(request: Request, plan: EditPlan) -> str:

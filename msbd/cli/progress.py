@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from ..errors import Interrupted
+from . import stopping
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 _FORMAT = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 _STDERR = 2
+_STOPPING = b"\nstopping after this step; press Ctrl-C again to stop at once\n"
 
 
 class Progress:
-    """A progress bar for one edit, and Ctrl-C as a request to stop after the present step.
+    """A progress bar for one edit, and Ctrl-C, or what is like it, as a request to stop after the
+    present step.
 
-    After the first Ctrl-C the next call from the edit raises `Interrupted`; a second one raises
+    After the first one the next call from the edit raises `Interrupted`; a second one raises
     `KeyboardInterrupt` at once. `stopped` says whether there was one.
     """
 
@@ -71,18 +73,18 @@ class Progress:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Take over Ctrl-C for the time of an edit; only in the main thread."""
-        before = signal.signal(signal.SIGINT, self._interrupt)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-            if self.bar is not None:
-                self.bar.close()
+        """Take over the requests to stop for the time of an edit."""
+        with stopping.on_request(self._stop):
+            try:
+                yield
+            finally:
+                if self.bar is not None:
+                    self.bar.close()
 
-    def _interrupt(self, *_: Any) -> None:
+    def _stop(self) -> None:
         if self.stopped:
-            raise KeyboardInterrupt
+            stopping.interrupt()
         self.stopped = True
         # Not through a buffered stream: the signal may have come in the middle of a write.
-        os.write(_STDERR, b"\nstopping after this step; press Ctrl-C again to stop at once\n")
+        with suppress(OSError):
+            os.write(_STDERR, _STOPPING)

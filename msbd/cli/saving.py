@@ -1,83 +1,39 @@
-"""Pictures and reports to files: whole or not at all, with the recipe inside."""
+"""Results to files: whole or not at all, and never lost once they are there."""
 
 from __future__ import annotations
 
 import json
-import logging
-import os
+import secrets
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
-from .. import __version__
 from ..errors import EditError
 from ..geometry import Size
-from ..legacy import with_stored
-from ..settings import EditSettings
-from ..standalone import exif
-from ..standalone.pictures import Picture, of_any_size
+from ..standalone.pictures import Picture
+from .encoding import FORMATS, encoded, format_of, storable
+from .recipe import Recipe
 
-_FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
-    ".png": ("PNG", {}),
-    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".webp": ("WEBP", {"lossless": True, "exact": True}),
-}
 _LONGEST_SIDE = {"PNG": 2**31 - 1, "JPEG": 65_535, "WEBP": 16_383}
-_LARGEST_JPEG_MARKER = 65_533
-_KEY = "msbd"
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What it takes to make an edit again, given the picture, the mask and the model."""
-
-    prompt: str
-    negative: str
-    seed: int
-    settings: EditSettings
-    model: str = ""
-
-    def to_json(self) -> str:
-        facts = {
-            "version": __version__,
-            "prompt": self.prompt,
-            "negative": self.negative,
-            "seed": self.seed,
-            "model": self.model,
-            "settings": self.settings.flat(),
-        }
-        return json.dumps(facts)
-
-    @classmethod
-    def from_json(cls, text: str) -> Recipe:
-        """Raises `EditError` for a setting this version does not know."""
-        facts = json.loads(text)
-        return cls(
-            str(facts["prompt"]),
-            str(facts["negative"]),
-            int(facts["seed"]),
-            with_stored(EditSettings(), facts["settings"]),
-            str(facts.get("model", "")),
-        )
+_TRIES = 100
+_WINDOWS_DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
+    port + number for port in ("COM", "LPT") for number in "123456789¹²³"
+}
 
 
 def check_output(path: Path, size: Size | None = None, alpha: bool = False) -> None:
     """Raise `EditError` if `path` could not take a picture of this size, or one with alpha."""
-    if path.suffix.lower() not in _FORMATS:
+    if path.suffix.lower() not in FORMATS:
         raise EditError(
-            f"cannot tell the format of {path} from its name: let it end in {', '.join(_FORMATS)}"
+            f"cannot tell the format of {path} from its name: let it end in {', '.join(FORMATS)}"
         )
-    name, _ = _FORMATS[path.suffix.lower()]
+    name = format_of(path)
     if alpha and name == "JPEG":
         raise EditError(
             f"{path}: JPEG cannot hold the picture's transparency: "
@@ -90,8 +46,13 @@ def check_output(path: Path, size: Size | None = None, alpha: bool = False) -> N
 
 def check_writable(path: Path) -> None:
     """Raise `EditError` if no file can be created in the folder of `path`, or it is a folder."""
-    if path.is_dir():
-        raise EditError(f"{path} is a folder: give the name of a file")
+    if unusable := unusable_name(path):
+        raise EditError(f"{path}: {unusable}: give another name")
+    try:
+        if path.is_dir():
+            raise EditError(f"{path} is a folder: give the name of a file")
+    except OSError as error:  # a name that is too long here
+        raise EditError(f"{path}: {error.strerror}: give another name") from None
     if not path.parent.is_dir():
         raise EditError(f"{path}: there is no folder {path.parent}: create it first")
     try:
@@ -101,16 +62,46 @@ def check_writable(path: Path) -> None:
         raise EditError(f"{path}: the folder cannot be written to: {error.strerror}") from None
 
 
+def unusable_name(path: PurePath) -> str | None:
+    """Why Windows would write such a file elsewhere or not at all; None if it is good."""
+    if not isinstance(path, PureWindowsPath):
+        return None
+    name = path.name
+    if name.partition(".")[0].rstrip(" ").upper() in _WINDOWS_DEVICES:
+        return f"{name} is a device's name on Windows"
+    if name.endswith((" ", ".")):
+        return "Windows takes no names that end in a space or a full stop"
+    if found := sorted(set(name) & set('<>:"|?*')):
+        return f"Windows takes no names with {' '.join(found)}"
+    return None
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give the name of a temporary file that becomes `path` if all goes well, else disappears."""
+    """Give the name of a temporary file that becomes `path` if all goes well, else disappears.
+
+    It lies in the same folder, and its name is never longer.
+    """
     path = path.resolve()
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    temporary = _fresh(path)
     try:
         yield temporary
         temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _fresh(path: Path) -> Path:
+    """An empty file of a new name beside `path`."""
+    for _ in range(_TRIES):
+        name = secrets.token_hex(8)[: len(path.name)]
+        try:
+            (found := path.with_name(name)).touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        return found
+    raise FileExistsError(f"{path}: no temporary name is free beside it")
 
 
 def save_report(path: Path, report: dict[str, Any]) -> None:
@@ -120,56 +111,43 @@ def save_report(path: Path, report: dict[str, Any]) -> None:
 
 def save_drawing(path: Path, image: Image.Image) -> None:
     """Save a picture that has nothing to keep, such as a contact sheet."""
-    name, options = _FORMATS[path.suffix.lower()]
-    with replacing(path) as temporary:
-        image.save(temporary, format=name, **options)
+    _write(path, encoded(format_of(path), np.asarray(image.convert("RGB"))))
 
 
 def save_picture(
     path: Path, pixels: NDArray[np.uint8], original: Picture, recipe: Recipe | None = None
-) -> None:
-    """Save `pixels` [H,W,3] with the original's alpha, EXIF, ICC profile, and the recipe.
+) -> list[str]:
+    """Save `pixels` [H,W,3] with what lies beside the original's, and the recipe.
 
     PNG and WebP are lossless; JPEG has quality 95 without chroma subsampling. The recipe is in
-    the text `msbd` of a PNG and in the EXIF user comment of the others.
+    the text `msbd` of a PNG and in the EXIF user comment of the others. Returns `storable`'s note
+    of what was left out.
     """
-    name, options = _FORMATS[path.suffix.lower()]
-    bands = pixels if original.alpha is None else np.dstack([pixels, original.alpha])
-    options = options | {"icc_profile": original.icc}
-    if original.dpi and name != "WEBP":
-        options["dpi"] = original.dpi
-    block = original.exif
-    if recipe and name == "PNG":
-        options["pnginfo"] = PngImagePlugin.PngInfo()
-        options["pnginfo"].add_text(_KEY, recipe.to_json())
-    elif recipe:
-        block = _with_recipe(block, recipe, name)
-    if block:
-        options["exif"] = b"Exif\0\0" + block
+    besides, notes = storable(format_of(path), original, recipe)
+    _write(path, encoded(format_of(path), pixels, original.alpha, besides))
+    return notes
+
+
+def _write(path: Path, data: bytes) -> None:
     with replacing(path) as temporary:
-        Image.fromarray(bands).save(temporary, format=name, **options)
+        temporary.write_bytes(data)
 
 
-def _with_recipe(block: bytes | None, recipe: Recipe, name: str) -> bytes | None:
-    extended = exif.with_comment(block, recipe.to_json())
-    if name == "JPEG" and len(extended) + 8 > _LARGEST_JPEG_MARKER:
-        _log.warning("the picture's EXIF leaves no room for the settings: they are not stored")
-        return block
-    return extended
+def rescue(path: Path, pixels: NDArray[np.uint8], original: Picture) -> Path:
+    """Save what could not be saved as `path` as a plain PNG under a name of its own; that name.
 
-
-def read_recipe(path: Path) -> Recipe:
-    """The recipe stored in a picture by `save_picture`. Raises `EditError` if there is none."""
-    try:
-        with of_any_size(), Image.open(path) as image:
-            block = image.info.get("exif")
-            text = image.info.get(_KEY)
-            if text is None and block:
-                text = exif.comment(block.removeprefix(b"Exif\0\0"))
-            return Recipe.from_json(text or "")
-    except EditError as error:
-        raise EditError(f"{path} was made by another version: {error}") from None
-    except FileNotFoundError:
-        raise EditError(f"{path}: there is no such file") from None
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError):
-        raise EditError(f"{path} holds no settings: give a picture made by `msbd edit`") from None
+    Beside `path` if possible, else in the folder one is in, at home, or with the temporary files.
+    Raises `OSError` if it cannot be saved anywhere.
+    """
+    data = encoded("PNG", pixels, original.alpha)
+    folders = path.resolve().parent, Path.cwd(), Path.home(), Path(tempfile.gettempdir())
+    failed: OSError | None = None
+    for folder in folders:
+        rescued = folder / f"rescued-{secrets.token_hex(4)}.png"
+        try:
+            _write(rescued, data)
+        except OSError as error:
+            failed = error
+        else:
+            return rescued
+    raise failed or OSError(f"{path} cannot be written, nor any other file")

@@ -11,7 +11,9 @@ import struct
 from typing import NamedTuple
 
 ORIENTATION, EXIF_DIRECTORY, USER_COMMENT = 0x0112, 0x8769, 0x9286
-_LONG, _UNDEFINED = 4, 7
+_BYTE, _LONG, _UNDEFINED = 1, 4, 7
+_SIZES = {_BYTE: "B", _LONG: "I"}
+"""Of orientations that are no 16-bit number, as the standard wants them."""
 _ASCII = b"ASCII\0\0\0"
 _EMPTY = b"II*\0\x08\0\0\0" + b"\0\0" + b"\0\0\0\0"
 
@@ -30,10 +32,33 @@ def upright(block: bytes) -> bytes:
         order, first = _header(block)
         for index, entry in enumerate(_entries(block, order, first)):
             if entry.tag == ORIENTATION:
-                return _patched(block, first + 10 + 12 * index, struct.pack(order + "HH", 1, 0))
+                one = struct.pack(order + _SIZES.get(entry.type, "H"), 1)
+                return _patched(block, first + 10 + 12 * index, one.ljust(4, b"\0"))
     except (ValueError, struct.error):
         pass
     return block
+
+
+def orientation(block: bytes) -> int | None:
+    """What the block says of the picture's orientation, 1 to 8; None if nothing."""
+    try:
+        order, first = _header(block)
+        entry = _find(block, order, first, ORIENTATION)
+    except (ValueError, struct.error):
+        return None
+    if entry is None or entry.length != 1:
+        return None
+    (value,) = struct.unpack_from(order + _SIZES.get(entry.type, "H"), entry.value)
+    return value if 1 <= value <= 8 else None
+
+
+def is_readable(block: bytes) -> bool:
+    """Whether the block is a TIFF structure with a whole first directory."""
+    try:
+        order, first = _header(block)
+        return bool(_entries(block, order, first))
+    except (ValueError, struct.error):
+        return False
 
 
 def comment(block: bytes) -> str | None:

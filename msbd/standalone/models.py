@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import EditError
+from ..plan import ModelSpec
 from ..settings import SETTINGS, EditSettings
 
 if TYPE_CHECKING:
-    from ..backend import ModelSpec
     from .model import StandaloneModel
 
 WEIGHTS = Path(__file__).parent.parent / "miniature" / "weights"
@@ -75,16 +75,27 @@ def choose(
 
 
 def spec(models: Models, settings: EditSettings) -> ModelSpec:
-    """What a plan needs to know, read from names and descriptions; no weight is loaded."""
-    from ..backend import ModelSpec
+    """What a plan needs to know, read from names and descriptions.
+
+    Only an upscaler of another's making is loaded, as nothing else tells its factor.
+    """
     from .original_config import read_original_config
     from .samplers import SAMPLERS
 
     return ModelSpec(
         resolution=read_original_config(models.checkpoint).resolution,
         multiple=8 * 2 ** _halvings(models.checkpoint),
+        upscale_factor=_upscale_factor(models.upscaler),
         calls_per_step=SAMPLERS[settings.ablation.sampler][1],
     )
+
+
+def _upscale_factor(upscaler: str) -> float:
+    if upscaler.lower() in INTERPOLATIONS or upscaler == str(MINIATURE_UPSCALER):
+        return ModelSpec.upscale_factor
+    from .upscaler import load_upscaler
+
+    return load_upscaler(upscaler).factor
 
 
 def _halvings(checkpoint: Path) -> int:

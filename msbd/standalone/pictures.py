@@ -11,18 +11,21 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from .. import masks
 from ..errors import EditError
 from ..geometry import Size
-from . import exif
+from .beside import beside, upright
+from .colour import Conversion, conversion
+from .file_kinds import kind_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +36,7 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Plain pixels only: some of PIL's other readers start programs."""
 _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX")
 _SIXTEEN_BIT = re.compile(r"^(I|L|LA|RGB|RGBA|RGBX);16")
+_DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 _DAMAGED_OR_LARGE = ("could not create decoder object", "failed to read next frame")
 """What libwebp says, by way of Pillow, of damaged files and when memory runs out."""
@@ -43,7 +47,9 @@ class Picture:
     """A picture the right way up, and what is written back beside its pixels.
 
     pixels: uint8 [H,W,3]. alpha: uint8 [H,W] if the picture has transparency. exif: a TIFF
-    structure whose orientation is 1. icc: an RGB colour profile. dpi: across, down.
+    structure whose orientation is 1. icc: an RGB colour profile. dpi: across, down. xmp: an XML
+    document. text: a PNG's texts, or another file's comment, by keyword. notes: what of the file
+    could not be read, in sentences.
     """
 
     pixels: NDArray[np.uint8]
@@ -51,19 +57,38 @@ class Picture:
     exif: bytes | None = None
     icc: bytes | None = None
     dpi: tuple[float, float] | None = None
+    xmp: bytes | None = None
+    text: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def size(self) -> Size:
         return Size(*self.pixels.shape[:2])
 
+    @cached_property
+    def conversion(self) -> Conversion | None:
+        """To sRGB; None for pictures that are in it, as all without a profile are."""
+        return conversion(self.icc)
+
+    @cached_property
+    def srgb(self) -> NDArray[np.uint8]:
+        """The pixels in the colours that the model paints in."""
+        return self.conversion.to_srgb(self.pixels) if self.conversion else self.pixels
+
+    def restored(self, edited: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """What became of `srgb` in an edit, in the picture's own colours; see `Conversion`."""
+        if self.conversion is None:
+            return edited
+        return self.conversion.restored(edited, self.pixels, alpha)
+
     def tensor(self) -> Tensor:
-        """The pixels as the engine takes them: float32 [1,3,H,W] in [0,1]."""
+        """sRGB as the engine takes it: float32 [1,3,H,W] in [0,1]."""
         import torch
 
-        height, width, channels = self.pixels.shape
+        height, width, channels = self.srgb.shape
         image = torch.empty(1, channels, height, width)
         for index in range(channels):  # one by one: a large picture's copies are large
-            image[0, index] = torch.from_numpy(self.pixels[..., index].copy())
+            image[0, index] = torch.from_numpy(self.srgb[..., index].copy())
         return image.div_(255)
 
 
@@ -80,30 +105,30 @@ def to_pixels(image: Tensor) -> NDArray[np.uint8]:
 def read_picture(path: Path) -> Picture:
     """Read a picture of 8 bits a channel, turned the right way up.
 
-    Greyscale, black-and-white and palette pictures become RGB, because an edit may bring colour;
-    a profile that is not for RGB is then dropped. Transparency of any kind becomes alpha.
-    Raises `EditError` for everything that cannot be edited without loss, or not at all.
+    Greyscale, black-and-white and palette pictures become RGB, because an edit may bring colour.
+    Transparency of any kind becomes alpha. What lies beside the pixels and cannot be read is left
+    out and noted. Raises `EditError` for everything that cannot be edited without loss, or not at
+    all.
     """
-    image, info = _load(path)
-    transparent = image.mode in ("LA", "PA", "RGBA") or "transparency" in info
+    image, facts = _load(path)
+    transparent = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
     pixels = np.asarray(image.convert("RGBA" if transparent else "RGB"))
-    block, icc = info.get("exif"), info.get("icc_profile")
     return Picture(
         np.ascontiguousarray(pixels[..., :3]),
         np.ascontiguousarray(pixels[..., 3]) if transparent else None,
-        exif.upright(block.removeprefix(b"Exif\0\0")) if block else None,
-        icc if icc and icc[16:20] == b"RGB " else None,
-        info.get("dpi"),
+        **facts,
     )
 
 
 def read_mask(path: Path, soft: bool = False) -> masks.Mask:
     """A mask [H,W] from a picture: white = repaint, black and transparent = keep.
 
-    soft: keep grey values instead of cutting them at half.
+    A grey one may have 16 bits. soft: keep grey values instead of cutting them at half.
     """
-    image, info = _load(path)
-    rgba = image.convert("RGBA") if "transparency" in info or "A" in image.mode else None
+    image, _ = _load(path, _DEEP_GREY)
+    if image.mode in _DEEP_GREY:
+        image = Image.fromarray(np.rint(np.asarray(image) / 257.0).astype(np.uint8))
+    rgba = image.convert("RGBA") if "transparency" in image.info or "A" in image.mode else None
     grey = np.asarray((rgba or image).convert("L"))
     if rgba is not None:
         opacity = np.asarray(rgba.getchannel("A"))
@@ -111,13 +136,16 @@ def read_mask(path: Path, soft: bool = False) -> masks.Mask:
     return masks.from_grey(grey, soft)
 
 
-def _load(path: Path) -> tuple[Image.Image, dict[str, Any]]:
-    """The decoded picture, upright, and the facts its file states."""
+def _load(path: Path, deep: tuple[str, ...] = ()) -> tuple[Image.Image, dict[str, Any]]:
+    """The decoded picture, upright, and what else its file states, as `Picture` names it.
+
+    deep: modes of more than 8 bits that are welcome.
+    """
     try:
         with _opened(path) as image:
-            _refuse(image, path)
+            _refuse(image, path, deep)
             image.load()
-            return ImageOps.exif_transpose(image), {str(k): v for k, v in image.info.items()}
+            return upright(image), beside(image)
     except EditError:
         raise
     except FileNotFoundError:
@@ -127,14 +155,23 @@ def _load(path: Path) -> tuple[Image.Image, dict[str, Any]]:
     except PermissionError:
         raise EditError(f"{path} may not be read: check its permissions") from None
     except UnidentifiedImageError:
-        raise EditError(f"{path} is not a picture: give a PNG, JPEG or WebP file") from None
+        kind = kind_of(path)
+        what = f"is {kind}" if kind else "is not a picture"
+        raise EditError(f"{path} {what}: give a sound PNG, JPEG or WebP file") from None
     except _DAMAGED as error:
-        if getattr(error, "errno", 0) == errno.ENOMEM or "out of memory" in str(error):
-            raise MemoryError from error
-        what = "damaged or incomplete"
-        if str(error) in _DAMAGED_OR_LARGE:
-            what += ", or too large for the memory that is left"
-        raise EditError(f"{path} is {what}: fetch or save it again ({error})") from error
+        raise EditError(f"{path} {_damage(path, error)}") from error
+
+
+def _damage(path: Path, error: Exception) -> str:
+    """What a decoder's error says of a file. Raises `MemoryError` if it says nothing of it."""
+    if getattr(error, "errno", 0) == errno.ENOMEM or "out of memory" in str(error):
+        raise MemoryError from error
+    if "checksum" in str(error) and (kind := kind_of(path)):
+        return f"is {kind}: fetch it again, or open and save it in another program"
+    what = "damaged or incomplete"
+    if str(error) in _DAMAGED_OR_LARGE:
+        what += ", or too large for the memory that is left"
+    return f"is {what}: fetch or save it again ({error})"
 
 
 @contextmanager
@@ -146,7 +183,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             yield image
 
 
-def _refuse(image: Image.Image, path: Path) -> None:
+def _refuse(image: Image.Image, path: Path, deep: tuple[str, ...]) -> None:
     """Raise `EditError` for a picture that would lose something, or is too large."""
     if image.width * image.height > MOST_PIXELS:
         raise EditError(
@@ -158,6 +195,8 @@ def _refuse(image: Image.Image, path: Path) -> None:
         raise EditError(
             f"{path} has several frames or pages: save the one to be edited as a picture of its own"
         )
+    if image.mode in deep:
+        return
     if image.mode[:2] in ("I", "F", "I;") or _is_deep(image):
         raise EditError(f"{path} has more than 8 bits per channel: save it with 8 bits per channel")
     if image.mode not in _EIGHT_BIT:
@@ -173,10 +212,11 @@ def _is_deep(image: Image.Image) -> bool:
 
 @contextmanager
 def of_any_size() -> Iterator[None]:
-    """Lift PIL's limit of 89 megapixels; callers look at the size before they decode anything."""
-    limit = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None
+    """Lift PIL's limits of 89 megapixels and of a megabyte of text or profile; callers look at
+    the size before they decode anything."""
+    kept = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
+    Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = None, PngImagePlugin.MAX_TEXT_MEMORY
     try:
         yield
     finally:
-        Image.MAX_IMAGE_PIXELS = limit
+        Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = kept
