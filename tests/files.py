@@ -54,6 +54,14 @@ DAMAGES = {
 }
 
 
+ADOBE_RGB = {
+    b"rXYZ": (0.60974, 0.31111, 0.01947),
+    b"gXYZ": (0.20528, 0.62567, 0.06087),
+    b"bXYZ": (0.14919, 0.06322, 0.74457),
+}
+"""Its primaries adapted to D50 (Adobe RGB 1998, annex A); the curve is left sRGB's."""
+
+
 @dataclass
 class Made:
     """A file, and what an edit of it owes.
@@ -215,12 +223,12 @@ def profile(name: str) -> bytes:
     if name == "1.2 MB":
         longer = srgb + bytes(range(1, 251)) * 4800
         return struct.pack(">I", len(longer)) + longer[4:]
-    # Red's and green's primaries exchange their first numbers: another space, whatever it is.
     count = struct.unpack_from(">I", srgb, 128)[0]
-    tags = {srgb[132 + 12 * i : 136 + 12 * i]: 132 + 12 * i for i in range(count)}
-    offset = struct.unpack_from(">I", srgb, tags[b"gXYZ"] + 4)[0] + 8
+    tags = {srgb[132 + 12 * i : 136 + 12 * i]: 136 + 12 * i for i in range(count)}
     moved = bytearray(srgb)
-    moved[offset : offset + 12] = struct.pack(">iii", 0x3480, 0xA021, 0x0F91)
+    for tag, primary in ADOBE_RGB.items():
+        offset = struct.unpack_from(">I", srgb, tags[tag])[0] + 8
+        moved[offset : offset + 12] = struct.pack(">iii", *(round(v * 65536) for v in primary))
     return bytes(moved)
 
 

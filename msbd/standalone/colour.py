@@ -42,19 +42,21 @@ class Conversion:
         """An edited picture in the original's colours.
 
         edited: uint8 [H,W,3] in sRGB. original: the same before the edit, in the profile's
-        colours. alpha: [H,W] in [0,1], how much of the edit is seen; where it is 0 the original's
-        bytes are given back, and between lies a ramp even where sRGB cut colours off.
+        colours. alpha: [H,W] in [0,1], how much of the edit is seen; where it is 0, or nothing
+        changed, the original's bytes are given back, and between lies a ramp even where sRGB cut
+        colours off.
         """
         result = original.copy()
         for rows in bands(len(result)):
             share = alpha[rows, :, None]
             if not share.any():
                 continue
-            before = _converted(self.to_srgb(original[rows]), self.back).astype(np.float32)
-            lost = original[rows] - before
+            before = self.to_srgb(original[rows])
+            lost = original[rows] - _converted(before, self.back).astype(np.float32)
             levels = _converted(edited[rows], self.back) + (1 - share) * lost
             rounded = np.rint(levels).clip(0, 255).astype(np.uint8)
-            result[rows] = np.where(share > 0, rounded, original[rows])
+            changed = (share > 0) & (edited[rows] != before).any(-1, keepdims=True)
+            result[rows] = np.where(changed, rounded, original[rows])
         return result
 
 

@@ -9,7 +9,7 @@ import errno
 import re
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,7 +36,8 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Plain pixels only: some of PIL's other readers start programs."""
 _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX")
 _SIXTEEN_BIT = re.compile(r"^(I|L|LA|RGB|RGBA|RGBX);16")
-_DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
+DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+_LARGEST_OF_16_BITS = 65_535
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 _DAMAGED_OR_LARGE = ("could not create decoder object", "failed to read next frame")
 """What libwebp says, by way of Pillow, of damaged files and when memory runs out."""
@@ -125,9 +126,7 @@ def read_mask(path: Path, soft: bool = False) -> masks.Mask:
 
     A grey one may have 16 bits. soft: keep grey values instead of cutting them at half.
     """
-    image, _ = _load(path, _DEEP_GREY)
-    if image.mode in _DEEP_GREY:
-        image = Image.fromarray(np.rint(np.asarray(image) / 257.0).astype(np.uint8))
+    image, _ = _load(path, eight_bit)
     rgba = image.convert("RGBA") if "transparency" in image.info or "A" in image.mode else None
     grey = np.asarray((rgba or image).convert("L"))
     if rgba is not None:
@@ -136,16 +135,20 @@ def read_mask(path: Path, soft: bool = False) -> masks.Mask:
     return masks.from_grey(grey, soft)
 
 
-def _load(path: Path, deep: tuple[str, ...] = ()) -> tuple[Image.Image, dict[str, Any]]:
+def _load(
+    path: Path, fitted: Callable[[Image.Image], Image.Image] = lambda image: image
+) -> tuple[Image.Image, dict[str, Any]]:
     """The decoded picture, upright, and what else its file states, as `Picture` names it.
 
-    deep: modes of more than 8 bits that are welcome.
+    fitted: makes pictures fit that would be refused.
     """
     try:
         with _opened(path) as image:
-            _refuse(image, path, deep)
-            image.load()
-            return upright(image), beside(image)
+            fit = fitted(image)
+            if reason := unfit(fit):
+                raise EditError(f"{path} {reason}")
+            fit.load()
+            return upright(fit), beside(fit)
     except EditError:
         raise
     except FileNotFoundError:
@@ -183,24 +186,35 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             yield image
 
 
-def _refuse(image: Image.Image, path: Path, deep: tuple[str, ...]) -> None:
-    """Raise `EditError` for a picture that would lose something, or is too large."""
+def unfit(image: Image.Image) -> str | None:
+    """Why a picture cannot be edited without loss, and what to do; None if it can.
+
+    Words to follow its name. It need not be decoded yet; of a copy only its facts are known.
+    """
     if image.width * image.height > MOST_PIXELS:
-        raise EditError(
-            f"{path} is {image.width}x{image.height}, more than {MOST_PIXELS // 10**6} megapixels: "
+        return (
+            f"is {image.width}x{image.height}, more than {MOST_PIXELS // 10**6} megapixels: "
             "cut out the part to be edited"
         )
     # A photograph that also holds a preview or a second view (MPO) is not an animation.
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-        raise EditError(
-            f"{path} has several frames or pages: save the one to be edited as a picture of its own"
-        )
-    if image.mode in deep:
-        return
+    frames = getattr(image, "n_frames", 2 if image.info.get("duration") else 1)
+    if image.format != "MPO" and frames > 1:
+        return "has several frames or pages: save the one to be edited as a picture of its own"
     if image.mode[:2] in ("I", "F", "I;") or _is_deep(image):
-        raise EditError(f"{path} has more than 8 bits per channel: save it with 8 bits per channel")
+        return "has more than 8 bits per channel: save it with 8 bits per channel"
     if image.mode not in _EIGHT_BIT:
-        raise EditError(f"{path} is in {image.mode} colours: save it as RGB")
+        return f"is in {image.mode} colours: save it as RGB"
+    return None
+
+
+def eight_bit(mask: Image.Image) -> Image.Image:
+    """A grey picture of 16 bits scaled to 8; others as they are."""
+    if mask.mode not in DEEP_GREY:
+        return mask
+    levels = np.asarray(mask)
+    if levels.max() > _LARGEST_OF_16_BITS:
+        return mask
+    return Image.fromarray(np.rint(levels / 257.0).astype(np.uint8))
 
 
 def _is_deep(image: Image.Image) -> bool:

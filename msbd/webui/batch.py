@@ -1,15 +1,18 @@
-"""The Batch tab's folders: the first picture that an edit would be made of, by the host's rules."""
+"""The Batch tab: its first picture for the dry run, by the host's rules; and one that fails."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from modules import shared
+from modules import processing, shared
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import EditError
+from .results import told
 
 PICTURES, MASKS = "Input directory", "Inpaint batch mask directory"
 """The labels of the tab's folders."""
@@ -79,3 +82,47 @@ def _read(path: Path) -> Image.Image:
     with Image.open(path) as image:
         image.load()
     return image
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of a batch's pictures is edited, from 1 on."""
+
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"Picture {self.number} of {self.count}"
+
+
+def place() -> Place | None:
+    """As the host says what its job is; None in any other job than the Batch tab's."""
+    found = re.fullmatch(r"(\d+) out of (\d+)", shared.state.job or "")
+    return Place(int(found[1]), int(found[2])) if found else None
+
+
+def skipped(p: Any, jobs: int, reason: str) -> Any:
+    """The host's result for a picture that cannot be edited. jobs: done before it.
+
+    The host goes on with the next one, and counts this one's jobs as done.
+    """
+    while shared.state.job_no < jobs + p.n_iter:
+        shared.state.nextjob()
+    result = processing.Processed(p, [], p.seed, "")
+    result.comments = f"Not edited: {reason}\n"
+    told(result, [])
+    return result
+
+
+def gathered(p: Any, where: Place, result: Any) -> None:
+    """Put what is said of a picture into the first one's result, which the host shows at the end.
+
+    `p` is the same for all pictures of a batch.
+    """
+    lines = "".join(f"{where}: {line}\n" for line in result.comments.splitlines())
+    first = vars(p).setdefault("msbd_batch", result)
+    if first is result:
+        result.comments = lines
+    else:
+        first.comments += lines
+        first.msbd += result.msbd

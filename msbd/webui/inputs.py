@@ -4,25 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from modules import images, processing, shared
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from .. import masks
+from ..compositing import feathered
 from ..errors import EditError
 from ..geometry import Size
+from ..standalone.beside import beside, upright
+from ..standalone.colour import conversion
+from ..standalone.pictures import eight_bit, to_pixels, unfit
+
+_USUAL_DPI = ((72, 72), (96, 96))
+"""What programs write that mean nothing by it."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """RGB pictures, all of one size, and their mask [H,W] in [0,1], 1 = repaint."""
+    """RGB pictures, all of one size, and their mask [H,W] in [0,1], 1 = repaint.
+
+    The pictures are in sRGB. originals: the same in their own colours. icc: the profile of these,
+    if they are others; all have the same.
+    """
 
     pictures: list[Image.Image]
     mask: masks.Mask
     notes: list[str]
+    originals: list[Image.Image]
+    icc: bytes | None = None
 
     @property
     def size(self) -> Size:
@@ -32,6 +46,16 @@ class Inputs:
     def tensor(self, index: int) -> Tensor:
         """Picture `index` as [1,3,H,W] float32 in [0,1]."""
         return tensor_of(self.pictures[index])
+
+    def given_back(self, index: int, image: Tensor, feather: int) -> Tensor:
+        """Picture `index` after an edit, [1,3,H,W] in [0,1] in sRGB, in its own colours."""
+        converted = conversion(self.icc)
+        if converted is None:
+            return image
+        alpha = feathered(torch.from_numpy(self.mask)[None, None], feather)[0, 0].numpy()
+        original = np.asarray(self.originals[index])
+        restored = converted.restored(to_pixels(image), original, alpha)
+        return tensor_of(Image.fromarray(restored))
 
 
 def prepared(
@@ -47,26 +71,73 @@ def prepared(
     `round_mask`, grey parts are repainted in part. Raises `EditError` if something is missing,
     empty or of another size.
     """
-    # Before 1.9 the host leaves a camera's pictures lying on their side in API requests.
-    given = [ImageOps.exif_transpose(picture) for picture in pictures if picture is not None]
+    given = [picture for picture in pictures if picture is not None]
     if not given:
         raise EditError("there is no picture: put one into the Inpaint tab (init_images)")
     if mask is None:
         raise EditError(
             "there is no mask: paint one in the Inpaint tab, or use Inpaint upload (mask)"
         )
+    for picture in given:
+        if reason := unfit(picture):
+            raise EditError(f"the picture {reason}")
+    if reason := unfit(whole_mask := eight_bit(mask)):
+        raise EditError(f"the mask {reason}")
     notes = []
-    if any(_is_transparent(picture) for picture in given):
+    # Before 1.9 the host leaves a camera's pictures lying on their side in API requests.
+    layers = [_with_alpha(upright(picture)) for picture in given]
+    if any(_is_transparent(layer) for layer in layers):
         notes.append(
             "the picture's transparent parts are filled with the background colour, as in img2img"
         )
-    flat = [images.flatten(one, shared.opts.img2img_background_color) for one in given]
-    if len({one.size for one in flat}) > 1:
+    originals = [images.flatten(one, shared.opts.img2img_background_color) for one in layers]
+    if len({one.size for one in originals}) > 1:
         raise EditError("all pictures of a batch must have the same size")
-    upright = ImageOps.exif_transpose(mask)
-    grey = np.asarray(_binary(upright, round_mask).convert("L"))
+    flat, icc = _in_srgb(originals, [beside(picture) for picture in given], notes)
+    grey = np.asarray(_binary(_with_alpha(upright(whole_mask)), round_mask).convert("L"))
     painted = masks.from_grey(255 - grey if invert else grey, soft=not round_mask)
-    return Inputs(flat, masks.checked(painted, _size(flat[0])), notes)
+    return Inputs(flat, masks.checked(painted, _size(flat[0])), notes, originals, icc)
+
+
+def _in_srgb(
+    originals: list[Image.Image], facts: list[dict[str, Any]], notes: list[str]
+) -> tuple[list[Image.Image], bytes | None]:
+    """The pictures in sRGB, and the profile they shall be given back in, if that is possible.
+
+    Adds to the notes what becomes of profiles and resolutions.
+    """
+    if any(_says_something(one["dpi"]) for one in facts):
+        notes.append("the WebUI does not keep the picture's resolution in dots per inch")
+    profiles = {one["icc"] for one in facts}
+    converted = [conversion(one["icc"]) for one in facts]
+    if not any(converted):
+        return originals, None
+    flat = [
+        Image.fromarray(one.to_srgb(np.asarray(picture))) if one else picture
+        for one, picture in zip(converted, originals, strict=True)
+    ]
+    if len(profiles) == 1 and shared.opts.samples_format.lower() == "png":
+        notes.append("painted in sRGB and given back in the picture's own colour profile")
+        return flat, profiles.pop()
+    notes.append(
+        "the result is in sRGB, as the WebUI keeps colour profiles in png files alone, and one for "
+        "all pictures of a batch"
+    )
+    return flat, None
+
+
+def _says_something(dpi: Any) -> bool:
+    try:
+        dots = tuple(round(value) for value in dpi)
+    except (TypeError, ValueError, OverflowError):  # none, or none that can be
+        return False
+    return min(dots) > 1 and dots not in _USUAL_DPI
+
+
+def _with_alpha(picture: Image.Image) -> Image.Image:
+    """Transparency of any kind as an alpha channel."""
+    transparent = picture.mode in ("LA", "PA") or "transparency" in picture.info
+    return picture.convert("RGBA") if transparent else picture
 
 
 def _binary(mask: Image.Image, round_mask: bool) -> Image.Image:

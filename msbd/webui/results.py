@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from modules import images
+from modules import images, shared
 from PIL import Image
 from torch import Tensor
 
@@ -87,11 +87,13 @@ class ExtraImages:
 
 @dataclass(frozen=True)
 class EditResult:
-    """One picture of a job. index: its place among all of the job's pictures."""
+    """One picture of a job. index: its place among all of the job's pictures. icc: the colour
+    profile that it has."""
 
     index: int
     report: dict[str, Any]
     extras: ExtraImages
+    icc: bytes | None = None
 
 
 def wanted_extras(show_candidates: bool) -> dict[str, str]:
@@ -109,6 +111,8 @@ def completed(processed: Any, p: Any, results: list[EditResult]) -> None:
     for outcome in results:
         place = min(first + outcome.index, len(processed.infotexts) - 1)
         text = processed.infotexts[place]
+        if outcome.icc:
+            processed.images[place].info["icc_profile"] = outcome.icc
         for number, extra in enumerate(outcome.extras.extras):
             info = f"{text}, MSBD picture: {extra.caption.replace(',', ' ')}"
             extra.picture.info["parameters"] = info
@@ -118,8 +122,24 @@ def completed(processed: Any, p: Any, results: list[EditResult]) -> None:
                 _save(extra, number, p, outcome, info)
     reports = [outcome.report for outcome in results]
     processed.comments += "".join(f"{line}\n" for line in sentences(reports))
-    plain = processed.js
-    processed.js = lambda: json.dumps({**json.loads(plain()), "msbd": reports})
+    told(processed, reports)
+
+
+def told(processed: Any, reports: list[dict[str, Any]]) -> None:
+    """Add reports to what the host's result tells of itself; more may be added to `msbd`."""
+    plain, processed.msbd = processed.js, reports
+    processed.js = lambda: json.dumps({**json.loads(plain()), "msbd": processed.msbd})
+
+
+def lossy() -> list[str]:
+    """A note if the host's file format for pictures keeps no bytes as they are."""
+    name = shared.opts.samples_format.lower()
+    if name == "png" or (name == "webp" and getattr(shared.opts, "webp_lossless", False)):
+        return []
+    return [
+        f"outside the mask the picture is the same, but the WebUI's file format {name} compresses "
+        "all of it anew: set it to png to keep every byte of it"
+    ]
 
 
 def _save(extra: Extra, number: int, p: Any, outcome: EditResult, info: str) -> None:

@@ -24,7 +24,7 @@ from ..plan import EditPlan
 from ..planning import plan_edit
 from ..report import Report, peak_memory
 from ..settings import EditSettings
-from . import downloads, infotext, without_effect
+from . import batch, downloads, infotext, without_effect
 from .conflicts import conflicts
 from .estimate import loaded
 from .fields import CONTROLS, TITLE, Choice, chosen
@@ -39,29 +39,48 @@ from .limit import limited
 from .options import decoder_device, defaults, option, stored_in_words
 from .previews import Previews, picture_of
 from .progress import Progress, ToldBackend, said
-from .results import EditResult, ExtraImages, completed, described, wanted_extras
+from .results import EditResult, ExtraImages, completed, described, lossy, wanted_extras
 
 logger = logging.getLogger(__name__)
+PROFILE = "msbd_colour_profile"
+"""The attribute of a request with the colour profile that its results have."""
 
 
 def run(p: Any, title: str, args: Sequence[Any]) -> Any:
     """Edit `p`'s pictures; the host's `Processed`.
 
     args: the script's arguments, see `fields.chosen`. Raises `EditError` for what a user can
-    mend, which the API answers with 422.
+    mend, which the API answers with 422; in the Batch tab the picture is left out, with a note,
+    and the rest goes on.
     """
+    where, jobs = batch.place(), shared.state.job_no
     try:
-        given = given_arguments(p, title, args)
-        chosen(given, defaults())
-        edit_run = EditRun(p, lambda: chosen(given, defaults()))
-        with said("Getting ready"):
-            with edit_run.patched():
-                processed = processing.process_images(p)
-            completed(processed, p, edit_run.results)
+        processed = _processed(p, title, args)
     except EditError as error:
-        if getattr(p, "is_api", False):
+        if where:
+            processed = batch.skipped(p, jobs, str(error))
+        elif getattr(p, "is_api", False):
             raise HTTPException(status_code=422, detail=str(error)) from error
-        raise
+        else:
+            raise
+    except Exception as error:
+        if not where:
+            raise
+        logger.warning("%s failed", where, exc_info=True)
+        processed = batch.skipped(p, jobs, f"{error or type(error).__name__} (see the console)")
+    if where:
+        batch.gathered(p, where, processed)
+    return processed
+
+
+def _processed(p: Any, title: str, args: Sequence[Any]) -> Any:
+    given = given_arguments(p, title, args)
+    chosen(given, defaults())
+    edit_run = EditRun(p, lambda: chosen(given, defaults()))
+    with said("Getting ready"):
+        with edit_run.patched():
+            processed = processing.process_images(p)
+        completed(processed, p, edit_run.results)
     return processed
 
 
@@ -118,6 +137,7 @@ class EditRun:
             yield
         finally:
             del p.init, p.sample
+            vars(p).pop(PROFILE, None)
             for name, value in borrowed.items():
                 setattr(p, name, value)
 
@@ -150,6 +170,7 @@ class EditRun:
         p.refiner_checkpoint_info = None
         p.width, p.height = inputs.size.width, inputs.size.height
         self.inputs = inputs
+        setattr(p, PROFILE, inputs.icc)
         self.upscale = load_upscaler(self.choice.settings.upscaler)
         self.settings, self.plan, notes = self._planned()
         if len(self.plan.stages) > 1:
@@ -160,7 +181,7 @@ class EditRun:
         found = conflicts(p.sampler_name, inputs, p)
         not_used = [note for note in self.not_used if note not in found]
         few = self.plan.notes(inputs.mask)
-        self.notes = [*few, *inputs.notes, *stored_in_words(), *found, *not_used, *notes]
+        self.notes = [*few, *inputs.notes, *lossy(), *stored_in_words(), *found, *not_used, *notes]
         p.extra_generation_params["Script"] = TITLE  # a plot's cells are none of its own
         p.extra_generation_params.update(infotext.parameters(self.choice))
         if p.mask_blur:
@@ -247,13 +268,16 @@ class EditRun:
         extras.file_format = shared.opts.samples_format if p.save_samples() else None
         extras.finish(p.prompts[place], picture_of(image))
         index = p.iteration * p.batch_size + place
-        self.results.append(EditResult(index, described(report, p, notes), extras))
+        told = described(report, p, notes)
+        self.results.append(EditResult(index, told, extras, inputs.icc))
         if report.as_planned and not report.interrupted:
             try:
                 self.learn(report, before)
             except Exception:  # the picture is finished, and counts for more
                 logger.warning("no costs could be learnt of this edit", exc_info=True)
-        return exact_bytes(image)
+        return exact_bytes(
+            inputs.given_back(place % len(inputs.pictures), image, self.settings.feather)
+        )
 
     def learn(self, report: Report, before: int) -> None:
         """From a finished edit that went as planned. before: the memory's peak until it began; a
@@ -274,6 +298,12 @@ class EditRun:
             plain_text(p.prompts[place], p.steps),
             decoder_device(),
         )
+
+
+def keep_profile(params: Any) -> None:
+    """Of a result that the host is about to save: a png file keeps its picture's profile."""
+    if icc := getattr(params.p, PROFILE, None):
+        params.image.info["icc_profile"] = icc
 
 
 def exact_bytes(image: Tensor) -> Tensor:
