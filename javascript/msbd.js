@@ -36,21 +36,17 @@ function msbd_dry_run_is_old() {
 }
 
 // Arguments of the dry run: which mode of the img2img tab is shown is known to the browser only.
-// Pictures of the other modes are left out, as they may be large. So are the Batch tab's folders
-// while its uploads are chosen: the host has no masks for those.
-function msbd_dry_run_arguments(...values) {
+// `places` names the inputs of each mode: those of the other modes are left out, as pictures may be
+// large. So are the Batch tab's folders while its uploads are chosen: the host has no masks for those.
+function msbd_dry_run_arguments(places, ...values) {
     const outputs = 2;
-    const pictures = {2: [1], 3: [2], 4: [4, 5], 5: [6, 7]};
     const mode = get_tab_index("mode_img2img");
     const uploads = gradioApp().getElementById("img2img_batch_upload")?.offsetParent;
-    const kept = uploads ? [] : pictures[mode] || [];
+    const kept = uploads ? [] : places[mode] || [];
     const inputs = values.slice(0, -outputs);
     inputs[0] = mode;
-    for (const place of [1, 2, 4, 5]) {
+    for (const place of Object.values(places).flat()) {
         if (!kept.includes(place)) inputs[place] = null;
-    }
-    for (const place of [6, 7]) {
-        if (!kept.includes(place)) inputs[place] = "";
     }
     return inputs;
 }

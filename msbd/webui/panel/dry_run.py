@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-import numpy as np
-from PIL import Image, ImageOps
 
 from ...errors import EditError
 from ..batch import First, first_of
 from ..dry_run import DryRun, dry_run
 from ..fields import PANEL, UNSEEN, chosen
+from ..hosts import page
 from ..hosts.checkpoint import is_loaded, same_model
 from ..infotext import key
 from ..inputs import prepared
@@ -22,8 +22,6 @@ from ..options import defaults
 from . import tab as tabs
 from .status import paragraphs
 
-_INPAINT, _SKETCH, _UPLOAD, _BATCH = 2, 3, 4, 5
-"""Places of the tab's modes."""
 _OLD = (
     "Something was changed since this was planned: picture, mask, checkpoint or a setting. "
     "It may no longer be what would be done."
@@ -51,7 +49,7 @@ class Panel:
             begun = button.click(
                 begin, [], shown, _js="msbd_dry_run_begins", queue=False, show_progress=False
             )
-            done = begun.then(show_dry_run, inputs, shown, _js="msbd_dry_run_arguments")
+            done = begun.then(show_dry_run, inputs, shown, _js=_arguments())
             done.then(None, [], [], _js="msbd_dry_run_ends")
         for event in (
             self.close.click,
@@ -123,12 +121,17 @@ def show_dry_run(mode: float, *values: Any) -> tuple[dict[str, Any], str]:
     mode: the place of the tab's mode. values: of the tab's PICTURES, of its CONTROLS, and of
     our own controls.
     """
-    pictures, rest = values[: len(tabs.PICTURES)], values[len(tabs.PICTURES) :]
+    pictures = dict(zip(tabs.PICTURES, values, strict=False))
+    rest = values[len(pictures) :]
     host, ours = rest[: len(tabs.CONTROLS)], rest[len(tabs.CONTROLS) :]
     blur, transparency, mask_mode, steps, sampler_name, count, size, overrides = host
     try:
-        first = first_of(*pictures[-2:]) if mode == _BATCH else None
-        picture, mask = _picture_and_mask(int(mode), pictures, transparency, first)
+        given = _of_mode(int(mode), pictures)
+        first = first_of(*given) if mode == page.BATCH else None
+        if first:
+            picture, mask = first.picture, first.mask
+        else:
+            picture, mask = page.picture_and_mask(int(mode), given, transparency)
         with same_model():
             done = dry_run(
                 prepared([picture], mask, invert=bool(mask_mode)),
@@ -155,32 +158,22 @@ def _told(done: DryRun, first: First | None) -> str:
     )
 
 
-def _picture_and_mask(
-    mode: int, values: Sequence[Any], transparency: float, first: First | None
-) -> tuple[Image.Image | None, Image.Image | None]:
-    """Picture and mask of the tab's mode, as the host makes them for an edit. first: of a batch."""
-    if first:
-        return first.picture, first.mask
-    painted, sketch, original, base, mask = values[:5]
-    if mode == _INPAINT:
-        both = painted or {}
-        return _upright(both.get("image")), _upright(both.get("mask"))
-    if mode == _SKETCH:
-        return sketch, _sketched(sketch, original, transparency) if sketch else None
-    if mode == _UPLOAD:
-        return _upright(base), _upright(mask)
-    raise EditError("this mode has no mask: use Inpaint, Inpaint sketch, Inpaint upload or Batch")
+def _of_mode(mode: int, pictures: Mapping[str, Any]) -> list[Any]:
+    """The values of the tab's mode. pictures: of all modes, by name."""
+    if mode not in page.COMPONENTS:
+        raise EditError(
+            "this mode has no mask: use Inpaint, Inpaint sketch, Inpaint upload or Batch"
+        )
+    return [pictures[name] for name in page.COMPONENTS[mode]]
 
 
-def _sketched(sketch: Image.Image, original: Image.Image | None, transparency: float) -> Any:
-    """White where the sketch differs from the original; the more transparent, the darker."""
-    changed = np.asarray(sketch) != np.asarray(original or sketch)
-    level = round(255 * (1 - transparency / 100))
-    return Image.fromarray(changed.any(axis=-1).astype(np.uint8) * np.uint8(level))
-
-
-def _upright(picture: Image.Image | None) -> Image.Image | None:
-    return ImageOps.exif_transpose(picture) if picture else None
+def _arguments() -> str:
+    """The page's function for the inputs, with the places that each mode has among them."""
+    places = {
+        mode: [1 + tabs.PICTURES.index(name) for name in names]
+        for mode, names in page.COMPONENTS.items()
+    }
+    return f"(...values) => msbd_dry_run_arguments({json.dumps(places)}, ...values)"
 
 
 def _overridden(texts: Sequence[str] | None) -> dict[str, str]:

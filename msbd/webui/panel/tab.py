@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import gradio as gr
+from ..hosts import page
 
-PICTURES = (
-    "img2maskimg",
-    "inpaint_sketch",
-    "inpaint_sketch_original",
-    "img_inpaint_base",
-    "img_inpaint_mask",
-    "img2img_batch_input_dir",
-    "img2img_batch_inpaint_mask_dir",
-)
-"""Where the modes keep picture and mask: by elem_id, but for the sketch's original."""
+PICTURES = tuple(name for names in page.COMPONENTS.values() for name in names)
+"""Where the modes keep picture and mask."""
 
 CONTROLS = (
     "img2img_mask_blur",
@@ -39,7 +31,7 @@ NEEDED = (*PICTURES, *CONTROLS, SCRIPTS, PROMPT, GENERATE)
 
 
 class Tab:
-    """Components by their elem_id; tells once when those that are waited for are there.
+    """Components by name, mostly elem_id; tells once when those that are waited for are there.
 
     The order of the tab's parts is the user's choice, so some come after the scripts' controls.
     """
@@ -50,11 +42,8 @@ class Tab:
 
     def saw(self, component: Any) -> None:
         """Take note of a component; for `Script.after_component`."""
-        name = getattr(component, "elem_id", None)
-        if isinstance(component, gr.State) and "inpaint_sketch" in self.components:
-            # It has no elem_id; the sketch's original is the first state after the sketch.
-            name = "inpaint_sketch_original"
-        if name in (*NEEDED, GALLERY, SCHEDULER):
+        name = page.CANVAS.name_of(component, self.components)
+        if name:
             self.components.setdefault(name, component)
         self._tell()
 

@@ -55,20 +55,8 @@ async function drawn(page) {
     return { size, place };
 }
 
-/** A stroke across the middle of a canvas. */
-async function stroke(page, selector) {
-    const canvas = page.locator(`${selector} canvas[key="interface"]`);
-    await canvas.hover();
-    await page.waitForTimeout(1000);
-    const box = await canvas.boundingBox();
-    const y = box.y + box.height / 2;
-    await page.mouse.move(box.x + box.width / 3, y);
-    await page.mouse.down();
-    for (let step = 0; step <= 10; step++)
-        await page.mouse.move(box.x + (box.width * (10 + step)) / 30, y + 2 * step);
-    await page.mouse.up();
-    await page.waitForTimeout(500);
-}
+/** Across the middle. */
+const STROKE = Array.from({ length: 11 }, (_, step) => [(10 + step) / 30, 0.5 + 0.008 * step]);
 
 const state = (page) => page.locator(RESULT).first().getAttribute("data-state");
 const shots = (page, work) => (name) =>
@@ -103,11 +91,11 @@ const SCENARIOS = {
             await ui.openMode(page, mode);
             await ui.upload(page, selector, work.picture);
             await page.waitForTimeout(1000);
-            await stroke(page, selector);
+            await ui.draw(page, selector, STROKE);
             found[mode] = await press(page);
             await page.waitForTimeout(1500);
             found[mode].untouched = await state(page);
-            await stroke(page, selector);
+            await ui.draw(page, selector, STROKE);
             found[mode].touched = await state(page);
             await shot(mode.replace(" ", "-"));
         }

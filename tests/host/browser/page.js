@@ -52,7 +52,25 @@ async function openMode(page, name) {
 
 async function upload(page, selector, file) {
     await page.locator(`${selector} input[type=file]`).first().setInputFiles(file);
-    await page.waitForSelector(`${selector} img, ${selector} canvas`, { state: "attached" });
+    await page.waitForSelector(`${selector} :is(img[src], canvas[key])`, { state: "attached" });
+}
+
+/** Draws with the mouse on a picture: gradio 3's or Forge's. path: places on it, from 0 to 1. */
+async function draw(page, selector, path) {
+    const picture = page.locator(`${selector} :is(canvas[key="interface"], .forge-image)`);
+    // What is drawn lies over Forge's picture; gradio 3 fits its own to the column now.
+    await picture.hover({ force: true });
+    await page.waitForTimeout(1000);
+    const box = await picture.boundingBox();
+    const move = async ([x, y]) => {
+        await page.mouse.move(box.x + box.width * x, box.y + box.height * y);
+        await page.waitForTimeout(40);
+    };
+    await move(path[0]);
+    await page.mouse.down();
+    for (const place of path) await move(place);
+    await page.mouse.up();
+    await page.waitForTimeout(500);
 }
 
 /** Picture and mask, in the mode that takes both as files. */
@@ -183,6 +201,7 @@ module.exports = {
     choose,
     chooseScript,
     done,
+    draw,
     fields,
     finished,
     generate,
