@@ -43,8 +43,8 @@ class Canvas(Protocol):
 class DrawnImage:
     """gradio 3: a picture with a mask of its own; a sketch, beside its original in a state."""
 
-    inpaint = ("img2maskimg",)
-    sketch = ("inpaint_sketch", "inpaint_sketch_original")
+    inpaint: tuple[str, ...] = ("img2maskimg",)
+    sketch: tuple[str, ...] = ("inpaint_sketch", "inpaint_sketch_original")
 
     def name_of(self, component: Any, known: Collection[str]) -> str | None:
         # The original has no elem_id; it is the first state after the sketch.
@@ -69,8 +69,8 @@ class DrawnImage:
 class ForgeCanvas:
     """Forge: the two texts follow the canvas, what is drawn first; opaque = repaint."""
 
-    inpaint = ("img2maskimg drawn", "img2maskimg picture")
-    sketch = ("inpaint_sketch drawn", "inpaint_sketch picture")
+    inpaint: tuple[str, ...] = ("img2maskimg drawn", "img2maskimg picture")
+    sketch: tuple[str, ...] = ("inpaint_sketch drawn", "inpaint_sketch picture")
 
     def name_of(self, component: Any, known: Collection[str]) -> str | None:
         if isinstance(component, LogicalImage):

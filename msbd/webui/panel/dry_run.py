@@ -128,10 +128,11 @@ def show_dry_run(mode: float, *values: Any) -> tuple[dict[str, Any], str]:
     try:
         given = _of_mode(int(mode), pictures)
         first = first_of(*given) if mode == page.BATCH else None
-        if first:
-            picture, mask = first.picture, first.mask
-        else:
-            picture, mask = page.picture_and_mask(int(mode), given, transparency)
+        picture, mask = (
+            (first.picture, first.mask)
+            if first
+            else page.picture_and_mask(int(mode), given, transparency)
+        )
         with same_model():
             done = dry_run(
                 prepared([picture], mask, invert=bool(mask_mode)),
