@@ -31,7 +31,7 @@ function msbd_dry_run_closes() {
 
 function msbd_dry_run_is_old() {
     const result = msbd_dry_run_result();
-    if (result.dataset.state) result.dataset.state = "old";
+    if (result?.dataset.state) result.dataset.state = "old";
     return [];
 }
 
@@ -52,7 +52,7 @@ function msbd_dry_run_arguments(places, ...values) {
 }
 
 onOptionsChanged(function() {
-    if (msbd_dry_run_result() && msbd_dry_run.options !== msbd_plan_options()) msbd_dry_run_is_old();
+    if (msbd_dry_run.options !== msbd_plan_options()) msbd_dry_run_is_old();
 });
 
 // A click on the drawing shows it at its full size, another one or Escape puts it away.

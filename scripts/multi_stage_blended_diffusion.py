@@ -3,7 +3,7 @@
 from modules import script_callbacks, scripts
 
 from msbd.webui import api, fields, infotext, options, run, xyz
-from msbd.webui.panel import check, controls, tab
+from msbd.webui.panel import check, controls, dry_run, tab
 
 
 class MultiStageBlendedDiffusion(scripts.Script):
@@ -48,6 +48,7 @@ class MultiStageBlendedDiffusionAxes(scripts.Script):
 
 script_callbacks.on_ui_settings(options.register)
 script_callbacks.on_ui_settings(check.register)
+script_callbacks.on_after_component(dry_run.follow_checkpoint)
 script_callbacks.on_before_ui(xyz.add_axes)
 script_callbacks.on_infotext_pasted(infotext.renew)
 script_callbacks.on_before_image_saved(run.keep_profile)

@@ -103,6 +103,19 @@ COMPONENTS = {
 """The components' names by mode; a batch has folders."""
 
 
+def js(function: str) -> dict[str, str]:
+    """The argument for an event's function on the page.
+
+    Forge knows gradio 3's name of it too, but not yet while the component is being made.
+    """
+    return {"js" if LogicalImage else "_js": function}
+
+
+def lists_checkpoints(component: Any) -> bool:
+    """Whether it is Forge's list, whose choice does not reach the options that the page knows."""
+    return "model_selection" in (getattr(component, "elem_classes", None) or ())
+
+
 def picture_and_mask(mode: int, values: Sequence[Any], transparency: float) -> Pair:
     """What the host makes of a mode without folders.
 

@@ -10,6 +10,7 @@ from modules import call_queue, shared
 from ...errors import EditError
 from ...settings import PRESETS, SETTINGS
 from ..checking import check
+from ..hosts import page
 from ..options import SECTION
 from .controls import upscaler_names
 
@@ -61,7 +62,7 @@ def build(label: str, value: str, elem_id: str, **_: Any) -> Any:
         call_queue.wrap_gradio_gpu_call(show, extra_outputs=[""]),
         [task, presets, upscaler],
         [text, spent],
-        _js="msbd_check_arguments",
+        **page.js("msbd_check_arguments"),
         show_progress=False,
     )
     stop.click(shared.state.interrupt, [], [])

@@ -47,20 +47,20 @@ class Panel:
         for button in (self.button, self.again):
             # Not queued, so that it is said whatever else is going on.
             begun = button.click(
-                begin, [], shown, _js="msbd_dry_run_begins", queue=False, show_progress=False
+                begin, [], shown, **page.js("msbd_dry_run_begins"), queue=False, show_progress=False
             )
-            done = begun.then(show_dry_run, inputs, shown, _js=_arguments())
-            done.then(None, [], [], _js="msbd_dry_run_ends")
+            done = begun.then(show_dry_run, inputs, shown, **page.js(_arguments()))
+            done.then(None, [], [], **page.js("msbd_dry_run_ends"))
         for event in (
             self.close.click,
             tab[tabs.GENERATE].click,
             tab[tabs.PROMPT].submit,
             tab[tabs.SCRIPTS].change,
         ):
-            event(None, [], [], _js="msbd_dry_run_closes")
+            event(None, [], [], **page.js("msbd_dry_run_closes"))
         for component in inputs[1:]:
             for name in _changes(component):
-                getattr(component, name)(None, [], [], _js="msbd_dry_run_is_old")
+                getattr(component, name)(None, [], [], **page.js("msbd_dry_run_is_old"))
 
     def stand_before(self, gallery: Any) -> None:
         """Move the result from below the controls to where the pictures will be."""
@@ -107,6 +107,12 @@ def _changes(component: Any) -> list[str]:
     by_hand = [name for name in ("upload", "edit", "clear") if hasattr(component, name)]
     # A picture that is drawn on never stops telling of `change`.
     return by_hand if "edit" in by_hand else [n for n in ("change",) if hasattr(component, n)]
+
+
+def follow_checkpoint(component: Any, **_: Any) -> None:
+    """Let a change of the checkpoint make a dry run old; for `on_after_component`."""
+    if page.lists_checkpoints(component):
+        component.change(None, [], [], **page.js("msbd_dry_run_is_old"))
 
 
 def begin() -> tuple[dict[str, Any], str]:

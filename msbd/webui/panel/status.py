@@ -18,6 +18,7 @@ from modules import sd_samplers
 from ...settings import PRESETS, preset
 from ..conflicts import conflicts, of_repaint
 from ..fields import CONTROLS, FIELDS, chosen, label
+from ..hosts import page
 from ..hosts.sampling import name_of
 from ..options import defaults
 from . import tab as tabs
@@ -45,14 +46,14 @@ class Status:
         host = [tab[name] for name in SAMPLING if name in tab]
         given = [self.facts, chosen_preset]
         # Not `change`: that also follows a pasted infotext, whose other values must stay.
-        chosen_preset.input(None, given, others, _js="msbd_preset_values")
-        self.button.click(None, [*given, *host], host, _js="msbd_preset_sampling")
+        chosen_preset.input(None, given, others, **page.js("msbd_preset_values"))
+        self.button.click(None, [*given, *host], host, **page.js("msbd_preset_sampling"))
         for component in (tab[tabs.SCRIPTS], *controls.values(), *host):
             component.change(
                 None,
                 [*given, *others, *host],
                 [self.changes, self.button],
-                _js="msbd_preset_status",
+                **page.js("msbd_preset_status"),
             )
         for event in (tab[tabs.SCRIPTS].change, host[0].change, chosen_preset.input):
             event(show_note, host[:1], [self.note], show_progress=False)

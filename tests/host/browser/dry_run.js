@@ -6,7 +6,8 @@ const ui = require("./page");
 const RESULT = `${ui.CONTROL}dry_run_result`;
 const TEXT = `${ui.CONTROL}dry_run_text`;
 const DRAWING = `${ui.CONTROL}dry_run_picture img`;
-const CHECKPOINT = "#setting_sd_model_checkpoint";
+/** A1111's and Forge's. */
+const CHECKPOINT = ":is(#setting_sd_model_checkpoint, .model_selection)";
 
 /** Presses the button; how long until something is said, and what comes of it. */
 async function press(page, button = "dry_run") {
@@ -148,7 +149,11 @@ const SCENARIOS = {
         const choose = async (name) => {
             await page.click(`${CHECKPOINT} input`);
             await page.locator("ul.options li", { hasText: name }).first().click();
-            await page.waitForFunction((name) => opts.sd_model_checkpoint.includes(name), name);
+            await page.waitForFunction(
+                async (name) =>
+                    (await (await fetch("/sdapi/v1/options")).json()).sd_model_checkpoint.includes(name),
+                name,
+            );
             await page.waitForTimeout(500);
         };
         await choose(work.other);

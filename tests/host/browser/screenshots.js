@@ -20,7 +20,12 @@ async function shoot(page, file, ...selectors) {
 
 ui.play(async (page, work) => {
     const file = (name) => `${work.folder}/${name}.png`;
-    await ui.uploadBoth(page, work);
+    if (work.path) {
+        await ui.openMode(page, "Inpaint");
+        await ui.upload(page, "#img2maskimg", work.picture);
+        await page.waitForTimeout(1000);
+        await ui.draw(page, "#img2maskimg", work.path);
+    } else await ui.uploadBoth(page, work);
     await ui.chooseScript(page);
     await ui.choose(page, `${ui.CONTROL}preset`, "fast");
     await page.waitForTimeout(1000);
@@ -30,6 +35,7 @@ ui.play(async (page, work) => {
     await ui.prepare(page, work);
     await page.evaluate(() => document.activeElement.blur());
     await page.waitForTimeout(500);
+    if (work.path) await shoot(page, file("canvas"), "#mode_img2img", "#script_list >> nth=1");
     await shoot(page, file("tab"), "#script_list >> nth=1", `${ui.CONTROL}dry_run`);
 
     for (const fold of folds) await fold.click();
