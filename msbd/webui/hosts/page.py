@@ -11,7 +11,9 @@ from typing import Any, Protocol
 
 import gradio as gr
 import numpy as np
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageFilter
+
+from ...standalone.beside import upright
 
 try:
     from modules_forge.forge_canvas.canvas import LogicalImage
@@ -130,7 +132,7 @@ def picture_and_mask(mode: int, values: Sequence[Any], transparency: float) -> P
 
 
 def _upright(picture: Image.Image | None) -> Image.Image | None:
-    return ImageOps.exif_transpose(picture) if picture else None
+    return upright(picture) if picture else None
 
 
 def _thresholded(mask: Image.Image) -> Image.Image:
