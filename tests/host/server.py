@@ -19,6 +19,7 @@ from .http import Reply, call
 REPOSITORY = Path(__file__).parents[2]
 PROBE = Path(__file__).parent / "probe_extension"
 HOOK = Path(__file__).parent / "hook_extension"
+CONTROL = Path(__file__).parent / "control_extension"
 MINIATURE = Path(__file__).parent / "miniature_extension"
 ON_A_CPU = ("--skip-torch-cuda-test", "--use-cpu", "all")
 OFFLINE = ("--no-download-sd-model", "--do-not-download-clip")
