@@ -18,6 +18,7 @@ OTHER_VAE = "other.safetensors"
 LORA = "other-words"
 EMBEDDING = "other-token"
 HYPERNETWORK = "other-context"
+CONTROL = "made-up"
 CLIP = WEIGHTS / "miniature_clip.safetensors"
 STYLE = ("starry", "a red star, {prompt}", "")
 
@@ -41,7 +42,15 @@ def write(data: Path, upscaler: bool = True) -> None:
     _write_lora(data / "models" / "Lora" / f"{LORA}.safetensors", state)
     _write_embedding(data / "embeddings" / f"{EMBEDDING}.safetensors", state)
     _write_hypernetwork(data / "models" / "hypernetworks" / f"{HYPERNETWORK}.pt", state)
+    _write_control(data / "models" / "ControlNet" / f"{CONTROL}.safetensors")
     (data / "styles.csv").write_text(f'name,prompt,negative_prompt\n{STYLE[0]},"{STYLE[1]}",\n')
+
+
+def _write_control(path: Path) -> None:
+    """Weights of the test extension's control model, which the forks list when they start."""
+    path.parent.mkdir(parents=True)
+    weights = 0.02 * torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    save_file({"made_up.weight": weights}, path)
 
 
 def _describe(checkpoint: Path, text: str) -> None:

@@ -6,15 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import save_file
 
+from . import models
 from .client import QUICK, Pixels, Scene, decoded, edited, scene
 from .conftest import Start
 from .server import CONTROL, HOOK, Installation, Webui
 
 pytestmark = pytest.mark.timeout(900)
-MODEL = "made-up"
 
 
 @pytest.fixture(scope="module")
@@ -22,21 +20,16 @@ def controlled(start: Start, installation: Installation) -> Webui:
     """A fork with the made-up control model, and with what notes each tile's picture."""
     if not installation.is_fork:
         pytest.skip("this WebUI has no ControlNet of its own")
-    webui = start(extensions=(CONTROL, HOOK))
-    folder = webui.data / "models" / "ControlNet"
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = 0.02 * torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    save_file({"made_up.weight": weights}, folder / f"{MODEL}.safetensors")
-    return webui
+    return start(extensions=(CONTROL, HOOK))
 
 
 def with_unit(
     webui: Webui, subject: Scene, fields: dict[str, Any], **unit: Any
 ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """An edit with a unit of ControlNet; what it and the hook's witness saw."""
-    reply = webui.get("/controlnet/model_list", update="true")
+    reply = webui.get("/controlnet/model_list")
     assert reply.status == 200, reply.text
-    model = next(name for name in reply.json["model_list"] if name.startswith(MODEL))
+    model = next(name for name in reply.json["model_list"] if name.startswith(models.CONTROL))
     one = {"enabled": True, "module": "None", "model": model, "weight": 1.0, **unit}
     for name in ("control", "hook"):
         assert webui.post(f"/msbd-{name}/forget").status == 200
