@@ -15,7 +15,8 @@ from modules_forge.supported_controlnet import ControlModelPatcher
 from PIL import Image
 
 WEIGHTS = "made_up.weight"
-seen: dict[str, Any] = {"hints": [], "calls": 0}
+# The forks keep control models when they load scripts anew, and forget the rest.
+seen: dict[str, Any] = vars(shared).setdefault("msbd_control", {"hints": [], "calls": 0})
 
 
 class MadeUp(ControlModelPatcher):
