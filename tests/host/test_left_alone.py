@@ -100,6 +100,8 @@ def test_after_an_error(webui: Webui, small: Scene, where: str, call: int) -> No
 
 @pytest.mark.parametrize("where", ["encode", "denoise", "decode"])
 def test_out_of_memory_in_the_first_stage(webui: Webui, small: Scene, where: str) -> None:
+    if where == "decode" and webui.installation.kind == "forge":
+        pytest.skip("this WebUI then decodes in tiles of its own")
     with unchanged(webui):
         with failing(webui, where, "oom", 1):
             # More candidates would be made in smaller portions, and the decoder in another way.
