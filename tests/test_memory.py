@@ -377,9 +377,9 @@ def test_clip_without_room_says_so(monkeypatch) -> None:
 
 def test_a_picture_without_room_is_not_damaged(desk: Desk, monkeypatch) -> None:
     error = OSError("out of memory error when reading image file")
-    monkeypatch.setattr(pictures, "_refuse", raising(error))
+    monkeypatch.setattr(pictures, "unfit", raising(error))
     assert desk.edit() == 1 and desk.refused("not enough memory")
-    monkeypatch.setattr(pictures, "_refuse", raising(OSError("failed to read next frame")))
+    monkeypatch.setattr(pictures, "unfit", raising(OSError("failed to read next frame")))
     assert desk.edit() == 2 and desk.refused("damaged", "too large for the memory")
 
 

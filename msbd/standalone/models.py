@@ -95,7 +95,10 @@ def _upscale_factor(upscaler: str) -> float:
         return ModelSpec.upscale_factor
     from .upscaler import load_upscaler
 
-    return load_upscaler(upscaler).factor
+    try:
+        return load_upscaler(upscaler).factor
+    except EditError:  # which the edit itself will tell
+        return ModelSpec.upscale_factor
 
 
 def _halvings(checkpoint: Path) -> int:
