@@ -4,6 +4,12 @@
 const ui = require("./page");
 
 const GREYED = ".msbd-greyed";
+const SOFT = "#soft_inpainting_enabled";
+
+/** Whether the WebUI has Soft Inpainting: it needs a package that may be missing. */
+async function hasSoft(page) {
+    return (await page.locator(SOFT).count()) > 0;
+}
 
 /** Selector -> what its element and all parts of it are; attributes only if wanted. */
 async function snapshot(page, selectors, attributes) {
@@ -93,8 +99,10 @@ async function change(page, work) {
     await page.locator("#resize_mode label", { hasText: "Crop and resize" }).click();
     await page.locator("#img2img_inpainting_fill label", { hasText: "latent nothing" }).click();
     await page.locator("#img2img_inpaint_full_res label", { hasText: "Only masked" }).click();
-    await page.click("#soft_inpainting_enabled > .label-wrap");
-    await ui.type(page, "#mask_blend_power", 5);
+    if (await hasSoft(page)) {
+        await page.click(`${SOFT} > .label-wrap`);
+        await ui.type(page, "#mask_blend_power", 5);
+    }
     await page.click("#img2img_enable > .label-wrap");
     await page.click("#img2img_checkpoint input");
     await page.locator("ul.options li", { hasText: work.refiner }).click();
@@ -122,8 +130,10 @@ async function pasted(page, work) {
         content: await radio("#img2img_inpainting_fill"),
         area: await radio("#img2img_inpaint_full_res"),
         padding: await number("#img2img_inpaint_full_res_padding"),
-        soft: await page.locator("#soft_inpainting_enabled-visible-checkbox").isChecked(),
-        bias: await number("#mask_blend_power"),
+        ...((await hasSoft(page)) && {
+            soft: await page.locator(`${SOFT}-visible-checkbox`).isChecked(),
+            bias: await number("#mask_blend_power"),
+        }),
     };
 }
 

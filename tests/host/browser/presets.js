@@ -79,6 +79,10 @@ ui.play(async (page, work) => {
     found.dragged = await drag(page, "candidates");
     found.drawn = await said(page);
     await ui.choose(page, `${ui.CONTROL}preset`, "fast");
+    await page.waitForFunction(
+        ([selector, dragged]) => document.querySelector(selector).value !== dragged,
+        [`${ui.CONTROL}candidates input[type=number]`, found.dragged],
+    );
     found.fast = [await said(page), await ui.value(page, "candidates")];
     found.fewer = await offer(page);
     await paste(page, work.infotext);
