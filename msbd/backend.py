@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from .geometry import Size
+from .geometry import Box, Size
 from .plan import ModelSpec
 
 Denoise = Callable[..., Tensor]
@@ -69,13 +69,14 @@ class Backend(Protocol):
         """Noise levels [steps + 1], strictly descending, the last one 0; float32, on the CPU."""
 
     def sampling(
-        self, image: Tensor, painted: Tensor, source: Tensor
+        self, image: Tensor, painted: Tensor, source: Tensor, noise: Tensor, place: Box
     ) -> AbstractContextManager[Condition]:
         """While a tile is denoised: yields what the network must be told of it besides its latents,
         [1,...]; None for most models.
 
         Inpainting checkpoints want to see the surroundings. image: [1,3,H,W] in [0,1]; painted:
-        [1,1,H,W], 1 = repaint; source: the image's latents. Handed on to `denoise`.
+        [1,1,H,W], 1 = repaint; source: the image's latents; noise: what the first candidate
+        starts with, like source; place: see `StagePlan.in_picture`. Handed on to `denoise`.
         """
 
     def denoise(

@@ -61,9 +61,10 @@ def denoised(
     everyone, U = range(run.candidates), run.resamplings
     n, k = len(U), run.choose_at or len(U)
     mean = torch.zeros_like(source) if stage.from_noise else source
-    z = mean + float(sigmas[0]) * epsilon(everyone)("start")
+    start = epsilon(everyone)("start")
+    z = mean + float(sigmas[0]) * start
     with ExitStack() as during:
-        condition = _told(stage, canvas, painted, source, backend, during)
+        condition = _told(stage, canvas, painted, source, start, backend, during)
         model = AdaptiveBatches(guided, condition, stage.batch, advance)
         sample = partial(blended_diffusion, model, backend.sampler, source, mask)
         z = finite(sample(z, sigmas[: k + 1], epsilon(everyone), U[:k]), NETWORK)
@@ -209,14 +210,20 @@ def _told(
     canvas: Tensor,
     painted: Tensor,
     source: Tensor,
+    start: Tensor,
     backend: Backend,
     during: ExitStack,
 ) -> Condition:
-    """What the network must be told of all tiles, of latents `source`, while they are sampled."""
+    """What the network must be told of all tiles, of latents `source`, while they are sampled.
+
+    start: the noise of all candidates' tiles, the first candidate's first.
+    """
     conditions = []
-    for tile, latents in zip(stage.tiles, source.split(1), strict=True):
+    latents, noises = source.split(1), start[: len(source)].split(1)
+    for tile, z0, noise in zip(stage.tiles, latents, noises, strict=True):
         picture, mask = (cropped(one, tile).to(backend.device) for one in (canvas, painted))
-        conditions.append(during.enter_context(backend.sampling(picture, mask, latents)))
+        sampling = backend.sampling(picture, mask, z0, noise, stage.in_picture(tile))
+        conditions.append(during.enter_context(sampling))
     told = [condition for condition in conditions if condition is not None]
     return torch.cat(told) if told else None
 

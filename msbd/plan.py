@@ -114,6 +114,14 @@ class StagePlan:
         """Whether the stage starts from pure noise instead of an enlarged picture."""
         return self.index == 0
 
+    def in_picture(self, tile: Box) -> Box:
+        """Where a tile lies in the picture, in whole source pixels; it may reach beyond the
+        picture's far edges, as the canvas does."""
+        down = self.box.size.height / self.size.height
+        across = self.box.size.width / self.size.width
+        part = tile.scaled(down, across)
+        return Box.of(part.size, self.box.top + part.top, self.box.left + part.left)
+
     @property
     def model_calls(self) -> int:
         """Network evaluations of all tiles; see `Schedule.model_calls`."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msbd.backend import Condition, Denoise, ModelSpec
-from msbd.geometry import Size
+from msbd.geometry import Box, Size
 
 SIGMA_MAX, SIGMA_MIN = 14.6, 0.03
 """Noise levels of the first and the last step, about Stable Diffusion's own."""
@@ -138,7 +138,10 @@ class PointwiseBackend:
         return torch.tensor([*(2 * c - 1 for c in self.colour), 0.0])[None, :, None, None]
 
     @contextmanager
-    def sampling(self, image: Tensor, painted: Tensor, source: Tensor) -> Iterator[Tensor]:
+    def sampling(
+        self, image: Tensor, painted: Tensor, source: Tensor, noise: Tensor, place: Box
+    ) -> Iterator[Tensor]:
+        assert noise.shape == source.shape
         assert image.shape[-2:] == painted.shape[-2:] and painted.shape[1] == 1
         self.conditions.append(tuple(image.shape))
         yield torch.full((1, 1, 1, 1), float(len(self.conditions)))

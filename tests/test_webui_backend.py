@@ -6,7 +6,6 @@ import copy
 import gc
 import weakref
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from standin.model import COLOURS, SPREAD, LatentDiffusion
 
 from msbd.decoder.fine_tune import Segment, fine_tune
 from msbd.errors import EditError, Interrupted
-from msbd.geometry import Size
+from msbd.geometry import Box, Size
 from msbd.settings import Ablation
 
 ZEROS = torch.zeros(1, 5, 1, 1)
@@ -51,6 +50,7 @@ def ready(host: Host, prompt: Any = "a red star", **changes: Any) -> Any:
 def backend_of(host: Host, p: Any, index: int = 0, **changes: Any) -> Any:
     from msbd.webui.hosts.backend import HostBackend
     from msbd.webui.hosts.checkpoint import model_spec
+    from msbd.webui.hosts.hooks import Hooks
     from msbd.webui.hosts.sampling import HostSampler
     from msbd.webui.hosts.upscaling import load_upscaler
 
@@ -58,9 +58,9 @@ def backend_of(host: Host, p: Any, index: int = 0, **changes: Any) -> Any:
         "spec": model_spec(p.sampler_name),
         "sampler": HostSampler(p),
         "enlarge": load_upscaler("R-ESRGAN 4x+"),
-        "ranker": SimpleNamespace(score=lambda images, text: (images, text)),
-        "ranked_by": "words",
+        "rank": lambda images: images.mean((1, 2, 3)),
         "decoder_device": torch.device("cpu"),
+        "hooks": Hooks(p),
     }
     backend = HostBackend(p, index, **{**facts, **changes})
     backend.sigmas(p.steps)
@@ -382,7 +382,8 @@ def test_an_inpainting_condition_is_made_again_in_single_precision(host, monkeyp
     monkeypatch.setattr(network.encoder, "forward", forward)
     backend = backend_of(host, ready(host))
     picture, painted = torch.full((1, 3, 32, 32), 0.5), torch.ones(1, 1, 32, 32)
-    with backend.sampling(picture, painted, torch.ones(1, 4, 4, 4)) as told:
+    latents = torch.ones(1, 4, 4, 4)
+    with backend.sampling(picture, painted, latents, latents, Box(0, 0, 32, 32)) as told:
         pass
     assert bool(torch.isfinite(told).all()) and len(backend.notes) == 1
 
@@ -420,7 +421,8 @@ def casting_in_half_precision(monkeypatch: Any, devices: Any, *kinds: Any) -> No
 
 
 def told(backend: Any, image: torch.Tensor, painted: torch.Tensor) -> torch.Tensor:
-    with backend.sampling(image, painted, backend.encode(image)) as condition:
+    source, place = backend.encode(image), Box.of(Size(*image.shape[-2:]))
+    with backend.sampling(image, painted, source, source, place) as condition:
         return condition
 
 

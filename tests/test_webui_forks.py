@@ -108,58 +108,6 @@ def test_what_a_hook_attaches_is_in_every_call_and_gone_afterwards(host: Host, t
     assert host.memory._log["prepare"] == host.memory._log["cleanup"]
 
 
-def controlnet(host: Host, fails: bool = False) -> tuple[Any, list[Any], list[Any]]:
-    """ControlNet as the forks have it: hints are made in `process`, and used in the hook."""
-    made, used = list[Any](), list[Any]()
-
-    class ControlNet(host.scripts.Script):
-        args_from, args_to = 1, 2
-
-        def title(self):
-            return "ControlNet"
-
-        def process(self, p, *units):
-            if fails and made:
-                raise AssertionError("no model is chosen")
-            assert units == ({"enabled": True},)
-            p.extra_result_images.append("a map")
-            made.append((p.init_images[0].size, p.width, p.height, p.inpaint_full_res))
-
-        def process_before_every_sampling(self, p, *units, **kwargs):
-            used.append((made[-1], tuple(kwargs["x"].shape)))
-
-    return ControlNet, made, used
-
-
-def with_controlnet(host: Host, kind: Any) -> Any:
-    host.shared.opts.data["msbd_resolution"] = 32
-    p = request(host, **THREE_STAGES, inpaint_full_res=True)
-    p.extra_result_images = []
-    p.scripts, p.script_args = host.scripts.ScriptRunner(), [0, {"enabled": True}]
-    p.scripts.alwayson_scripts.append(kind())
-    return p
-
-
-def test_controlnet_makes_a_hint_of_every_tile(host: Host) -> None:
-    kind, made, used = controlnet(host)
-    p = with_controlnet(host, kind)
-    processed = edited(host, p, tile_size=1.0)
-    tiles = [t for stage in reports(processed)[0]["plan"]["stages"] for t in stage["tiles"]]
-    assert len(used) == len(tiles) == len(made) - 1, "and once before, for the host itself"
-    for (size, width, height, only_masked), latents in used:
-        assert size == (width, height) and not only_masked
-        assert latents[-2:] == (height // 8, width // 8)
-    assert p.inpaint_full_res and p.extra_result_images == ["a map"]
-    assert "ControlNet" not in processed.comments
-
-
-def test_a_controlnet_that_fails_is_named(host: Host) -> None:
-    kind, *_ = controlnet(host, fails=True)
-    with pytest.raises(EditError, match=r"ControlNet .*no model is chosen.* turn them off"):
-        edited(host, with_controlnet(host, kind))
-    assert not host.memory._prepared
-
-
 @functools.cache
 def usual() -> np.ndarray:
     return result("a1111", {}, {})[0]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..backend import Backend, Condition, Decoder, ModelSpec
-from ..geometry import Size
+from ..geometry import Box, Size
 from ..settings import OFF
 from ..standalone.discrete import scaled_linear
 from ..standalone.samplers import SAMPLERS
@@ -42,7 +42,7 @@ class IdleBackend:
         return scaled_linear().levels(steps)
 
     def sampling(
-        self, image: Tensor, painted: Tensor, source: Tensor
+        self, image: Tensor, painted: Tensor, source: Tensor, noise: Tensor, place: Box
     ) -> AbstractContextManager[Condition]:
         return nullcontext()
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from ..backend import Backend, Condition, Decoder
-from ..geometry import Size
+from ..geometry import Box, Size
 from ..report import StageReport, stopwatch
 
 T = TypeVar("T")
@@ -37,9 +37,10 @@ class ForwardingBackend:
         return self._backend.sigmas(steps)
 
     def sampling(
-        self, image: Tensor, painted: Tensor, source: Tensor
+        self, image: Tensor, painted: Tensor, source: Tensor, noise: Tensor, place: Box
     ) -> AbstractContextManager[Condition]:
-        return self._call("encoding", self._backend.sampling, image, painted, source)
+        arguments = image, painted, source, noise, place
+        return self._call("encoding", self._backend.sampling, *arguments)
 
     def denoise(
         self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Condition = None

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..backend import Backend, Condition, ModelSpec, Sampler
 from ..errors import EditError
-from ..geometry import Size
+from ..geometry import Box, Size
 from ..precision import finite_in_single, single_precision
 from ..settings import EditSettings
 from . import prompt as prompts
@@ -138,7 +138,7 @@ class BoundModel:
         return self._checkpoint.schedule.levels(steps, self._spacing)
 
     def sampling(
-        self, image: Tensor, painted: Tensor, source: Tensor
+        self, image: Tensor, painted: Tensor, source: Tensor, noise: Tensor, place: Box
     ) -> AbstractContextManager[None]:
         """Text-to-image checkpoints are told nothing."""
         return nullcontext()

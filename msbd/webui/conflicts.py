@@ -8,7 +8,6 @@ from typing import Any
 from ..errors import EditError
 from .hosts import which
 from .hosts.checkpoint import model_spec
-from .hosts.hooks import controlnet
 from .hosts.sampling import replaced_sampler
 from .inputs import Inputs
 from .without_effect import always_on_arguments, notes_on_options
@@ -83,23 +82,19 @@ def _about_the_request(p: Any) -> Iterator[str]:
             "Tiling makes the network join opposite edges of every pass, which are not the "
             "picture's: turn it off."
         )
-    units = [unit for unit in always_on_arguments(p, "controlnet") if _enabled(unit)]
-    if units and not controlnet(p):
+    if _uses_controlnet(p):
         yield (
             "ControlNet guides every pass with the whole picture, though it shows only a part of "
             "it: turn its units off."
         )
-    elif any(_fact(unit, "image") is not None for unit in units):
-        yield (
-            "A picture of ControlNet's own is fitted into every tile, though a tile is only a part "
-            "of yours: leave it out, and ControlNet takes what the tile shows."
-        )
+
+
+def _uses_controlnet(p: Any) -> bool:
+    return any(_enabled(unit) for unit in always_on_arguments(p, "controlnet"))
 
 
 def _enabled(unit: Any) -> bool:
-    return bool(_fact(unit, "enabled", isinstance(unit, dict)))
-
-
-def _fact(unit: Any, name: str, otherwise: Any = None) -> Any:
     """ControlNet takes its units as objects, and from the API as dictionaries."""
-    return unit.get(name, otherwise) if isinstance(unit, dict) else getattr(unit, name, otherwise)
+    if isinstance(unit, dict):
+        return bool(unit.get("enabled", True))
+    return bool(getattr(unit, "enabled", False))

@@ -32,6 +32,7 @@ from .hosts import which
 from .hosts.backend import HostBackend, without_casts
 from .hosts.checkpoint import model_spec
 from .hosts.clip import plain_text, ranker
+from .hosts.hooks import Hooks
 from .hosts.sampling import HostSampler, replaced_sampler, try_sampler
 from .hosts.upscaling import ensure_it_works, load_upscaler
 from .inputs import prepared
@@ -144,6 +145,7 @@ class EditRun:
     def patch(self) -> None:
         self.not_used = without_effect.notes_on_request(self.p)
         without_effect.turn_off(self.p)
+        self.hooks = Hooks(self.p)
         self.p.init = self.init
         self.p.sample = self.sample
 
@@ -182,6 +184,7 @@ class EditRun:
         not_used = [note for note in self.not_used if note not in found]
         few = self.plan.notes(inputs.mask)
         self.notes = [*few, *inputs.notes, *lossy(), *stored_in_words(), *found, *not_used, *notes]
+        self.notes += self.hooks.notes
         p.extra_generation_params["Script"] = TITLE  # a plot's cells are none of its own
         p.extra_generation_params.update(infotext.parameters(self.choice))
         if p.mask_blur:
@@ -262,7 +265,7 @@ class EditRun:
             notes.append(f"{stopped}: the picture is unchanged")
         finally:
             devices.torch_gc()
-        notes += backend.notes
+        notes += backend.notes + self.hooks.failed
         if self.ranker.reason and self.settings.ranks_by_clip:
             notes.append(self.ranker.reason)
         extras.file_format = shared.opts.samples_format if p.save_samples() else None
@@ -288,15 +291,16 @@ class EditRun:
 
     def _backend(self, place: int, sampler: HostSampler) -> HostBackend:
         p = self.p
+        words = plain_text(p.prompts[place], p.steps)
         return HostBackend(
             p,
             place,
             self.spec,
             sampler,
             self.upscale,
-            self.ranker,
-            plain_text(p.prompts[place], p.steps),
+            lambda images: self.ranker.score(images, words),
             decoder_device(),
+            self.hooks,
         )
 
 

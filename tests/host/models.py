@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -47,10 +48,40 @@ def write(data: Path, upscaler: bool = True) -> None:
 
 
 def _write_control(path: Path) -> None:
-    """Weights of the test extension's control model, which the forks list when they start."""
+    """A ControlNet: the encoder of the miniature's UNet, and random weights for a hint's way."""
+    noise = torch.Generator().manual_seed(6)
+
+    def convolution(name: str, out: int, into: int, side: int, gain: float) -> None:
+        weight = torch.randn(out, into, side, side, generator=noise)
+        control[f"control_model.{name}.weight"] = gain * weight / (into * side**2) ** 0.5
+        control[f"control_model.{name}.bias"] = torch.zeros(out)
+
+    unet = "model.diffusion_model."
+    own = {n.removeprefix(unet): v for n, v in load_file(WEIGHTS / PLAIN).items() if unet in n}
+    control = {
+        f"control_model.{name}": value.clone()
+        for name, value in own.items()
+        if name.startswith(("input_blocks.", "middle_block.", "time_embed."))
+    }
+    first = own["input_blocks.0.0.weight"].shape[0]
+    wide = [3, 16, 16, 32, 32, 96, 96, 256, first]
+    for index, (into, out) in enumerate(pairwise(wide)):
+        convolution(f"input_hint_block.{2 * index}", out, into, 3, 1.4)
+    blocks = sorted({int(name.split(".")[1]) for name in own if name.startswith("input_blocks.")})
+    for index in blocks:
+        channels = _channels(own, f"input_blocks.{index}.")
+        convolution(f"zero_convs.{index}.0", channels, channels, 1, 0.2)
+    channels = _channels(own, "middle_block.")
+    convolution("middle_block_out.0", channels, channels, 1, 0.2)
     path.parent.mkdir(parents=True)
-    weights = 0.02 * torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    save_file({"made_up.weight": weights}, path)
+    save_file(control, path)
+
+
+def _channels(unet: dict[str, torch.Tensor], block: str) -> int:
+    """How many a block gives."""
+    ends = ("0.weight", "op.weight", "out_layers.3.weight")
+    found = [v for n, v in unet.items() if n.startswith(block) and n.endswith(ends) and v.ndim == 4]
+    return len(found[-1])
 
 
 def _describe(checkpoint: Path, text: str) -> None:

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from ...backend import Condition, Decoder, ModelSpec, Sampler
 from ...errors import EditError, Interrupted
-from ...geometry import Size
+from ...geometry import Box, Size
 from ...precision import single_precision
-from ...standalone.clip import ClipRanker
-from . import hooks, which
+from . import which
+from .hooks import Hooks
 from .networks import Networks
 from .sampling import HostSampler, own_randomness
 from .upscaling import Enlarge
@@ -47,11 +47,11 @@ class HostBackend:
         spec: ModelSpec,
         sampler: HostSampler,
         enlarge: Enlarge,
-        ranker: ClipRanker,
-        ranked_by: str,
+        rank: Callable[[Tensor], Tensor | None],
         decoder_device: torch.device,
+        hooks: Hooks,
     ) -> None:
-        """index: of the picture in the batch. ranked_by: the prompt's words for the ranker."""
+        """index: of the picture in the batch. rank: see `Backend.score`."""
         self.spec = spec
         self.device = torch.device(shared.device)
         self.sampler: Sampler = sampler
@@ -61,10 +61,11 @@ class HostBackend:
         self._networks.make_room()
         self._prompt = p.c.batch[index]
         self._negative = p.uc[index] if p.uc is not None else None
-        self.tile_by_tile = hooks.wanted(p)
+        self._seed = p.seeds[index]
+        self._hooks = hooks
+        self.tile_by_tile = hooks.wanted
         self._enlarge = enlarge
-        self._ranker = ranker
-        self._ranked_by = ranked_by
+        self._rank = rank
         self._decoder_device = decoder_device
         self._schedule = torch.zeros(1)
         self._upcast = bool(getattr(shared.opts, UPCAST, True))
@@ -79,21 +80,23 @@ class HostBackend:
         return self._schedule
 
     def sampling(
-        self, image: Tensor, painted: Tensor, source: Tensor
+        self, image: Tensor, painted: Tensor, source: Tensor, noise: Tensor, place: Box
     ) -> AbstractContextManager[Condition]:
         """Tells the host's image conditioning, meaningful for inpainting checkpoints.
 
         Meanwhile the network is as the host's own sampling would have it, with what other
-        extensions attach to it, which see the tile as the whole picture.
+        extensions attach to it, which see the tile as the whole picture. What these draw while
+        they take part is seeded.
         """
-        attach = partial(hooks.call, self._p, image, painted, source)
+        attach = partial(self._hooks.call, image, painted, source, noise, place)
         condition = self._condition(image, painted, source)
         return self._patched(condition, attach if self.tile_by_tile else None)
 
     @contextmanager
     def _patched(self, condition: Tensor, attach: Callable[[], None] | None) -> Iterator[Condition]:
-        with self._networks.patched(self._p):
+        with self._networks.patched(self._p), own_randomness():
             if attach:
+                torch.manual_seed(self._seed)
                 attach()
             yield condition
 
@@ -208,7 +211,7 @@ class HostBackend:
     def score(self, images: Tensor) -> Tensor | None:
         # CLIP is built with random weights before its own are loaded.
         with own_randomness():
-            return self._ranker.score(images, self._ranked_by)
+            return self._rank(images)
 
 
 class HostDecoder(Decoder):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -108,10 +110,10 @@ def _calls_in_trial(host: Any, levels: list[float]) -> int:
     """Network evaluations between the levels. Raises `ValueError` if the result is wrong."""
     z0 = torch.full((2, 4, 32, 32), _COLOUR, device=shared.device)
     sigmas, calls = torch.tensor(levels, device=shared.device), 0
-    random = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
 
     def noise(*_: Any) -> Tensor:
-        return torch.randn(z0.shape, generator=random).to(z0)
+        return torch.randn(z0.shape, generator=generator).to(z0)
 
     def model(*_: Any, **__: Any) -> Tensor:
         nonlocal calls
@@ -187,7 +189,14 @@ def strictly_descending(sigmas: Tensor, steps: int) -> Tensor:
     return torch.tensor([*levels, 0.0], dtype=torch.float32)
 
 
-def own_randomness() -> Any:
-    """A context in which the global random generators may be used, and are put back."""
+@contextmanager
+def own_randomness() -> Iterator[None]:
+    """The global random generators may be used meanwhile, and are put back."""
     device = torch.device(shared.device)
-    return torch.random.fork_rng([device] if device.type == "cuda" else [])
+    kept, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        random.setstate(kept)
+        np.random.set_state(of_numpy)  # noqa: NPY002

@@ -1,63 +1,73 @@
-"""A test extension: a small control model with made-up weights, which the forks' own ControlNet
-loads, and which notes every hint that it is given."""
+"""A test extension that notes what the forks' built-in ControlNet attaches to the UNet."""
 
 import base64
 import io
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import torch
-import torch.nn.functional as F
 from fastapi import FastAPI
-from modules import script_callbacks, shared
-from modules_forge.shared import add_supported_control_model
-from modules_forge.supported_controlnet import ControlModelPatcher
-from PIL import Image
+from modules import script_callbacks, scripts, shared
+from modules_forge import supported_controlnet
 
-WEIGHTS = "made_up.weight"
-# The forks keep control models when they load scripts anew, and forget the rest.
-seen: dict[str, Any] = vars(shared).setdefault("msbd_control", {"hints": [], "calls": 0})
+attach = supported_controlnet.apply_controlnet_advanced
 
 
-class MadeUp(ControlModelPatcher):
-    """Adds to the network's answer what a convolution makes of the hint."""
+@dataclass
+class Seen:
+    """What happened since the last `forget`."""
 
-    @staticmethod
-    def try_build_from_state_dict(state_dict: dict[str, Any], ckpt_path: str) -> Any:
-        return MadeUp(state_dict[WEIGHTS]) if WEIGHTS in state_dict else None
-
-    def process_before_every_sampling(
-        self, process: Any, cond: Any, mask: Any, *args: Any, **kwargs: Any
-    ) -> None:
-        seen["hints"].append(encoded(cond))
-        control = F.conv2d(cond.float() - 0.5, self.model_patcher.float(), stride=8)
-        strength = self.strength
-        unet = process.sd_model.forge_objects.unet.clone()
-
-        def wrapped(run: Any, given: dict[str, Any]) -> Any:
-            seen["calls"] += 1
-            answer = run(given["input"], given["timestep"], **given["c"])
-            return answer + strength * control.to(answer)
-
-        unet.set_model_unet_function_wrapper(wrapped)
-        process.sd_model.forge_objects.unet = unet
+    hints: list[dict[str, Any]] = field(default_factory=list)
+    pictures: list[str] = field(default_factory=list)
+    control: int = 0
+    network: int = 0
 
 
-def encoded(hint: torch.Tensor) -> str:
-    file = io.BytesIO()
-    pixels = (hint[0].movedim(0, -1) * 255).round().clamp(0, 255).cpu().numpy().astype(np.uint8)
-    Image.fromarray(pixels).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
+seen = Seen()
+
+
+def numbers(tensor: Any) -> dict[str, Any]:
+    values = tensor.detach().float().cpu().contiguous().numpy()
+    return {"shape": list(values.shape), "float32": base64.b64encode(values.tobytes()).decode()}
+
+
+def noting(*, controlnet: Any, image_bchw: Any, **given: Any) -> Any:
+    """Called as the host calls it, by name."""
+    mask = given.get("advanced_mask_weighting")
+    seen.hints.append(
+        {"hint": numbers(image_bchw), "mask": mask if mask is None else numbers(mask)}
+    )
+    count(controlnet.control_model, "control")
+    return attach(controlnet=controlnet, image_bchw=image_bchw, **given)
+
+
+def count(network: Any, name: str) -> None:
+    if not getattr(network, "msbd_counted", False):
+        network.msbd_counted = True
+        network.register_forward_pre_hook(lambda *_: setattr(seen, name, getattr(seen, name) + 1))
+
+
+class Tiles(scripts.Script):
+    def title(self) -> str:
+        return "MSBD tests: tiles"
+
+    def show(self, is_img2img: bool) -> Any:
+        return scripts.AlwaysVisible
+
+    def process_before_every_sampling(self, p: Any, *args: Any, **given: Any) -> None:
+        file = io.BytesIO()
+        p.init_images[0].convert("RGB").save(file, "PNG")
+        seen.pictures.append(base64.b64encode(file.getvalue()).decode())
 
 
 def forget() -> dict[str, Any]:
-    seen.update(hints=[], calls=0)
+    vars(seen).update(vars(Seen()))
+    count(shared.sd_model.forge_objects.unet.model.diffusion_model, "network")
     return {}
 
 
 def tell() -> dict[str, Any]:
-    options = shared.sd_model.forge_objects.unet.model_options
-    return {**seen, "left": "model_function_wrapper" in options}
+    left = shared.sd_model.forge_objects.unet.controlnet_linked_list is not None
+    return {**vars(seen), "left": left}
 
 
 def mount(_: Any, app: FastAPI) -> None:
@@ -65,5 +75,5 @@ def mount(_: Any, app: FastAPI) -> None:
     app.get("/msbd-control/seen")(tell)
 
 
-add_supported_control_model(MadeUp)
+supported_controlnet.apply_controlnet_advanced = noting
 script_callbacks.on_app_started(mount)
