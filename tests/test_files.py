@@ -23,8 +23,9 @@ from robustness import examined
 from msbd.cli import saving
 from msbd.cli.command import main
 from msbd.cli.encoding import storable
+from msbd.errors import EditError
 from msbd.standalone.colour import conversion
-from msbd.standalone.pictures import Picture, read_picture
+from msbd.standalone.pictures import Picture, read_mask, read_picture
 
 SIGNALS = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 
@@ -39,6 +40,38 @@ def test_a_file_is_edited_without_loss_or_refused_in_a_line(seed: int, tmp_path:
 def test_a_thousand_files(tmp_path: Path) -> None:
     faults = {seed: found for seed in range(1000) if (found := examined(seed, tmp_path).faults)}
     assert faults == {}
+
+
+# Masks of more than eight bits
+
+FAR_TOO_WIDE = 200_001
+
+
+@pytest.mark.parametrize(
+    ("shape", "highest", "pages", "said"),
+    [
+        ((70, 96), 65_535, 2, "several frames or pages"),
+        ((70, 96), 2**31 - 1, 1, "8 bits per channel"),
+        ((1000, FAR_TOO_WIDE), 0, 1, "megapixels"),
+    ],
+)
+def test_a_deep_mask_is_looked_at_before_it_is_decoded(
+    tmp_path, monkeypatch, shape, highest, pages, said
+) -> None:
+    levels = np.zeros((70, 96), np.uint16 if highest < 2**16 else np.int32)
+    levels[20:50, 20:50] = highest
+    mask, further = tmp_path / "mask.tif", [Image.fromarray(levels)] * (pages - 1)
+    Image.fromarray(levels).save(mask, save_all=True, append_images=further)
+    if shape != levels.shape:
+        data = mask.read_bytes()
+        width = struct.pack("<HHII", 256, 4, 1, 96)
+        height = struct.pack("<HHII", 257, 4, 1, 70)
+        assert data.count(width) == data.count(height) == 1
+        data = data.replace(width, struct.pack("<HHII", 256, 4, 1, shape[1]))
+        mask.write_bytes(data.replace(height, struct.pack("<HHII", 257, 4, 1, shape[0])))
+        monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("it was decoded"))
+    with pytest.raises(EditError, match=said):
+        read_mask(mask)
 
 
 # Colour
@@ -86,7 +119,7 @@ def test_colours_that_srgb_lacks_stay_outside_and_fade_at_the_edge(feather: int)
         ramp[:, 19 - step] = 1 - (step + 1) / (feather + 1)
     edited = found.to_srgb(pixels).copy()
     edited[..., 2] += 1
-    back = found.restored(edited, pixels, ramp)
+    back = found.restored(edited, pixels, ramp, 0)
     assert (back[ramp == 0] == pixels[ramp == 0]).all()
     steps = np.abs(np.diff(back[0].astype(int), axis=0)).max()
     whole = np.abs(back[0, -1].astype(int) - pixels[0, 0]).max()
@@ -157,8 +190,24 @@ def test_where_one_folder_is_full_another_takes_it(desk: Desk, monkeypatch, tmp_
         return original(self, data)
 
     monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    wide = profile("Adobe RGB")
+    Image.fromarray(speckles(70, 96)).save(desk.image, icc_profile=wide)
     assert desk.edit("-o", full / "out.png") == 1 and desk.refused("No space left", "rescued-")
-    assert len(list(elsewhere.glob("rescued-*.png"))) == 1 and not list(full.iterdir())
+    (rescued,) = elsewhere.glob("rescued-*.png")
+    assert not list(full.iterdir())
+    with Image.open(rescued) as image:
+        assert image.info["icc_profile"] == wide
+
+
+@pytest.mark.edits
+def test_where_no_picture_can_be_saved_the_report_still_is(desk: Desk, monkeypatch) -> None:
+    def write_bytes(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    report = desk.folder / "report.json"
+    assert desk.edit("--report", report) == 1 and report.is_file()
+    assert desk.refused("No space left", "nor anywhere else")
 
 
 @pytest.mark.parametrize("length", [1, 2, 5, 40, 255])

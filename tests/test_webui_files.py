@@ -110,7 +110,7 @@ def test_the_result_looks_like_the_edit_of_the_same_picture_in_srgb(
     plain, found = Image.fromarray(pixels(photograph(70, 96)) // 2 + 96), conversion(WIDE)
     assert found is not None
     black, all_of_it = np.zeros((70, 96, 3), np.uint8), np.ones((70, 96), np.float32)
-    picture = Image.fromarray(found.restored(pixels(plain), black, all_of_it))
+    picture = Image.fromarray(found.restored(pixels(plain), black, all_of_it, 0))
     picture.info["icc_profile"] = WIDE
     results = [edited(host, request(host, init_images=[one])) for one in (picture, plain)]
     profiles = [one.images[0].info.get("icc_profile") for one in results]

@@ -145,6 +145,15 @@ def test_another_script_that_fails_costs_a_note_and_no_edit(host):
     assert (pixels(result.images[0])[inside(p)].std(0) < 100).all()
 
 
+def test_units_that_cannot_be_read_leave_the_request_as_it_was(host):
+    p, script, _ = controlnet(host, Unit())
+    script.get_enabled_units = lambda given: 1 / 0
+    kept = {**vars(p)}
+    with pytest.raises(EditError, match="cannot read its units"):
+        edited(host, p)
+    assert {**vars(p)} == kept
+
+
 @pytest.mark.parametrize(
     ("unit", "said"),
     [

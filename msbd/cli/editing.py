@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from .. import masks
@@ -177,7 +175,10 @@ def _write(
     """
     outputs, picture = request.outputs, request.picture
     edited = to_pixels(done.image)
-    pixels = picture.restored(edited, _opacity(request)) if picture.conversion else edited
+    pixels = edited
+    if picture.conversion:
+        feather = request.recipe.settings.feather
+        pixels = picture.conversion.restored(edited, picture.pixels, request.mask, feather)
 
     def save_picture(path: Path) -> None:
         saving.save_picture(path, pixels, picture, request.recipe)
@@ -207,18 +208,8 @@ def _write(
         except Exception as error:  # whatever it is, the edit is worth more
             wrong.append(f"{path} could not be written ({error})")
             if path == outputs.picture:
-                wrong[-1] += f": the result is in {saving.rescue(path, pixels, picture)}"
+                wrong[-1] += f": {saving.rescue(pixels, picture, path.parent)}"
     return written, wrong
-
-
-def _opacity(request: Request) -> NDArray[np.float32]:
-    """[H,W]: how much of the edit is seen."""
-    import torch
-
-    from ..compositing import feathered
-
-    mask = torch.from_numpy(request.mask)[None, None]
-    return feathered(mask, request.recipe.settings.feather)[0, 0].numpy()
 
 
 def _tell(request: Request, done: Edit, say: Say) -> None:

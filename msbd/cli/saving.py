@@ -133,21 +133,18 @@ def _write(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def rescue(path: Path, pixels: NDArray[np.uint8], original: Picture) -> Path:
-    """Save what could not be saved as `path` as a plain PNG under a name of its own; that name.
+def rescue(pixels: NDArray[np.uint8], original: Picture, folder: Path) -> str:
+    """Save a result as a PNG under a name of its own; where it is now, or that it is not, in words.
 
-    Beside `path` if possible, else in the folder one is in, at home, or with the temporary files.
-    Raises `OSError` if it cannot be saved anywhere.
+    In `folder` if possible, else in the folder one is in, at home, or with the temporary files;
+    with the original's colour profile if possible, else without anything.
     """
-    data = encoded("PNG", pixels, original.alpha)
-    folders = path.resolve().parent, Path.cwd(), Path.home(), Path(tempfile.gettempdir())
-    failed: OSError | None = None
-    for folder in folders:
-        rescued = folder / f"rescued-{secrets.token_hex(4)}.png"
-        try:
-            _write(rescued, data)
-        except OSError as error:
-            failed = error
-        else:
-            return rescued
-    raise failed or OSError(f"{path} cannot be written, nor any other file")
+    name = f"rescued-{secrets.token_hex(4)}.png"
+    places = (folder.resolve, Path.cwd, Path.home, lambda: Path(tempfile.gettempdir()))
+    for besides in ({"icc": original.icc}, None):
+        for place in places:
+            with suppress(Exception):  # whatever it is, the next may do
+                path = place() / name
+                _write(path, encoded("PNG", pixels, original.alpha, besides))
+                return f"the result is in {path}"
+    return "nor anywhere else"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from ..geometry import bands
+from ..masks import Mask
 
 _AS_GOOD_AS_NONE = 2
 """Levels by which a profile may differ from sRGB: what profiles of sRGB itself differ by."""
@@ -37,15 +39,21 @@ class Conversion:
         self,
         edited: NDArray[np.uint8],
         original: NDArray[np.uint8],
-        alpha: NDArray[np.float32],
+        mask: Mask,
+        feather: int,
     ) -> NDArray[np.uint8]:
         """An edited picture in the original's colours.
 
         edited: uint8 [H,W,3] in sRGB. original: the same before the edit, in the profile's
-        colours. alpha: [H,W] in [0,1], how much of the edit is seen; where it is 0, or nothing
-        changed, the original's bytes are given back, and between lies a ramp even where sRGB cut
-        colours off.
+        colours. mask: [H,W] in [0,1]. feather: the edit's, in pixels. Where nothing of the edit
+        is seen, or nothing changed, the original's bytes are given back, and between lies a ramp
+        even where sRGB cut colours off.
         """
+        import torch
+
+        from ..compositing import feathered
+
+        alpha = feathered(torch.from_numpy(mask)[None, None], feather)[0, 0].numpy()
         result = original.copy()
         for rows in bands(len(result)):
             share = alpha[rows, :, None]
@@ -60,6 +68,7 @@ class Conversion:
         return result
 
 
+@lru_cache(maxsize=4)
 def conversion(icc: bytes | None) -> Conversion | None:
     """How a picture with this profile comes to sRGB; None if it is in sRGB as it is.
 

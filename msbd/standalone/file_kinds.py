@@ -6,7 +6,6 @@ import zlib
 from pathlib import Path
 
 _LONGEST = 512
-_LONGEST_CHUNK = 2**31 - 1
 _PNG = b"\x89PNG\r\n\x1a\n"
 _STARTS = {
     _PNG: "a damaged PNG",
@@ -74,7 +73,7 @@ def wrong_part(path: Path) -> str | None:
         file.seek(len(_PNG))
         while len(head := file.read(8)) == 8:
             length, name = int.from_bytes(head[:4], "big"), head[4:]
-            body, check = file.read(min(length, _LONGEST_CHUNK)), file.read(4)
+            body, check = file.read(length), file.read(4)
             if len(check) == 4 and zlib.crc32(name + body) != int.from_bytes(check, "big"):
                 return name.decode("latin-1")
     return None

@@ -9,7 +9,7 @@ import errno
 import re
 import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -66,7 +66,7 @@ class Picture:
     def size(self) -> Size:
         return Size(*self.pixels.shape[:2])
 
-    @cached_property
+    @property
     def conversion(self) -> Conversion | None:
         """To sRGB; None for pictures that are in it, as all without a profile are."""
         return conversion(self.icc)
@@ -75,12 +75,6 @@ class Picture:
     def srgb(self) -> NDArray[np.uint8]:
         """The pixels in the colours that the model paints in."""
         return self.conversion.to_srgb(self.pixels) if self.conversion else self.pixels
-
-    def restored(self, edited: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """What became of `srgb` in an edit, in the picture's own colours; see `Conversion`."""
-        if self.conversion is None:
-            return edited
-        return self.conversion.restored(edited, self.pixels, alpha)
 
     def tensor(self) -> Tensor:
         """sRGB as the engine takes it: float32 [1,3,H,W] in [0,1]."""
@@ -126,7 +120,10 @@ def read_mask(path: Path, soft: bool = False) -> masks.Mask:
 
     A grey one may have 16 bits. soft: keep grey values instead of cutting them at half.
     """
-    image, _ = _load(path, eight_bit)
+    image, _ = _load(path, DEEP_GREY)
+    image = eight_bit(image)
+    if reason := unfit(image):
+        raise EditError(f"{path} {reason}")
     rgba = image.convert("RGBA") if "transparency" in image.info or "A" in image.mode else None
     grey = np.asarray((rgba or image).convert("L"))
     if rgba is not None:
@@ -135,20 +132,17 @@ def read_mask(path: Path, soft: bool = False) -> masks.Mask:
     return masks.from_grey(grey, soft)
 
 
-def _load(
-    path: Path, fitted: Callable[[Image.Image], Image.Image] = lambda image: image
-) -> tuple[Image.Image, dict[str, Any]]:
+def _load(path: Path, welcome: Collection[str] = ()) -> tuple[Image.Image, dict[str, Any]]:
     """The decoded picture, upright, and what else its file states, as `Picture` names it.
 
-    fitted: makes pictures fit that would be refused.
+    welcome: see `unfit`.
     """
     try:
         with _opened(path) as image:
-            fit = fitted(image)
-            if reason := unfit(fit):
+            if reason := unfit(image, welcome):
                 raise EditError(f"{path} {reason}")
-            fit.load()
-            return upright(fit), beside(fit)
+            image.load()
+            return upright(image), beside(image)
     except EditError:
         raise
     except FileNotFoundError:
@@ -186,10 +180,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             yield image
 
 
-def unfit(image: Image.Image) -> str | None:
+def unfit(image: Image.Image, welcome: Collection[str] = ()) -> str | None:
     """Why a picture cannot be edited without loss, and what to do; None if it can.
 
     Words to follow its name. It need not be decoded yet; of a copy only its facts are known.
+    welcome: modes that are good although they are not of 8 bits.
     """
     if image.width * image.height > MOST_PIXELS:
         return (
@@ -200,6 +195,8 @@ def unfit(image: Image.Image) -> str | None:
     frames = getattr(image, "n_frames", 2 if image.info.get("duration") else 1)
     if image.format != "MPO" and frames > 1:
         return "has several frames or pages: save the one to be edited as a picture of its own"
+    if image.mode in welcome:
+        return None
     if image.mode[:2] in ("I", "F", "I;") or _is_deep(image):
         return "has more than 8 bits per channel: save it with 8 bits per channel"
     if image.mode not in _EIGHT_BIT:

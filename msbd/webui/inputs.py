@@ -13,12 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from .. import masks
-from ..compositing import feathered
 from ..errors import EditError
 from ..geometry import Size
 from ..standalone.beside import beside, upright
 from ..standalone.colour import conversion
-from ..standalone.pictures import eight_bit, to_pixels, unfit
+from ..standalone.pictures import DEEP_GREY, eight_bit, to_pixels, unfit
 
 _USUAL_DPI = ((72, 72), (96, 96))
 """What programs write that mean nothing by it."""
@@ -52,9 +51,8 @@ class Inputs:
         converted = conversion(self.icc)
         if converted is None:
             return image
-        alpha = feathered(torch.from_numpy(self.mask)[None, None], feather)[0, 0].numpy()
         original = np.asarray(self.originals[index])
-        restored = converted.restored(to_pixels(image), original, alpha)
+        restored = converted.restored(to_pixels(image), original, self.mask, feather)
         return tensor_of(Image.fromarray(restored))
 
 
@@ -81,7 +79,7 @@ def prepared(
     for picture in given:
         if reason := unfit(picture):
             raise EditError(f"the picture {reason}")
-    if reason := unfit(whole_mask := eight_bit(mask)):
+    if reason := unfit(mask, DEEP_GREY) or unfit(mask := eight_bit(upright(mask))):
         raise EditError(f"the mask {reason}")
     notes = []
     # Before 1.9 the host leaves a camera's pictures lying on their side in API requests.
@@ -94,7 +92,7 @@ def prepared(
     if len({one.size for one in originals}) > 1:
         raise EditError("all pictures of a batch must have the same size")
     flat, icc = _in_srgb(originals, [beside(picture) for picture in given], notes)
-    grey = np.asarray(_binary(_with_alpha(upright(whole_mask)), round_mask).convert("L"))
+    grey = np.asarray(_binary(_with_alpha(mask), round_mask).convert("L"))
     painted = masks.from_grey(255 - grey if invert else grey, soft=not round_mask)
     return Inputs(flat, masks.checked(painted, _size(flat[0])), notes, originals, icc)
 

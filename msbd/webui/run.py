@@ -133,12 +133,12 @@ class EditRun:
         p = self.p
         names = ("width", "height", "restore_faces", "script_args")
         borrowed = {name: getattr(p, name) for name in names}
-        self.patch()
         try:
+            self.patch()
             yield
         finally:
-            del p.init, p.sample
-            vars(p).pop(PROFILE, None)
+            for name in ("init", "sample", PROFILE):
+                vars(p).pop(name, None)
             for name, value in borrowed.items():
                 setattr(p, name, value)
 
