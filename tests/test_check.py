@@ -15,6 +15,7 @@ import torch
 from conftest import Desk, Model
 from fakes import PointwiseBackend, PointwiseDecoder, small_spec
 from safetensors.torch import load_file, save_file
+from surroundings import hosted
 
 from msbd.check.block import BEGIN, END, block
 from msbd.check.examination import Made, Wrap, examine, examined
@@ -79,6 +80,12 @@ def test_a_sound_backend_passes(name: str) -> None:
     assert checked.seconds["all"] == pytest.approx(
         sum(checked.seconds.values()) - checked.seconds["all"], abs=0.02
     )
+
+
+@pytest.mark.edits
+def test_a_picture_from_a_hosts_inference_mode_is_as_good() -> None:
+    with hosted():
+        assert failures(a_backend()) == {}
 
 
 @pytest.mark.parametrize("resolution", [128, 512, 768, 1024])

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -174,6 +175,33 @@ def test_a_plan_needs_no_checkpoint_that_was_used_before(host: Host) -> None:
     assert model_spec("Euler a").resolution == 512
     host.load(LatentDiffusion(parameterization="v"), "v")
     assert model_spec("Euler a").resolution == 768
+
+
+def test_the_check_loads_a_checkpoint_that_nobody_has_asked_for(host: Host, monkeypatch) -> None:
+    """The forks load one at the first request for pictures, and the check holds the host's lock."""
+    from msbd.webui.checking import check
+    from msbd.webui.hosts.checkpoint import LOADING_LIMIT
+
+    model, data = host.model, host.sd_models.model_data
+
+    def load() -> Any:
+        data.set_sd_model(model)
+        return model, True
+
+    host.shared.opts.msbd_clip_model = ""
+    monkeypatch.setattr(host.sd_models, "forge_model_reload", load, raising=False)
+    data.set_sd_model(None)
+    started = time.monotonic()
+    with host.call_queue.queue_lock:
+        host.begin()
+        examination, text = check(["draft"])
+    assert not examination.failed, text
+    data.set_sd_model(None)
+    monkeypatch.setattr(host.sd_models, "forge_model_reload", lambda: 1 / 0)
+    with host.call_queue.queue_lock:
+        examination, text = check(["draft"])
+    assert examination.failed and "choose another checkpoint" in text
+    assert time.monotonic() - started < LOADING_LIMIT / 2
 
 
 def test_nothing_of_neo_is_missed() -> None:

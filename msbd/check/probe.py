@@ -54,7 +54,7 @@ class Probe(TimedBackend):
         multiple = self.spec.multiple
         side = -(-SIDE // multiple) * multiple
         top, left = ((n - side) // 2 for n in image.shape[-2:])
-        piece = image[..., top : top + side, left : left + side].to(self.device)
+        piece = image[..., top : top + side, left : left + side].to(self.device, copy=True)
         self.findings = [
             found("autoencoder", lambda: try_autoencoder(self, piece)),
             found("decoder copy", lambda: try_decoder(self, piece)),

@@ -23,7 +23,7 @@ from ..settings import PRESETS
 from .downloads import fetch_clip
 from .fields import PANEL, Choice, chosen
 from .hosts import which
-from .hosts.checkpoint import loaded_model, model_spec
+from .hosts.checkpoint import ensure_loaded, loaded_model, model_spec
 from .hosts.clip import ranker
 from .hosts.upscaling import load_upscaler
 from .inputs import tensor_of
@@ -84,6 +84,7 @@ def _say(text: str) -> None:
 
 def _model() -> str:
     """The loaded checkpoint's name. Raises `EditError` if it is unsuitable."""
+    ensure_loaded()
     spec, info = model_spec(SAMPLER), loaded_model().sd_checkpoint_info
     return f"{Path(info.name).name} [{info.shorthash}], trained at {spec.resolution} pixels"
 

@@ -21,6 +21,10 @@ logger = logging.getLogger(__name__)
 LOADING_LIMIT = 60.0
 """Seconds to wait for a checkpoint that is being loaded."""
 _INTERVAL = 0.1
+_NOT_LOADED = (
+    "the checkpoint is still being loaded, or could not be: try again, or see the console and "
+    "choose another checkpoint"
+)
 _OTHER_FAMILIES = {"is_sdxl": "SDXL", "is_sd3": "Stable Diffusion 3"}
 
 
@@ -64,11 +68,15 @@ def loaded_model() -> Any:
     if model is None and not which.loads_first():
         model = _loaded()
     if model is None:
-        raise EditError(
-            "the checkpoint is still being loaded, or could not be: try again, or see the console "
-            "and choose another checkpoint"
-        )
+        raise EditError(_NOT_LOADED)
     return model
+
+
+def ensure_loaded() -> None:
+    """Load the chosen checkpoint if the host never had any; for callers that hold its lock, for
+    whom nobody else would. Raises `EditError` if it cannot be loaded."""
+    if which.loaded_model() is None and _loaded() is None:
+        raise EditError(_NOT_LOADED)
 
 
 def is_loaded() -> bool:

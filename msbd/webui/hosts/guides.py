@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ...geometry import Box
+from . import which
 
 _PICTURES = ("image", "image_fg", "mask_image", "mask_image_fg", "generated_image")
 
@@ -48,11 +49,7 @@ def cropped_unit(unit: Any, whole: tuple[int, int], place: Box, size: tuple[int,
 
 def _is_map(unit: Any) -> bool:
     """Whether the host itself would crop the unit's picture where only a part is painted."""
-    try:
-        from modules_forge.shared import supported_preprocessors
-    except ImportError:
-        return True
-    preprocessor = supported_preprocessors.get(unit.module)
+    preprocessor = which.preprocessors().get(unit.module)
     return bool(
         getattr(preprocessor, "corp_image_with_a1111_mask_when_in_img2img_inpaint_tab", True)
     )

@@ -14,11 +14,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from ...standalone.beside import upright
-
-try:
-    from modules_forge.forge_canvas.canvas import LogicalImage
-except ImportError:
-    LogicalImage = None
+from .which import LogicalImage
 
 INPAINT, SKETCH, UPLOAD, BATCH = 2, 3, 4, 5
 """Places of the tab's modes that have a mask."""

@@ -10,6 +10,12 @@ from modules import devices, sd_models, sd_samplers, shared
 if TYPE_CHECKING:
     from .networks import Networks
 
+try:
+    from modules_forge.forge_canvas.canvas import LogicalImage
+except ImportError:
+    LogicalImage = None
+"""Of what Forge's canvas is made of, two texts that hold pictures; None elsewhere."""
+
 NANS: Any = getattr(devices, "NansException", ())
 """What a host raises where a network gives NaN; some raise nothing."""
 
@@ -23,6 +29,15 @@ def networks(model: Any) -> Networks:
     from .a1111 import A1111Networks
 
     return A1111Networks(model)
+
+
+def preprocessors() -> dict[str, Any]:
+    """ControlNet's by name, where it is the host's own."""
+    try:
+        from modules_forge.shared import supported_preprocessors
+    except ImportError:
+        return {}
+    return dict(supported_preprocessors)
 
 
 def loaded_model() -> Any:
