@@ -70,6 +70,7 @@ class Model:
     backend: PointwiseBackend
     bound: tuple[Any, ...] = ()
     loaded: int = 0
+    notes: tuple[str, ...] = ()
     ranker: ClipRanker = field(default_factory=lambda: ClipRanker(None))
 
     def bind(self, *arguments: Any) -> PointwiseBackend:

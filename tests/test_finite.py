@@ -145,7 +145,7 @@ def test_without_memory_for_single_precision_the_network_stays_as_it_is() -> Non
 
 
 def _text(model: StandaloneModel) -> Callable[[], Tensor]:
-    return lambda: prompts.encode(model.checkpoint.text_encoder, "a cat")
+    return lambda: prompts.encode(model.checkpoint.text_encoder, ["a cat"])
 
 
 def _denoised(model: StandaloneModel) -> Callable[[], Tensor]:

@@ -32,8 +32,8 @@ from msbd.cli.command import main
 from msbd.errors import EditError, Interrupted
 from msbd.memory import AdaptiveBatches, is_out_of_memory
 from msbd.standalone import clip, models, pictures
-from msbd.standalone.checkpoint import read_tensors
 from msbd.standalone.upscaler import load_upscaler
+from msbd.standalone.weights import read_weights
 
 
 class Network:
@@ -188,8 +188,8 @@ def operations(folder: Path) -> dict[str, Callable[[], object]]:
         "safetensors": lambda: load_file(folder / "a.safetensors"),
         "PyTorch's files": lambda: torch.load(folder / "a.ckpt"),
         "PyTorch's files, mapped": lambda: torch.load(str(folder / "a.ckpt"), mmap=True),
-        "a checkpoint": lambda: read_tensors(folder / "a.safetensors"),
-        "an old checkpoint": lambda: read_tensors(folder / "a.ckpt"),
+        "a checkpoint": lambda: read_weights(folder / "a.safetensors"),
+        "an old checkpoint": lambda: read_weights(folder / "a.ckpt"),
         "an upscaler": lambda: load_upscaler(folder / "a.safetensors"),
         "an old upscaler": lambda: load_upscaler(folder / "a.pth"),
         "an upscaler that might be a program": lambda: load_upscaler(folder / "a.pt"),

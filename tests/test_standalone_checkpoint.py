@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import sys
+from collections import defaultdict
 from pathlib import Path
+from types import ModuleType
+from typing import Any
+from zipfile import ZipFile
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,6 +20,7 @@ from msbd.errors import EditError
 from msbd.standalone.architecture import UNET, text_arguments, unet_arguments
 from msbd.standalone.checkpoint import load_checkpoint
 from msbd.standalone.original_config import OriginalConfig, read_original_config
+from msbd.standalone.weights import read_weights, tensors_of
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +123,114 @@ def test_ckpt_files_and_old_names(tmp_path, tensors):
     assert torch.equal(weight, tensors[name])
 
 
+def written(path: Path, tensors: dict[str, torch.Tensor], container: str) -> None:
+    """As the programs write them that checkpoints come from; Lightning's hold its callbacks."""
+    if container == "safetensors":
+        save_file(tensors, path)
+    elif container in ("zip", "legacy"):
+        torch.save(tensors, path, _use_new_zipfile_serialization=container == "zip")
+    else:
+        _, zipped, protocol = container.split()
+        foreign = ModuleType("pytorch_lightning")
+        for name, bases in (("ModelCheckpoint", ()), ("Settings", (dict,)), ("Places", (list,))):
+            kind = type(name, bases, {"__module__": foreign.__name__})
+            setattr(foreign, name, kind)
+        checkpoint: Any = foreign.ModelCheckpoint()
+        checkpoint.best_model_score = torch.tensor(0.5)
+        content = {
+            "epoch": 3,
+            "state_dict": {n: torch.nn.Parameter(t, False) for n, t in tensors.items()},
+            "callbacks": {foreign.ModelCheckpoint: {"best": np.float64(0.5), "one": checkpoint}},
+            "hyper_parameters": foreign.Settings(rate=1e-4),
+            "places": foreign.Places([1, 2]),
+            "several": {(1, 2), Path("x")},
+            "by default": defaultdict(list, {"a": [1]}),
+        }
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(sys.modules, foreign.__name__, foreign)
+            torch.save(
+                content,
+                path,
+                _use_new_zipfile_serialization=zipped == "zip",
+                pickle_protocol=int(protocol),
+            )
+
+
+CONTAINERS = ["safetensors", "zip", "legacy"] + [
+    f"Lightning {container} {protocol}" for container in ("zip", "legacy") for protocol in (2, 4, 5)
+]
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt", ".SAFETENSORS", ".pt", ""])
+def test_the_format_is_told_by_content(tmp_path, tensors, container, suffix):
+    path = tmp_path / f"x{suffix}"
+    written(path, tensors, container)
+    found = tensors_of(read_weights(path))
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], value) for name, value in tensors.items())
+    assert not any(value.requires_grad for value in found.values())
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("share", [0.2, 0.9, 0.999])
+def test_what_is_cut_short_is_damaged(tmp_path, tensors, container, share):
+    path = tmp_path / "x.ckpt"
+    written(path, tensors, container)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    fails(path, "is damaged")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"<!DOCTYPE html><html>", "is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "is a Git LFS pointer"),
+        (b"GGUF" + bytes(100), "is a GGUF file"),
+        (b'{"error": "sign in"}', "is a JSON document"),
+        (b"\x89PNG\r\n\x1a\n", "is a PNG"),
+        (b"", "is empty"),
+    ],
+)
+def test_files_of_other_kinds_are_named(tmp_path, data, words):
+    (tmp_path / "x.safetensors").write_bytes(data)
+    fails(tmp_path / "x.safetensors", words, "download it again")
+
+
+def test_archives_and_programs(tmp_path):
+    with ZipFile(tmp_path / "x.ckpt", "w") as archive:
+        archive.writestr("model.safetensors", b"")
+    fails(tmp_path / "x.ckpt", "zip archive", "unpack it")
+    torch.jit.script(torch.nn.Linear(2, 3)).save(tmp_path / "y.ckpt")
+    assert read_weights(tmp_path / "y.ckpt").keys() == {"weight", "bias"}
+    fails(tmp_path / "y.ckpt", "lacks the denoising network")
+
+
+UNNEEDED = (
+    "model_ema.decay",
+    "alphas_cumprod",
+    "model.diffusion_model.input_blocks.1.0.extra.weight",
+    "model.diffusion_model.label_emb.0.0.weight",
+    "first_stage_model.loss.logvar",
+    "first_stage_model.decoder.extra.bias",
+    "cond_stage_model.transformer.text_model.text_projection.weight",
+    "cond_stage_model.logit_scale",
+    "conditioner.embedders.0.x",
+    "lora_te_text_model",
+)
+
+
+@pytest.mark.parametrize("name", UNNEEDED)
+def test_what_is_not_needed_is_left_out_and_counted(tmp_path, tensors, name):
+    expected = load_checkpoint(write_checkpoint(tmp_path / "plain.safetensors"))
+    save_file(tensors | {name: torch.zeros(3)}, tmp_path / "x.safetensors")
+    loaded = load_checkpoint(tmp_path / "x.safetensors")
+    assert loaded.unused == expected.unused + 1
+    for one, other in zip(all_parameters(loaded), all_parameters(expected), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_heads_of_stable_diffusion_and_the_miniature():
     with torch.device("meta"):
         shapes = {
@@ -216,9 +331,10 @@ class Intruder:
 def test_pickled_code_is_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("x.ckpt").write_bytes(pickle.dumps({"state_dict": Intruder()}))
-    fails(Path("x.ckpt"), ".safetensors edition")
-    torch.save({"state_dict": Intruder()}, "y.ckpt")
-    fails(Path("y.ckpt"), ".safetensors edition")
+    fails(Path("x.ckpt"), "is damaged")
+    for zipped in (True, False):
+        torch.save({"state_dict": Intruder()}, "y.ckpt", _use_new_zipfile_serialization=zipped)
+        fails(Path("y.ckpt"), "lacks the denoising network")
     assert not Path("intruded").exists()
 
 
@@ -230,12 +346,22 @@ def test_pickled_code_is_not_run(tmp_path, monkeypatch):
         ("model.diffusion_model.joint_blocks.0.x", "Stable Diffusion 3"),
         ("model.diffusion_model.double_blocks.0.x", "Flux"),
         ("lora_unet_x", "LoRA"),
+        ("control_model.x", "ControlNet"),
+        ("image_proj.proj.weight", "IP-Adapter"),
+        ("emb_params", "textual inversion"),
+        ("params_ema.conv_first.weight", "upscaler"),
+        ("encoder.down.0.block.0.conv1.weight", "autoencoder"),
+        ("visual.conv1.weight", "CLIP"),
+        ("text_model.embeddings.token_embedding.weight", "text encoder"),
+        ("unet.down_blocks.0.x", "diffusers' layout"),
         ("something", "lacks the denoising network"),
     ],
 )
 def test_other_families(tmp_path, name, kind):
     save_file({name: torch.zeros(1)}, tmp_path / "x.safetensors")
     fails(tmp_path / "x.safetensors", kind, "choose a plain Stable Diffusion 1.x checkpoint")
+    torch.save({name: {"*": torch.zeros(1)}}, tmp_path / "x.pt")
+    fails(tmp_path / "x.pt", kind)
 
 
 @pytest.mark.parametrize(

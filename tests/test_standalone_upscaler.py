@@ -16,6 +16,7 @@ from msbd.miniature.torchvision_patch import patch_torchvision
 from msbd.settings import EditSettings
 from msbd.standalone import models
 from msbd.standalone.upscaler import SuperResolution, bilinear, load_upscaler
+from msbd.standalone.weights import read_weights
 
 patch_torchvision()  # basicsr imports it
 rrdb = pytest.importorskip("msbd.miniature.rrdb")
@@ -149,8 +150,19 @@ def test_missing_file(tmp_path):
 def test_damaged_file(tmp_path, suffix, content):
     path = tmp_path / f"x{suffix}"
     path.write_bytes(content)
-    with pytest.raises(EditError, match="damaged or no upscaler"):
+    with pytest.raises(EditError, match=r"empty|not a file of weights"):
         load_upscaler(path)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".PTH", ".bin"])
+@pytest.mark.parametrize("wrapped", ["", "params", "params_ema", "state_dict"])
+def test_the_format_is_told_by_content(file, tmp_path, suffix, wrapped):
+    weights = read_weights(file)
+    path = tmp_path / f"x{suffix}"
+    torch.save({wrapped: weights} if wrapped else weights, path)
+    image = torch.rand(1, 3, 12, 9)
+    found, expected = (load_upscaler(one)(image, Size(48, 36)) for one in (path, file))
+    assert torch.equal(found, expected)
 
 
 def test_truncated_file(file, tmp_path):

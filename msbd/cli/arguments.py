@@ -71,7 +71,8 @@ def _add_edit(commands: Any) -> None:
         "prompt",
         nargs="?",
         metavar="PROMPT",
-        help="what to paint, with its surroundings: 'a red star on grass'",
+        help="what to paint, with its surroundings: 'a red star on grass'; emphasis is written as "
+        "in the WebUI: (red:1.3), [star]",
     )
     edit.add_argument(
         "-o",

@@ -16,6 +16,7 @@ from ..legacy import with_stored
 from ..settings import DEFAULT_PRESET, preset
 from ..standalone import downloads, models
 from ..standalone.pictures import Picture, read_mask, read_picture, to_pixels
+from ..standalone.prompt_syntax import unsupported, weighted_parts
 from . import saving
 from .encoding import format_of, storable
 from .progress import Progress
@@ -100,15 +101,22 @@ def starting_recipe(preset_name: str | None, like: Path | None, assignments: lis
 def completed(
     base: Recipe, prompt: str | None, negative: str | None, seed: int | None, model: str
 ) -> Recipe:
-    """The recipe with what was said on the command line, and a seed for certain."""
+    """The recipe with what was said on the command line, and a seed for certain.
+
+    Raises `EditError` for prompts and seeds that cannot be.
+    """
     if prompt is None and not base.prompt:
         raise EditError("there is no prompt: say what to paint, or give --like PICTURE")
     seed = base.seed if seed is None else seed
     if not -1 <= seed < SEEDS:
         raise EditError(f"--seed must be from 0 to {SEEDS - 1}, or -1 for a random one")
+    prompt = base.prompt if prompt is None else prompt
+    negative = base.negative if negative is None else negative
+    for text in (prompt, negative):
+        weighted_parts(text)
     return Recipe(
-        base.prompt if prompt is None else prompt,
-        base.negative if negative is None else negative,
+        prompt,
+        negative,
         secrets.randbelow(SEEDS) if seed == -1 else seed,
         base.settings,
         model,
@@ -127,10 +135,12 @@ def perform(request: Request, say: Say) -> tuple[Edit, bool]:
     from ..planning import plan_edit
 
     chosen, settings = request.recipe, request.recipe.settings
-    for note in _notes_on_files(request):
+    for note in (*_notes_on_files(request), *_notes_on_prompts(chosen)):
         say(note)
     say(f"loading {request.models.checkpoint.name}")
     model = models.load(request.models)
+    for note in model.notes:
+        say(note)
     if settings.ranks_by_clip:
         downloads.fetch_clip(request.models.clip, model.ranker.prepare, say)
     sampler = settings.ablation.sampler
@@ -149,6 +159,11 @@ def perform(request: Request, say: Say) -> tuple[Edit, bool]:
     if wrong:
         raise OSError("; ".join(wrong))
     return done, progress.stopped and done.report.interrupted
+
+
+def _notes_on_prompts(recipe: Recipe) -> Iterator[str]:
+    for prompt in (recipe.prompt, recipe.negative):
+        yield from unsupported(prompt)
 
 
 def _notes_on_files(request: Request) -> Iterator[str]:

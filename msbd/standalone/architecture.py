@@ -7,7 +7,7 @@ follows are keyword arguments for diffusers' and transformers' classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -24,26 +24,44 @@ _OTHERS = {
     "conditioner.embedders.": "a Stable Diffusion XL checkpoint",
     "cond_stage_model.model.": "a Stable Diffusion 2.x checkpoint",
     "model.diffusion_model.joint_blocks.": "a Stable Diffusion 3 checkpoint",
+    "joint_blocks.": "a Stable Diffusion 3 checkpoint",
     "model.diffusion_model.double_blocks.": "a Flux checkpoint",
     "double_blocks.": "a Flux checkpoint",
     "lora_": "a LoRA, not a checkpoint",
+    "base_model.model.": "a LoRA, not a checkpoint",
     "control_model.": "a ControlNet, not a checkpoint",
-    "unet.": "a checkpoint in diffusers' layout",
+    "controlnet_cond_embedding.": "a ControlNet, not a checkpoint",
+    "input_hint_block.": "a ControlNet, not a checkpoint",
+    "image_proj": "an IP-Adapter, not a checkpoint",
+    "string_to_": "a textual inversion, not a checkpoint",
+    "emb_params": "a textual inversion, not a checkpoint",
+    "params": "an upscaler, not a checkpoint",
+    "conv_first.": "an upscaler, not a checkpoint",
+    "encoder.down": "an autoencoder (VAE) alone",
+    "visual.": "CLIP, not a checkpoint",
+    "text_model.": "a text encoder alone",
+    "unet.": "a checkpoint in diffusers' layout, or a LoRA",
+    "down_blocks.": "a network alone, in diffusers' layout",
+    "diffusion_model.": "a network alone, or a LoRA",
 }
+"""Kinds by how the names of some of their tensors begin."""
 
 
-def check_family(tensors: Tensors) -> None:
-    """Raise `EditError` unless the tensors are a whole SD1.x text-to-image model."""
-    for prefix, what in _OTHERS.items():
-        if any(name.startswith(prefix) for name in tensors):
-            raise EditError(f"this is {what}; {_WANTED}")
-    for part, what in (
-        (UNET + "input_blocks.0.0.weight", "the denoising network"),
-        (AUTOENCODER + "post_quant_conv.weight", "the autoencoder (VAE)"),
-        (TEXT + "embeddings.token_embedding.weight", "the text encoder"),
-    ):
-        if part not in tensors:
-            raise EditError(f"the checkpoint lacks {what}; {_WANTED} that has all its parts")
+def check_family(tensors: Tensors, others: Iterable[str] = ()) -> None:
+    """Raise `EditError` unless the tensors are a whole SD1.x text-to-image model.
+
+    others: further names in the file, which tell what it may be instead.
+    """
+    parts = {
+        "the denoising network": UNET + "input_blocks.0.0.weight",
+        "the autoencoder (VAE)": AUTOENCODER + "post_quant_conv.weight",
+        "the text encoder": TEXT + "embeddings.token_embedding.weight",
+    }
+    if lacking := [part for part, name in parts.items() if name not in tensors]:
+        for prefix, kind in _OTHERS.items():
+            if any(name.startswith(prefix) for name in (*tensors, *others)):
+                raise EditError(f"this is {kind}; {_WANTED}")
+        raise EditError(f"the checkpoint lacks {lacking[0]}; {_WANTED} that has all its parts")
     channels = tensors[UNET + "input_blocks.0.0.weight"].shape[1]
     if channels != 4:
         kind = {9: "an inpainting", 8: "an instruct-pix2pix"}.get(channels, f"a {channels}-channel")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from . import architecture
 from .autoencoder import Autoencoder
 from .discrete import NoiseSchedule, scaled_linear
 from .original_config import read_original_config
+from .weights import read_weights, tensors_of
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ class Checkpoint:
 
     unet: diffusers' `UNet2DConditionModel`. text_encoder: transformers' `CLIPTextModel`.
     prediction: "epsilon" or "v". resolution: training side in pixels. multiple: pixel sides must
-    be multiples of this.
+    be multiples of this. unused: how many of the file's tensors are in none of the networks.
     """
 
     unet: Any
@@ -39,21 +38,23 @@ class Checkpoint:
     prediction: str
     resolution: int
     multiple: int
+    unused: int = 0
 
 
 def load_checkpoint(
     path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Checkpoint:
-    """The model in a `.safetensors` or `.ckpt` file, with the `.yaml` beside it if there is one.
+    """The model in a file, with the `.yaml` beside it if there is one.
 
     Widths and depths may be any; they are read from the file. Every weight of every network
-    comes from the file. Raises `EditError` for a file that is missing, damaged or no SD1.x model;
-    a failed allocation is raised as it is.
+    comes from the file, and what it holds besides is left out. Raises `EditError` for a file that
+    is missing, damaged or no SD1.x model; a failed allocation is raised as it is.
     """
     path = Path(path)
-    tensors = _renamed(read_tensors(path))
+    content = read_weights(path)
+    tensors = _renamed(tensors_of(content))
     try:
-        architecture.check_family(tensors)
+        architecture.check_family(tensors, content)
         config = read_original_config(path)
         unet, vae = _unet(tensors, config.heads, dtype), _vae(tensors, dtype)
         text_encoder = _text_encoder(tensors, dtype)
@@ -65,7 +66,8 @@ def load_checkpoint(
         logger.debug("loading %s", path, exc_info=True)
         what = "its tensors do not fit together as a Stable Diffusion 1.x model"
         raise EditError(f"{path.name}: {what}; choose another checkpoint") from error
-    for network in (unet, vae, text_encoder):
+    networks = unet, vae, text_encoder
+    for network in networks:
         network.to(device).eval().requires_grad_(False)
     autoencoder = Autoencoder(vae, config.scale_factor)
     return Checkpoint(
@@ -76,32 +78,13 @@ def load_checkpoint(
         prediction="v" if "v_pred" in tensors else config.prediction,
         resolution=config.resolution,
         multiple=autoencoder.factor * 2 ** (len(unet.config.block_out_channels) - 1),
+        unused=len(tensors) - sum(len(_needed(network)) for network in networks),
     )
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file on the CPU. Pickles are read without running code from them."""
-    if not path.is_file():
-        raise EditError(f"{path} is not there; give the path of a .safetensors or .ckpt checkpoint")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        advice = "take its .safetensors edition"
-        raise EditError(f"{path.name} is damaged, or holds more than weights; {advice}") from error
-    except Exception as error:  # safetensors and torch raise many kinds for damaged files
-        if is_out_of_memory(error):
-            raise
-        logger.debug("reading %s", path, exc_info=True)
-        raise EditError(f"{path.name} cannot be read, it is damaged; download it again") from error
-    if isinstance(content, Mapping):
-        content = content.get("state_dict", content)
-    if not isinstance(content, Mapping):
-        raise EditError(f"{path.name} holds no weights by name; choose another checkpoint")
-    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
+def _needed(network: nn.Module) -> set[str]:
+    """Names of a network's weights; the numbers of a prompt's places are none."""
+    return {name for name in network.state_dict() if not name.endswith("position_ids")}
 
 
 def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -143,7 +126,11 @@ def _filled(
     with torch.device("meta"):
         module: nn.Module = network(**arguments)
     # Copies, always: tensors read from a file may still depend on it.
-    own = {name: value.to(dtype, copy=True).contiguous() for name, value in weights.items()}
+    own = {
+        name: weights[name].to(dtype, copy=True).contiguous()
+        for name in module.state_dict()
+        if name in weights
+    }
     module.load_state_dict(own, strict=True, assign=True)
     return module
 
@@ -157,11 +144,9 @@ def _text_encoder(tensors: dict[str, Tensor], dtype: torch.dtype) -> Any:
     weights = {
         own + name.removeprefix(architecture.TEXT): value
         for name, value in tensors.items()
-        if name.startswith(architecture.TEXT) and not name.endswith("position_ids")
+        if name.startswith(architecture.TEXT)
     }
-    expected = {name for name in module.state_dict() if not name.endswith("position_ids")}
-    if expected != weights.keys():
-        different = sorted(expected ^ weights.keys())
-        raise EditError(f"the text encoder's weights are not SD1's ({different[0]}, ...)")
-    module.load_state_dict(weights, strict=False)
+    if missing := sorted(_needed(module) - weights.keys()):
+        raise EditError(f"the text encoder lacks weights that SD1's has ({missing[0]}, ...)")
+    module.load_state_dict({name: weights[name] for name in _needed(module)}, strict=False)
     return module.to(dtype)

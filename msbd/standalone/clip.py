@@ -19,9 +19,9 @@ from ..errors import EditError
 from ..memory import is_out_of_memory, lodged, release
 from ..miniature.torchvision_patch import patch_torchvision
 from ..precision import finite, single_precision
-from .checkpoint import read_tensors
 from .clip_vit import VitClip, tokenizer
 from .downloads import FILES, on_the_hub
+from .weights import read_weights, tensors_of
 
 logger = logging.getLogger(__name__)
 OPENAI = "ViT-L-14/openai"
@@ -208,12 +208,7 @@ def _needs_open_clip(what: str) -> EditError:
 
 def _weights(path: Path) -> Mapping[str, Tensor]:
     """Of OpenAI's archive, or saved on their own."""
-    try:
-        return torch.jit.load(path, map_location="cpu").state_dict()
-    except RuntimeError as error:
-        if is_out_of_memory(error):
-            raise
-        return read_tensors(path)
+    return tensors_of(read_weights(path))
 
 
 def _tokenizer_for(network: nn.Module) -> Tokenize:

@@ -1,4 +1,4 @@
-"""What a file is that cannot be read as a picture, told from its first bytes."""
+"""What a file is that cannot be read as a picture or as weights, told from its first bytes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 _LONGEST = 512
 _PNG = b"\x89PNG\r\n\x1a\n"
 _STARTS = {
-    _PNG: "a damaged PNG",
-    b"\xff\xd8\xff": "a damaged JPEG",
+    _PNG: "a PNG",
+    b"\xff\xd8\xff": "a JPEG",
     b"8BPS": "a Photoshop document",
     b"gimp xcf": "a GIMP document",
     b"%PDF": "a PDF document",
@@ -23,6 +23,7 @@ _STARTS = {
     b"\0\0\x01\0": "an icon",
     b"DDS ": "a DirectDraw surface",
     b"qoif": "a QOI picture",
+    b"GGUF": "a GGUF file",
     b"II*\0\x10\0\0\0CR": "a camera's raw file",
     b"IIRO": "a camera's raw file",
     b"IIU\0": "a camera's raw file",
@@ -60,7 +61,7 @@ def kind_of(path: Path) -> str | None:
     if start.startswith(_PNG) and (part := wrong_part(path)):
         return f"a PNG whose part {part} does not fit its checksum, so it was changed or damaged"
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        return "a damaged WebP file"
+        return "a WebP file"
     if start[4:8] == b"ftyp":
         return _BRANDS.get(start[8:12], "a film")
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()

@@ -20,6 +20,7 @@ from .checkpoint import Checkpoint, load_checkpoint
 from .clip import OPENAI, ClipRanker
 from .discrete import denoised
 from .offloading import Offloading
+from .prompt_syntax import plain_words
 from .samplers import SAMPLERS
 from .upscaler import Upscaler, load_upscaler
 
@@ -34,7 +35,10 @@ def best_device() -> torch.device:
 
 
 class StandaloneModel:
-    """Networks loaded once; `bind` makes backends of them, as many as there are prompts."""
+    """Networks loaded once; `bind` makes backends of them, as many as there are prompts.
+
+    notes: what was found in the checkpoint's file, in sentences.
+    """
 
     def __init__(
         self,
@@ -48,7 +52,9 @@ class StandaloneModel:
         self.upscaler = upscaler
         self.ranker = ranker
         self.device = device
+        unused = checkpoint.unused
         networks = checkpoint.unet, checkpoint.autoencoder.network, checkpoint.text_encoder
+        self.notes = [f"{unused} of its tensors are not needed and left out"] if unused else []
         self._offloading = Offloading(device, networks) if offload else None
 
     def bring(self, network: Any) -> None:
@@ -85,7 +91,7 @@ class StandaloneModel:
         sampler: str = PAPER.ablation.sampler,
         spacing: str = "uniform",
     ) -> Backend:
-        """The backend for a prompt, encoded here and now.
+        """The backend for a prompt, see `prompt_syntax`, encoded here and now.
 
         guidance: classifier-free guidance scale; at 1 the negative prompt has no effect and costs
         nothing. sampler: a name in SAMPLERS. spacing: see `NoiseSchedule.levels`.
@@ -94,14 +100,15 @@ class StandaloneModel:
             raise EditError(f"unknown sampler {sampler!r}; known are {', '.join(SAMPLERS)}")
         encoder = self.checkpoint.text_encoder
         self.bring(encoder)
-        contexts = [prompts.encode(encoder, text) for text in (negative, prompt)]
-        return BoundModel(self, prompt, torch.cat(contexts), guidance, sampler, spacing)
+        contexts = prompts.encode(encoder, (negative, prompt))
+        return BoundModel(self, plain_words(prompt), contexts, guidance, sampler, spacing)
 
 
 class BoundModel:
     """A `Backend`: a model bound to a prompt.
 
-    contexts: [2,77,C], the negative prompt's and the prompt's.
+    words: what pictures are ranked by. contexts: [2,77 n,C], the negative prompt's and the
+    prompt's.
     """
 
     tile_by_tile = False
@@ -109,7 +116,7 @@ class BoundModel:
     def __init__(
         self,
         model: StandaloneModel,
-        prompt: str,
+        words: str,
         contexts: Tensor,
         guidance: float,
         sampler: str,
@@ -128,7 +135,7 @@ class BoundModel:
         )
         self._model = model
         self._checkpoint = checkpoint
-        self._prompt = prompt
+        self._words = words
         self._contexts = contexts
         self._guidance = guidance
         self._spacing = spacing
@@ -192,4 +199,4 @@ class BoundModel:
         return self._model.upscaler(image, size)
 
     def score(self, images: Tensor) -> Tensor | None:
-        return self._model.ranker.score(images, self._prompt)
+        return self._model.ranker.score(images, self._words)

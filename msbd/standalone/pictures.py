@@ -152,9 +152,8 @@ def _load(path: Path, welcome: Collection[str] = ()) -> tuple[Image.Image, dict[
     except PermissionError:
         raise EditError(f"{path} may not be read: check its permissions") from None
     except UnidentifiedImageError:
-        kind = kind_of(path)
-        what = f"is {kind}" if kind else "is not a picture"
-        raise EditError(f"{path} {what}: give a sound PNG, JPEG or WebP file") from None
+        kind = kind_of(path) or "not a picture"
+        raise EditError(f"{path} is {kind}: give a sound PNG, JPEG or WebP file") from None
     except _DAMAGED as error:
         raise EditError(f"{path} {_damage(path, error)}") from error
 

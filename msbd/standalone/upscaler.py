@@ -17,6 +17,7 @@ from ..geometry import Box, Size, all_tiles
 from ..memory import is_out_of_memory, release
 from ..miniature.torchvision_patch import patch_torchvision
 from ..precision import finite_in_single, single_precision
+from .weights import read_weights, tensors_of
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
@@ -39,10 +40,9 @@ class Upscaler(Protocol):
 def load_upscaler(name: str | Path, device: torch.device | str = "cpu") -> Upscaler:
     """An upscaler by the path of a network's file, or by a name in INTERPOLATIONS.
 
-    Any single-image super-resolution network that spandrel knows will do, in `.pth` or
-    `.safetensors`. "none" leaves super-resolution out, it is "bilinear", with which every
-    enlargement ends. Raises `EditError` if the file is missing, damaged or something else; a
-    failed allocation is raised as it is.
+    Any single-image super-resolution network that spandrel knows will do. "none" leaves
+    super-resolution out, it is "bilinear", with which every enlargement ends. Raises `EditError`
+    if the file is missing, damaged or something else; a failed allocation is raised as it is.
     """
     interpolation = INTERPOLATIONS.get(str(name).lower())
     if interpolation is not None:
@@ -56,18 +56,17 @@ def load_upscaler(name: str | Path, device: torch.device | str = "cpu") -> Upsca
 
 def _load_network(path: Path, device: torch.device) -> ImageModelDescriptor:
     patch_torchvision()
-    from spandrel import ImageModelDescriptor, ModelLoader
+    from spandrel import ImageModelDescriptor, ModelLoader, canonicalize_state_dict
 
+    weights = tensors_of(canonicalize_state_dict(read_weights(path)))
     try:
-        network = ModelLoader().load_from_file(path)
-    except Exception as error:  # spandrel, torch and pickle raise many kinds for damaged files
+        network = ModelLoader().load_from_state_dict(weights)
+    except Exception as error:  # spandrel's, and many kinds for tensors that do not fit
         if is_out_of_memory(error):
             raise
-        # Of a `.pt` file spandrel does not tell that memory ran out; asking for as much again does.
-        torch.empty(path.stat().st_size, dtype=torch.uint8)
-        logger.debug("reading %s", path, exc_info=True)
-        advice = "download it again, or choose another"
-        raise EditError(f"{path.name} is damaged or no upscaler; {advice}") from error
+        logger.debug("loading %s", path, exc_info=True)
+        advice = "choose a super-resolution network"
+        raise EditError(f"{path.name} is no upscaler that is known here; {advice}") from error
     if not isinstance(network, ImageModelDescriptor) or network.purpose != "SR":
         raise EditError(f"{path.name} does not enlarge pictures; choose a super-resolution network")
     if network.input_channels != 3 or network.output_channels != 3:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from modules import devices, processing, scripts, sd_hijack, shared
+from modules import devices, processing, scripts, shared
 from PIL import Image
 
 from ..check.block import block
@@ -131,13 +131,11 @@ def _about() -> list[str]:
     clip = Path(option("clip_weights") or "").name or option("clip_model") or "none"
     used = {name: defaults()[name] for name in PANEL} | {name: option(name) for name in _OPTIONS}
     used |= {name: getattr(shared.opts, name, None) for name in _HOST_OPTIONS}
-    hijack = getattr(sd_hijack, "model_hijack", None)
-    optimisation = getattr(hijack, "optimization_method", None)
     return [
         f"WebUI {which.version()}",
         *versions(),
         f"device {device_in_words(torch.device(shared.device), precision)}",
-        f"flags: {' '.join(_flags()) or 'none'}; optimisation in use: {optimisation or 'none'}",
+        f"flags: {' '.join(_flags()) or 'none'}; optimisation in use: {which.attention()}",
         f"options: CLIP {clip}, {', '.join(f'{name} {value}' for name, value in used.items())}",
     ]
 

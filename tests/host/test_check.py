@@ -27,7 +27,8 @@ def test_the_api_checks_and_leaves_the_host_alone(webui: Webui) -> None:
     answer = reply.json
     assert answer["ok"], answer["text"]
     assert list(answer["presets"]) == ["draft", "fast"] and answer["text"].endswith(END)
-    for words in ("WebUI ", "--no-half --precision full", "--opt-sdp-attention", "in use: sdp"):
+    attention = "sdp" if webui.installation.kind == "a1111" else "attention_pytorch"
+    for words in ("WebUI ", "--no-half --precision full", f"in use: {attention}"):
         assert words in answer["text"], answer["text"]
     assert str(webui.data) not in answer["text"] and "ESRGAN_tile" in answer["text"]
     assert answer["presets"]["fast"]["seconds"]["denoising"] > 0

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
+
+from msbd.standalone.prompt_syntax import weighted_parts
 
 from . import models
 from .client import QUICK, Scene, edited
@@ -28,6 +32,21 @@ def test_prompt_syntax(webui: Webui, small: Scene, prompt: str) -> None:
     answer = edited(webui, small, prompt=prompt)
     assert small.is_edited(answer.picture)
     assert (answer.picture != usual.picture).any()
+
+
+def test_the_command_line_divides_and_weighs_as_the_host(webui: Webui) -> None:
+    signs = ["(", ")", "[", "]", ":1.3)", ": -.5 )", ":", "\\", "\\(", "\\]", " BREAK ", "BREAK"]
+    draws = random.Random(0)
+    pieces = [
+        draws.choices([*signs, "red", " ", ", star"], k=draws.randrange(12)) for _ in range(2000)
+    ]
+    texts = ["".join(one) for one in pieces]
+    theirs = webui.post("/msbd-probe/parsed", {"texts": texts}).json
+    for text, expected in zip(texts, theirs, strict=True):
+        found = weighted_parts(text)
+        assert [words for words, _ in found] == [words for words, _ in expected], text
+        weights = [weight for _, weight in expected]
+        assert [weight for _, weight in found] == pytest.approx(weights), text
 
 
 def test_the_negative_prompt(webui: Webui, small: Scene) -> None:

@@ -110,8 +110,12 @@ def js(function: str) -> dict[str, str]:
 
 
 def lists_checkpoints(component: Any) -> bool:
-    """Whether it is Forge's list, whose choice does not reach the options that the page knows."""
-    return "model_selection" in (getattr(component, "elem_classes", None) or ())
+    """Whether it is Forge's list, whose choice does not reach the options that the page knows.
+
+    Components without a parent are updates of others, and have no events.
+    """
+    classes = getattr(component, "elem_classes", None) or ()
+    return "model_selection" in classes and component.parent is not None
 
 
 def picture_and_mask(mode: int, values: Sequence[Any], transparency: float) -> Pair:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
-from modules import devices, sd_models, sd_samplers, shared
+from modules import devices, sd_hijack, sd_models, sd_samplers, shared
 
 if TYPE_CHECKING:
     from .networks import Networks
@@ -16,6 +17,11 @@ except ImportError:
     LogicalImage = None
 """Of what Forge's canvas is made of, two texts that hold pictures; None elsewhere."""
 
+_ATTENTION = (
+    ("backend.attention", "attention_function"),
+    ("ldm_patched.ldm.modules.attention", "optimized_attention"),
+)
+"""Modules of the forks, and their names for it."""
 NANS: Any = getattr(devices, "NansException", ())
 """What a host raises where a network gives NaN; some raise nothing."""
 
@@ -66,6 +72,15 @@ def one_at_a_time(model: Any) -> bool:
     except ImportError:
         return False
     return bool(lowvram.is_enabled(model))
+
+
+def attention() -> str:
+    """Which implementation of attention is in use, by the host's name for it."""
+    for module, name in _ATTENTION:
+        if function := getattr(sys.modules.get(module), name, None):
+            return str(function.__name__)
+    hijack = getattr(sd_hijack, "model_hijack", None)
+    return getattr(hijack, "optimization_method", None) or "none"
 
 
 def version() -> str:

@@ -14,16 +14,17 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import k_diffusion.sampling
 import numpy as np
 import psutil
 import torch
-from fastapi import FastAPI
+from fastapi import Body, FastAPI
 from modules import (
     call_queue,
     devices,
+    prompt_parser,
     script_callbacks,
     scripts,
     sd_models,
@@ -176,6 +177,10 @@ class Probe:
         shared.state.request_restart()
         return {}
 
+    def parsed(self, texts: Annotated[list[str], Body(embed=True)]) -> list[Any]:
+        """Prompts, as the host divides and weighs them."""
+        return [prompt_parser.parse_prompt_attention(text) for text in texts]
+
     def registrations(self) -> dict[str, Any]:
         """What this project has left in the host's lists; must not grow by Reload UI."""
         callbacks = Counter(
@@ -210,6 +215,7 @@ def mount(_: Any, app: FastAPI) -> None:
     changes = (
         *(probe.arm, probe.disarm, probe.cast, probe.hide, probe.slow, probe.stop),
         probe.reload_ui,
+        probe.parsed,
     )
     for route in changes:
         app.post(f"/msbd-probe/{route.__name__}")(route)
