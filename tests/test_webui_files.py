@@ -191,6 +191,9 @@ def through_the_batch_tab(host: Host, p: Any, pictures: list[Any], fields: dict[
         host.shared.state.job = f"{number} out of {len(pictures)}"
         p.init_images = [picture] * p.batch_size
         done = run(p, TITLE, [fields])
+        if bar := host.shared.total_tqdm._tqdm:
+            assert bar.n == bar.total, "the console's bar is full"
+        host.shared.total_tqdm.clear()
         if shown is None:
             shown = done
         else:
@@ -244,6 +247,15 @@ def test_the_batch_tab_goes_on_after_what_cannot_be_edited(
         own = [one for one in lines if one.startswith(f"Picture {number + 1} of 3: ")]
         assert sum("Not edited: " in line for line in own) == (number in bad)
         assert sum("Painted in " in line for line in own) == (number not in bad)
+
+
+@pytest.mark.parametrize("more", [{"n_iter": 2}, {"batch_size": 2}])
+def test_each_pictures_bar_in_the_batch_tab_is_full(host: Host, more: dict[str, int]) -> None:
+    p = request(host, **more)
+    shown = through_the_batch_tab(
+        host, p, [photograph(*FITS, n) for n in range(3)], {"preset": "draft"}
+    )
+    assert len(reports(shown)) == 6
 
 
 def test_outside_the_batch_tab_errors_stay_errors(host: Host) -> None:

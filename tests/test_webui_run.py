@@ -12,6 +12,7 @@ import torch
 from standin import Host, installed
 from standin.desk import (
     THREE_STAGES,
+    TITLE,
     before,
     edited,
     inside,
@@ -438,8 +439,19 @@ class TestProgress:
 
     def test_the_consoles_total_is_reached(self, host):
         self.shares(host, request(host, n_iter=2))
-        bar = host.shared.total_tqdm
-        assert bar._done == bar._total
+        bar = host.shared.total_tqdm._tqdm
+        assert bar.n == bar.total
+
+    @pytest.mark.parametrize("steps", [(4, 9), (9, 4), (4, 4, 7)])
+    def test_the_consoles_total_is_reached_by_a_plots_cells(self, host, steps):
+        from msbd.webui.run import run
+
+        host.begin()
+        host.shared.state.job_count = 2 * len(steps)
+        for count in steps:
+            run(request(host, n_iter=2, steps=count), TITLE, [{"preset": "draft"}])
+        bar = host.shared.total_tqdm._tqdm
+        assert bar.n == bar.total
 
     def test_it_is_not_behind_after_an_early_end(self, host):
         in_stage(host, 2, host.shared.state.skip)

@@ -42,12 +42,14 @@ class Progress:
 
     The host's bar is its job count and, within a job, `sampling_step / sampling_steps`; the
     latter is the share of the plans' work that is done, so it never falls. The words under it say
-    what is being done; see `ToldBackend`. every: steps of the bar from one preview to the next.
+    what is being done; see `ToldBackend`. jobs: until the host begins its console's bar anew, this
+    one with them. every: steps of the bar from one preview to the next.
     """
 
-    def __init__(self, pictures: int, plan: EditPlan) -> None:
+    def __init__(self, pictures: int, plan: EditPlan, jobs: int) -> None:
         self._pictures = pictures
         self._plan = plan
+        self._jobs = max(jobs, 1)
         self._total = max(1, math.ceil(work(plan)))
         self.every = int(getattr(shared.opts, _PERIOD, -1))
         self._index = 0
@@ -59,7 +61,9 @@ class Progress:
         """Bar, words and previews are ours meanwhile; the host saves what comes of it."""
         state, after = shared.state, "Saving" if shared.state.textinfo else None
         state.sampling_steps, state.sampling_step = self._pictures * self._total, 0
-        shared.total_tqdm.updateTotal(max(state.job_count, 1) * state.sampling_steps)
+        # A plot's cells before this one may have had other steps.
+        done = getattr(getattr(shared.total_tqdm, "_tqdm", None), "n", 0)
+        shared.total_tqdm.updateTotal(done + self._jobs * state.sampling_steps)
         try:
             with _without_the_hosts_previews():
                 yield

@@ -126,6 +126,7 @@ class EditRun:
         self.choose = choose
         self.wrap = wrap
         self.results: list[EditResult] = []
+        self.place = batch.place()
 
     @contextmanager
     def patched(self) -> Iterator[None]:
@@ -222,7 +223,9 @@ class EditRun:
         p = self.p
         sampler = HostSampler(p)
         p.sampler = sampler.host
-        progress = Progress(len(p.seeds), self.plan)
+        left = shared.state.job_count - shared.state.job_no
+        jobs = p.n_iter - p.iteration if self.place else left
+        progress = Progress(len(p.seeds), self.plan, jobs)
         finished = processing.DecodedSamples()
         limited_memory = bool(option("memory_limit")) or which.one_at_a_time(shared.sd_model)
         try:

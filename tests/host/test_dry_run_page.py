@@ -60,7 +60,8 @@ def test_every_mode(play: Play, tmp_path: Path, shots: dict[str, str]) -> None:
 
 def test_it_goes_and_grows_old(play: Play, shots: dict[str, str]) -> None:
     seen = play("dry_run", wide(), **quick(scenario="goes", **shots))
-    assert not any(seen[name] for name in ("closed", "generating", "other"))
+    gone = ("closed", "generating", "other")
+    assert {name: seen[name] for name in gone} == dict.fromkeys(gone, False)
     assert seen["changed"][0] == "old" and "Something was changed" in seen["changed"][1]
     assert seen["againState"] == "shown" and "Something" not in seen["again"]["text"]
     assert seen["kept"], "the gallery's results are there under the drawing"

@@ -13,7 +13,8 @@ const CHECKPOINT = ":is(#setting_sd_model_checkpoint, .model_selection)";
 async function press(page, button = "dry_run") {
     const first = await page.evaluate(
         ([button, result]) =>
-            new Promise((resolve) => {
+            // Kept, as a promise that only its observer knows may be collected.
+            (window.msbdPressed = new Promise((resolve) => {
                 const column = document.querySelector(result);
                 const start = performance.now();
                 const seen = [];
@@ -26,7 +27,7 @@ async function press(page, button = "dry_run") {
                 observer.observe(column, { attributes: true, subtree: true, childList: true });
                 setTimeout(() => resolve({ said: seen, after: -1 }), 20000);
                 document.querySelector(button).click();
-            }),
+            })),
         [`${ui.CONTROL}${button}`, RESULT],
     );
     await page.waitForSelector(`${TEXT} ul, ${TEXT} .msbd-error`);

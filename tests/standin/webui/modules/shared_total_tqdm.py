@@ -1,22 +1,27 @@
 """The console's bar over all jobs; nothing is drawn here, but counted."""
 
+from types import SimpleNamespace
+
 from modules import shared
 
 
 class TotalTQDM:
     def __init__(self):
         self._tqdm = None
-        self._total = None
-        self._done = 0
 
     def reset(self):
-        self._total, self._done = shared.state.job_count * shared.state.sampling_steps, 0
+        total = shared.state.job_count * shared.state.sampling_steps
+        self._tqdm = SimpleNamespace(n=0, total=total)
 
     def update(self):
-        self._done += 1
+        if self._tqdm is None:
+            self.reset()
+        self._tqdm.n += 1
 
     def updateTotal(self, new_total):
-        self._total = new_total
+        if self._tqdm is None:
+            self.reset()
+        self._tqdm.total = new_total
 
     def clear(self):
-        self._total, self._done = None, 0
+        self._tqdm = None
