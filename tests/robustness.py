@@ -77,7 +77,7 @@ def examined(seed: int, folder: Path) -> Outcome:
 @contextlib.contextmanager
 def _instant(loaded: list[object]) -> Any:
     """A model that is there at once, in place of the embedded one."""
-    model = mock.Mock()
+    model = mock.Mock(notes=())
     model.bind = lambda *_: PointwiseBackend()
 
     def load(chosen: object) -> Any:

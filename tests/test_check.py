@@ -421,7 +421,7 @@ def test_a_damaged_upscaler_fails(real: Desk) -> None:
     file = real.folder / "x4.pth"
     file.write_bytes(models.MINIATURE_UPSCALER.read_bytes()[:5000])
     assert real.msbd("check", "--upscaler", file, "--preset", "draft", "--quiet") == 1
-    assert "model             FAILED: x4.pth is damaged or no upscaler" in real.stdout
+    assert "model             FAILED: x4.pth is damaged" in real.stdout
     assert "verdict: FAILED: 1 of 1 checks, 0 of 1 presets" in real.stdout
 
 
