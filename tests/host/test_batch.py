@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +55,21 @@ def folders(root: Path) -> dict[str, str]:
     return {name: str(folder) for name, folder in found.items()}
 
 
+@pytest.fixture
+def named_as_they_were(webui: Webui) -> Iterator[None]:
+    """The results have their pictures' names, which Forge has a setting for."""
+    own = "img2img_batch_use_original_name"
+    if own not in webui.get("/sdapi/v1/options").json:
+        yield
+        return
+    webui.post("/sdapi/v1/options", {own: True})
+    yield
+    webui.post("/sdapi/v1/options", {own: False})
+
+
 @pytest.mark.timeout(900)
 def test_a_folder_of_twenty_files_five_of_them_bad(
-    webui: Webui, play: Play, tmp_path: Path
+    webui: Webui, play: Play, tmp_path: Path, named_as_they_were: None
 ) -> None:
     named = folders(tmp_path)
     played = play("batch", **quick(folders=named, patience=600_000), limit=800)

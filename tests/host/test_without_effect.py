@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -190,7 +191,9 @@ def test_on_the_page(webui: Webui, play: Play, small: Scene, settings_shown: Non
         "Masked area padding: 64, Soft inpainting enabled: True, Soft inpainting schedule bias: 3, "
         f"Script: {TITLE}"
     )
-    found = play("greyed", small, **quick(fields=DRAFT, pasted=pasted, refiner=models.PERTURBED))
+    found = play(
+        "greyed", small, **quick(fields=DRAFT, pasted=pasted, refiner=Path(models.PERTURBED).stem)
+    )
     soft = "soft_inpainting_enabled"
     missing = {"#img2img_restore_faces"}
     if f'"{soft}"' not in webui.get("/config").text:

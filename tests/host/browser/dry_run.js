@@ -121,6 +121,7 @@ const SCENARIOS = {
         const seen = {};
         await press(page);
         await page.click(`${ui.CONTROL}dry_run_close`);
+        await page.waitForTimeout(500);
         seen.closed = await page.isVisible(RESULT);
         await press(page);
         await ui.type(page, `${ui.CONTROL}margin`, 1.6);
