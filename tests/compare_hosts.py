@@ -27,7 +27,7 @@ EDITS = {
     "recommended": {"preset": "recommended", "candidates": 2},
     "fine-tune": {"preset": "draft", "decoder": "fine-tune", "decoder_iterations": 10},
 }
-CHECKPOINTS = (models.PLAIN, models.INPAINTING)
+CHECKPOINTS = (models.PLAIN, models.READING)
 
 
 def pictures(folder: Path) -> dict[str, Pixels]:

@@ -14,6 +14,7 @@ from msbd.miniature.files import WEIGHTS, host_config
 PLAIN = "miniature.safetensors"
 PERTURBED = "perturbed.safetensors"
 INPAINTING = "with-inpainting.safetensors"
+READING = "reads-the-mask.safetensors"
 VELOCITY = "velocity.safetensors"
 OTHER_VAE = "other.safetensors"
 LORA = "other-words"
@@ -89,7 +90,7 @@ def _describe(checkpoint: Path, text: str) -> None:
 
 
 def _write_relatives(folder: Path, state: dict[str, torch.Tensor], described: str) -> None:
-    """A perturbed copy, one that reads a mask (and ignores it), one that predicts v."""
+    """A perturbed copy, two that read a mask (the first ignores it), one that predicts v."""
     noise = torch.Generator().manual_seed(1)
     perturbed = {
         name: value * (1 + 0.02 * torch.randn(value.shape, generator=noise)).to(value.dtype)
@@ -102,14 +103,16 @@ def _write_relatives(folder: Path, state: dict[str, torch.Tensor], described: st
 
     convolution = state[_FIRST_CONVOLUTION]
     more = convolution.new_zeros(len(convolution), 5, *convolution.shape[2:])
-    widened = state | {_FIRST_CONVOLUTION: torch.cat([convolution, more], 1)}
-    save_file(widened, folder / INPAINTING)
+    random = torch.randn(more.shape, generator=noise).to(more.dtype) * convolution.std() / 4
     text = _replaced(described, "ddpm.LatentDiffusion", "ddpm.LatentInpaintDiffusion")
     text = _replaced(text, "conditioning_key: crossattn", "conditioning_key: hybrid")
     scale = "scale_factor: 0.18215"
     text = _replaced(text, scale, f"{scale}\n    finetune_keys: null")
     text = _replaced(text, "in_channels: 4\n", "in_channels: 9\n")
-    _describe(folder / INPAINTING, text)
+    for name, weights in ((INPAINTING, more), (READING, random)):
+        widened = state | {_FIRST_CONVOLUTION: torch.cat([convolution, weights], 1)}
+        save_file(widened, folder / name)
+        _describe(folder / name, text)
 
     save_file(perturbed, folder / VELOCITY)
     velocity = 'conditioning_key: crossattn\n    parameterization: "v"'
