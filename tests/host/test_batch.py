@@ -75,7 +75,8 @@ def test_a_folder_of_twenty_files_five_of_them_bad(
     played = play("batch", **quick(folders=named, patience=600_000), limit=800)
     bad = {UNREADABLE, UNMASKED, *NOT_EDITED}
     good = [number for number in range(1, COUNT + 1) if number not in bad]
-    made = {path.stem: path for path in Path(named["output_dir"]).glob("*.png")}
+    results = Path(named["output_dir"]).glob("*.png")
+    made = {path.stem.partition("-")[2]: path for path in results}
     assert made.keys() == {str(number) for number in good}
     for number in good:
         with Image.open(made[str(number)]) as image:

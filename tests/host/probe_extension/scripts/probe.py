@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 import k_diffusion.sampling
 import numpy as np
@@ -177,7 +177,7 @@ class Probe:
         shared.state.request_restart()
         return {}
 
-    def parsed(self, texts: Annotated[list[str], Body(embed=True)]) -> list[Any]:
+    def parsed(self, texts: list[str] = Body(embed=True)) -> list[Any]:
         """Prompts, as the host divides and weighs them."""
         return [prompt_parser.parse_prompt_attention(text) for text in texts]
 
