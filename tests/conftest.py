@@ -3,6 +3,7 @@ and a model that is instant."""
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import surroundings
+import torch
 from fakes import PointwiseBackend
 from numpy.typing import NDArray
 from PIL import Image
@@ -23,6 +25,9 @@ from msbd.miniature.torchvision_patch import patch_torchvision
 from msbd.standalone import models
 from msbd.standalone.clip import ClipRanker
 
+# Workers share the cores, with each other and with the programs that tests start.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 patch_torchvision()  # tests import diffusers themselves
 surroundings.install()
 
