@@ -172,6 +172,15 @@ def test_the_format_is_told_by_content(tmp_path, tensors, container, suffix):
     assert not any(value.requires_grad for value in found.values())
 
 
+@pytest.mark.parametrize("container", ["zip", "legacy"])
+def test_hosts_may_have_another_function_in_place_of_torchs(
+    tmp_path, monkeypatch, tensors, container
+):
+    written(tmp_path / "x.pt", tensors, container)
+    monkeypatch.setattr(torch, "load", lambda path, **_: Path(path).stat())
+    assert tensors_of(read_weights(tmp_path / "x.pt")).keys() == tensors.keys()
+
+
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("share", [0.2, 0.9, 0.999])
 def test_what_is_cut_short_is_damaged(tmp_path, tensors, container, share):

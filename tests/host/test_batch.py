@@ -20,7 +20,7 @@ UNREADABLE, UNMASKED, DEEP, SMALL, EMPTY = 3, 6, 9, 13, 20
 """Numbers of those that cannot be edited; at the first two the host itself goes on."""
 NOT_EDITED = {
     DEEP: "more than 8 bits per channel",
-    SMALL: "the mask has 100x100 pixels",
+    SMALL: "the mask is 100x100 but the picture is",
     EMPTY: "the mask is empty",
 }
 SIZES = ((200, 240), (256, 208), (288, 320))
