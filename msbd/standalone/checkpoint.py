@@ -28,7 +28,8 @@ class Checkpoint:
 
     unet: diffusers' `UNet2DConditionModel`. text_encoder: transformers' `CLIPTextModel`.
     prediction: "epsilon" or "v". resolution: training side in pixels. multiple: pixel sides must
-    be multiples of this. unused: how many of the file's tensors are in none of the networks.
+    be multiples of this. unused: how many of the file's tensors are in none of the networks, but
+    for the noise schedule's.
     """
 
     unet: Any
@@ -78,13 +79,19 @@ def load_checkpoint(
         prediction="v" if "v_pred" in tensors else config.prediction,
         resolution=config.resolution,
         multiple=autoencoder.factor * 2 ** (len(unet.config.block_out_channels) - 1),
-        unused=len(tensors) - sum(len(_needed(network)) for network in networks),
+        unused=sum(map(_counts, tensors)) - sum(len(_needed(network)) for network in networks),
     )
 
 
 def _needed(network: nn.Module) -> set[str]:
-    """Names of a network's weights; the numbers of a prompt's places are none."""
-    return {name for name in network.state_dict() if not name.endswith("position_ids")}
+    """Names of a network's weights."""
+    return {name for name in network.state_dict() if _counts(f".{name}")}
+
+
+def _counts(name: str) -> bool:
+    """Whether a tensor may be a network's weight: the noise schedule's have no part in their
+    names, and the numbers of a prompt's places are always the same."""
+    return "." in name and not name.endswith("position_ids")
 
 
 def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
