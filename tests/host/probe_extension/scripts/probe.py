@@ -30,7 +30,6 @@ from modules import (
     sd_models,
     sd_samplers,
     shared,
-    upscaler_utils,
 )
 
 UPSCALER = "R-ESRGAN 4x+"
@@ -112,6 +111,8 @@ class Probe:
     def slow(self, seconds: float) -> dict[str, Any]:
         """Every network takes so much longer from now on, and is noted with what the user is told
         before it; as ever with 0. What was noted until now."""
+        from modules import upscaler_utils  # since 1.8
+
         from msbd.standalone import clip  # once the extension is there
 
         while self.slowed:
