@@ -1,4 +1,4 @@
-"""Masks before any tensor: checked, binarised, bounded. 1 = repaint."""
+"""Masks before any tensor: read as people paint them, checked, bounded. 1 = repaint."""
 
 from __future__ import annotations
 
@@ -10,27 +10,111 @@ from .geometry import Box, Size
 
 Mask = NDArray[np.float32]
 """[H, W] in [0, 1]; 1 = repaint, 0 = keep; values between are blended."""
+GROUND = 3
+"""Levels of 255 below which a soft mask is black: brushes and compression leave them everywhere."""
+HALF = 128
+"""The level of 255 from which a hard mask is white."""
+ASPECT = 0.01
+"""By how much a mask's aspect ratio may differ from the picture's, as a share of it."""
+SPECK = 0.0002
+"""Share of the picture below which a part may be a speck."""
+BESIDE = 50
+"""How many times larger another part must be, for one to be a speck."""
+
+
+def from_picture(
+    luminance: NDArray[np.uint8],
+    alpha: NDArray[np.uint8] | None,
+    picture: Size,
+    *,
+    soft: bool = False,
+    invert: bool = False,
+    by_alpha: bool = False,
+) -> tuple[Mask, list[str]]:
+    """The mask for a picture, and what was done to it, in sentences.
+
+    luminance, alpha: of a picture [h,w] of the mask: their product is what is repainted, or alpha
+    alone where luminance says nothing, as of black strokes on nothing, or a host has it so
+    (`by_alpha`). Of another size it is scaled. Unless `soft`, all from half up is 1 and the rest
+    0. invert: the other way round. Specks are left out. Raises `EditError` for an empty mask, or
+    one of another aspect ratio.
+    """
+    painted, told = _painted(luminance, alpha, by_alpha)
+    grey, scaled = _scaled(painted, picture)
+    mask, left_out = without_specks(from_grey(255 - grey if invert else grey, soft))
+    return checked(mask, picture), [*told, *scaled, *left_out]
+
+
+def _painted(
+    luminance: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, by_alpha: bool
+) -> tuple[NDArray[np.uint8], list[str]]:
+    if alpha is None or alpha.min() == 255:
+        return luminance, []
+    seen = luminance[alpha > 0]
+    if not seen.size or seen.min() == seen.max():
+        return alpha, []
+    if by_alpha:
+        return alpha, ["the mask is transparent in part, so its opacity counts and not its colours"]
+    return np.rint(luminance.astype(np.float32) * alpha / 255).astype(np.uint8), []
+
+
+def _scaled(grey: NDArray[np.uint8], picture: Size) -> tuple[NDArray[np.uint8], list[str]]:
+    """To the nearest pixels."""
+    size = Size(*grey.shape)
+    if size == picture:
+        return grey, []
+    across, down = picture.width / size.width, picture.height / size.height
+    if abs(across / down - 1) > ASPECT:
+        raise EditError(
+            f"the mask is {size} but the picture is {picture}: save the mask at the picture's own "
+            "size, or at another of the same aspect ratio"
+        )
+    rows = (np.arange(picture.height) + 0.5) * size.height // picture.height
+    columns = (np.arange(picture.width) + 0.5) * size.width // picture.width
+    scaled = grey[np.ix_(rows.astype(int), columns.astype(int))]
+    return scaled, [f"the mask is {size} and was scaled to the picture's {picture}"]
 
 
 def from_grey(grey: NDArray[np.uint8], soft: bool = False) -> Mask:
     """A mask from an 8-bit picture [H, W]: white = repaint.
 
-    Unless `soft`, everything from 128 up is 1 and the rest 0, so that the compression noise of
-    a JPEG mask does not count as painted.
+    Unless `soft`, everything from `HALF` up is 1 and the rest 0, so that the compression noise of
+    a JPEG mask does not count as painted; of a soft one, what is below `GROUND` does not.
     """
     if soft:
-        return grey.astype(np.float32) / 255.0
-    return (grey >= 128).astype(np.float32)
+        return np.where(grey < GROUND, 0, grey).astype(np.float32) / 255.0
+    return (grey >= HALF).astype(np.float32)
+
+
+def without_specks(mask: Mask) -> tuple[Mask, list[str]]:
+    """The mask without the dots that a hand leaves beside what it paints, and a note of them.
+
+    A connected part is a speck if it covers less than `SPECK` of the picture and another part is
+    at least `BESIDE` times as large. So a mask of dust alone stays as it is.
+    """
+    from scipy import ndimage
+
+    if not mask.any():
+        return mask, []
+    box = bounds(mask)
+    parts = ndimage.label(mask[box.rows, box.columns], np.ones((3, 3)))[0]
+    areas = np.bincount(parts.ravel())
+    areas[0] = 0
+    small = (areas < SPECK * mask.size) & (areas * BESIDE <= areas.max()) & (areas > 0)
+    if not small.any():
+        return mask, []
+    kept = mask.copy()
+    kept[box.rows, box.columns][small[parts]] = 0
+    found, pixels = int(small.sum()), int(areas[small].sum())
+    what = "a speck of the mask is" if found == 1 else f"{found} specks of the mask are"
+    return kept, [f"{what} left out: {pixels} pixels, too few beside the rest"]
 
 
 def checked(mask: Mask, image: Size) -> Mask:
     """`mask` itself, if it can be used on a picture of size `image`; else `EditError`."""
-    height, width = mask.shape
-    if Size(height, width) != image:
-        raise EditError(
-            f"the mask is {width}x{height} but the picture is {image}: "
-            "save the mask at the picture's own size"
-        )
+    size = Size(*mask.shape)
+    if size != image:
+        raise EditError(f"the mask is {size} but the picture is {image}: make them equal")
     if not np.isfinite(mask).all() or mask.min() < 0.0 or mask.max() > 1.0:
         raise EditError("the mask's values must lie between 0 and 1")
     if not mask.any():

@@ -92,12 +92,12 @@ def _edit(arguments: argparse.Namespace) -> int:
     recipe = editing.completed(
         base, arguments.prompt, arguments.negative, arguments.seed, chosen.checkpoint.name
     )
-    picture, mask = editing.read_inputs(arguments.image, arguments.mask, arguments.soft_mask)
+    picture, mask, notes = editing.read_inputs(arguments.image, arguments.mask, arguments.soft_mask)
     outputs = editing.Outputs(arguments.output, arguments.sheet, arguments.report)
     outputs.check(picture, (arguments.image, arguments.mask))
     if base.model not in ("", recipe.model):
         _complain(f"note: {arguments.like} was made with {base.model}, this will differ")
-    request = editing.Request(picture, mask, recipe, chosen, outputs, arguments.quiet)
+    request = editing.Request(picture, mask, recipe, chosen, outputs, arguments.quiet, notes)
     if arguments.plan_only:
         _say(editing.plan_in_words(request, request.plan()))
         return DONE
@@ -113,10 +113,10 @@ def _plan(arguments: argparse.Namespace) -> int:
 
     base = editing.starting_recipe(arguments.preset, arguments.like, arguments.changes)
     chosen = models.choose(base.settings, arguments.checkpoint)
-    picture, mask = editing.read_inputs(arguments.image, arguments.mask, arguments.soft_mask)
+    picture, mask, notes = editing.read_inputs(arguments.image, arguments.mask, arguments.soft_mask)
     outputs = editing.Outputs(drawing=arguments.draw)
     outputs.check(picture, (arguments.image, arguments.mask))
-    request = editing.Request(picture, mask, base, chosen, outputs)
+    request = editing.Request(picture, mask, base, chosen, outputs, notes=notes)
     plan = request.plan()
     _say(editing.plan_in_words(request, plan))
     if arguments.draw:

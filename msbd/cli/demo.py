@@ -41,7 +41,7 @@ def run(
         saving.check_output(path)
         saving.save_drawing(path, Image.fromarray(image))
         say(f"wrote {path}")
-    picture, mask = read_inputs(*sources, soft=False)
+    picture, mask, _ = read_inputs(*sources, soft=False)
     outputs.check(picture)
     recipe = Recipe(scene.prompt, "", scene.seed, settings, chosen.checkpoint.name)
     say(f"painting {scene.prompt!r} into a picture of {scene.size}")

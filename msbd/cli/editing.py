@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,7 +58,7 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Request:
-    """An edit, all of its inputs read and checked."""
+    """An edit, all of its inputs read and checked. notes: what was done to the mask."""
 
     picture: Picture
     mask: masks.Mask
@@ -66,6 +66,7 @@ class Request:
     models: models.Models
     outputs: Outputs
     quiet: bool = False
+    notes: Sequence[str] = ()
 
     def plan(self) -> EditPlan:
         """The plan, made without loading the model."""
@@ -76,9 +77,10 @@ class Request:
         return plan_edit(self.picture.size, self.mask, settings, spec)
 
 
-def read_inputs(picture: Path, mask: Path, soft: bool) -> tuple[Picture, masks.Mask]:
+def read_inputs(picture: Path, mask: Path, soft: bool) -> tuple[Picture, masks.Mask, list[str]]:
+    """The picture, its mask, and what was done to that, in sentences."""
     original = read_picture(picture)
-    return original, masks.checked(read_mask(mask, soft), original.size)
+    return original, *masks.from_picture(*read_mask(mask), original.size, soft=soft)
 
 
 def starting_recipe(preset_name: str | None, like: Path | None, assignments: list[str]) -> Recipe:
@@ -170,6 +172,7 @@ def _notes_on_files(request: Request) -> Iterator[str]:
     """What becomes of the picture's file, apart from the edit."""
     picture, out = request.picture, request.outputs.picture
     yield from picture.notes
+    yield from request.notes
     if picture.conversion:
         yield "painted in sRGB and given back in the picture's own colour profile"
     if out:
@@ -200,9 +203,9 @@ def _write(
 
     def save_report(path: Path) -> None:
         facts = {"prompt": request.recipe.prompt, "negative": request.recipe.negative}
-        saving.save_report(
-            path, facts | {"models": request.models.to_dict()} | done.report.to_dict()
-        )
+        report = done.report.to_dict()
+        report["notes"] = [*request.notes, *report["notes"]]
+        saving.save_report(path, facts | {"models": request.models.to_dict()} | report)
 
     def save_sheet(path: Path) -> None:
         assert recorder is not None
@@ -246,7 +249,7 @@ def plan_in_words(request: Request, plan: EditPlan) -> str:
     from ..pictures.summary import headline, steps
 
     mask = request.mask
-    told = [headline(plan, mask), *steps(plan), *plan.notes(mask)]
+    told = [headline(plan, mask), *steps(plan), *request.notes, *plan.notes(mask)]
     return "\n".join([*told, "", str(plan)])
 
 

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from .. import masks
 from ..errors import EditError
 from ..geometry import Size
 from .beside import beside, upright
@@ -115,21 +114,25 @@ def read_picture(path: Path) -> Picture:
     )
 
 
-def read_mask(path: Path, soft: bool = False) -> masks.Mask:
-    """A mask [H,W] from a picture: white = repaint, black and transparent = keep.
+Layers = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
+"""Luminance [H,W], and transparency if there is any."""
 
-    A grey one may have 16 bits. soft: keep grey values instead of cutting them at half.
-    """
+
+def read_mask(path: Path) -> Layers:
+    """The picture of a mask, turned the right way up; a grey one may have 16 bits."""
     image, _ = _load(path, DEEP_GREY)
     image = eight_bit(image)
     if reason := unfit(image):
         raise EditError(f"{path} {reason}")
-    rgba = image.convert("RGBA") if "transparency" in image.info or "A" in image.mode else None
-    grey = np.asarray((rgba or image).convert("L"))
-    if rgba is not None:
-        opacity = np.asarray(rgba.getchannel("A"))
-        grey = np.rint(grey.astype(np.float32) * opacity / 255).astype(np.uint8)
-    return masks.from_grey(grey, soft)
+    return layers(image)
+
+
+def layers(image: Image.Image) -> Layers:
+    """A picture of 8 bits a channel in black and white."""
+    if "A" not in image.mode and "transparency" not in image.info:
+        return np.asarray(image.convert("L")), None
+    rgba = image.convert("RGBA")
+    return np.asarray(rgba.convert("L")), np.asarray(rgba.getchannel("A"))
 
 
 def _load(path: Path, welcome: Collection[str] = ()) -> tuple[Image.Image, dict[str, Any]]:

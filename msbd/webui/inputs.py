@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from modules import images, processing, shared
+from modules import images, shared
 from PIL import Image
 from torch import Tensor
 
@@ -17,7 +17,7 @@ from ..errors import EditError
 from ..geometry import Size
 from ..standalone.beside import beside, upright
 from ..standalone.colour import conversion
-from ..standalone.pictures import DEEP_GREY, eight_bit, to_pixels, unfit
+from ..standalone.pictures import DEEP_GREY, eight_bit, layers, to_pixels, unfit
 
 _USUAL_DPI = ((72, 72), (96, 96))
 """What programs write that mean nothing by it."""
@@ -65,9 +65,8 @@ def prepared(
 ) -> Inputs:
     """What the host hands over, made fit for an edit.
 
-    mask: as the host takes it, white (or opaque) = repaint, exchanged by `invert`. Unless
-    `round_mask`, grey parts are repainted in part. Raises `EditError` if something is missing,
-    empty or of another size.
+    mask: see `masks.from_picture`, as for `invert`. Unless `round_mask`, grey parts are repainted
+    in part. Raises `EditError` if something is missing, empty or of another shape.
     """
     given = [picture for picture in pictures if picture is not None]
     if not given:
@@ -83,18 +82,19 @@ def prepared(
         raise EditError(f"the mask {reason}")
     notes = []
     # Before 1.9 the host leaves a camera's pictures lying on their side in API requests.
-    layers = [_with_alpha(upright(picture)) for picture in given]
-    if any(_is_transparent(layer) for layer in layers):
+    shown = [_with_alpha(upright(picture)) for picture in given]
+    if any(_is_transparent(layer) for layer in shown):
         notes.append(
             "the picture's transparent parts are filled with the background colour, as in img2img"
         )
-    originals = [images.flatten(one, shared.opts.img2img_background_color) for one in layers]
+    originals = [images.flatten(one, shared.opts.img2img_background_color) for one in shown]
     if len({one.size for one in originals}) > 1:
         raise EditError("all pictures of a batch must have the same size")
     flat, icc = _in_srgb(originals, [beside(picture) for picture in given], notes)
-    grey = np.asarray(_binary(_with_alpha(mask), round_mask).convert("L"))
-    painted = masks.from_grey(255 - grey if invert else grey, soft=not round_mask)
-    return Inputs(flat, masks.checked(painted, _size(flat[0])), notes, originals, icc)
+    painted, told = masks.from_picture(
+        *layers(mask), _size(flat[0]), soft=not round_mask, invert=invert, by_alpha=True
+    )
+    return Inputs(flat, painted, [*notes, *told], originals, icc)
 
 
 def _in_srgb(
@@ -136,13 +136,6 @@ def _with_alpha(picture: Image.Image) -> Image.Image:
     """Transparency of any kind as an alpha channel."""
     transparent = picture.mode in ("LA", "PA") or "transparency" in picture.info
     return picture.convert("RGBA") if transparent else picture
-
-
-def _binary(mask: Image.Image, round_mask: bool) -> Image.Image:
-    """The host's reading of a mask; before 1.8 it had no soft masks."""
-    if round_mask:
-        return processing.create_binary_mask(mask)
-    return processing.create_binary_mask(mask, round=False)
 
 
 def _is_transparent(picture: Image.Image) -> bool:
