@@ -140,19 +140,26 @@ def test_a_plan_waits_for_a_checkpoint(webui: Webui, small: Scene) -> None:
     assert time.monotonic() - start > 1
 
 
-def test_after_a_change_that_failed_there_is_no_plan(webui: Webui, small: Scene) -> None:
+def test_after_a_change_that_failed_the_plan_is_of_what_is_in_force(
+    webui: Webui, small: Scene
+) -> None:
+    """Some hosts go back to the checkpoint before; others have none then."""
     broken = webui.data / "models" / "Stable-diffusion" / "broken.safetensors"
     broken.write_bytes(b"no weights")
     assert webui.post("/sdapi/v1/refresh-checkpoints").status == 200
     try:
         webui.post("/sdapi/v1/options", {"sd_model_checkpoint": broken.name})
         reply = webui.post(PLAN, small.request())
-        assert reply.status == 422 and "could not be" in reply.reason, reply.reason
     finally:
         webui.post("/sdapi/v1/options", {"sd_model_checkpoint": models.PLAIN})
         broken.unlink(missing_ok=True)  # some WebUIs rename it
         webui.post("/sdapi/v1/refresh-checkpoints")
-    assert webui.post(PLAN, small.request()).status == 200
+    expected = webui.post(PLAN, small.request())
+    assert expected.status == 200
+    if reply.status == 200:
+        assert reply.json["stages"] == expected.json["stages"]
+    else:
+        assert reply.status == 422 and "could not be" in reply.reason, reply.reason
 
 
 def test_plans_while_the_checkpoint_is_changed(webui: Webui, small: Scene) -> None:

@@ -159,6 +159,10 @@ const SCENARIOS = {
             await page.waitForTimeout(500);
         };
         await choose(work.other);
+        // A1111's page hears of it a little later than the program.
+        await page
+            .waitForSelector(`${RESULT}[data-state="old"]`, { timeout: 20000 })
+            .catch(() => null);
         const changed = [await state(page), await ui.words(page, TEXT)];
         const after = await press(page, "dry_run_again");
         await choose(work.first);
