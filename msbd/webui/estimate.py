@@ -45,7 +45,7 @@ def loaded(plan: EditPlan, settings: EditSettings) -> Loaded:
         resident=resident,
         network=max(map(_weights, _at_once(network))) if apart else 0,
         autoencoder=_weights(networks.autoencoder) if apart else 0,
-        number=which.network_dtype().itemsize,
+        number=torch.finfo(which.network_dtype()).bits // 8,
         passes=2 if getattr(shared.opts, "batch_cond_uncond", True) else 1,
         upscaled=(upscaler.tiles[0] or 2**20) if isinstance(upscaler, HostUpscaler) else 0,
     )
