@@ -131,6 +131,15 @@ class TestFaults:
         assert not host.calls
 
 
+def test_where_none_works_it_is_the_checkpoint(host, monkeypatch):
+    from msbd.webui.hosts.sampling import try_sampler
+
+    monkeypatch.setattr(host.sd_samplers, "create_sampler", lambda name, model: 1 / 0)
+    for name in ("Euler a", "DPM++ 2M"):
+        with pytest.raises(EditError, match="no sampler works with this checkpoint"):
+            try_sampler(name)
+
+
 class TestTrial:
     def test_the_nearest_relative_that_works_is_used(self, host):
         from msbd.webui.hosts.sampling import replaced_sampler, try_sampler

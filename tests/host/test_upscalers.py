@@ -98,7 +98,13 @@ def of_nan(path: Path) -> None:
     torch.save(spoilt(state), path, _use_new_zipfile_serialization=False)
 
 
-def test_the_reason_is_told(webui: Webui, small: Scene) -> None:
+@pytest.fixture
+def reads_anew(webui: Webui) -> None:
+    if webui.installation.kind == "reforge":
+        pytest.skip("reForge keeps the networks that it has read")
+
+
+def test_the_reason_is_told(webui: Webui, small: Scene, reads_anew: None) -> None:
     with weights(webui, damaged):
         said = refused(webui, small)
     assert "'R-ESRGAN 4x+' does not work (" in said and "Error: " in said
@@ -110,7 +116,7 @@ def test_a_missing_file(webui: Webui, small: Scene) -> None:
     assert "weights are missing or damaged" in said and "console" in said
 
 
-def test_weights_that_are_no_numbers(webui: Webui, small: Scene) -> None:
+def test_weights_that_are_no_numbers(webui: Webui, small: Scene, reads_anew: None) -> None:
     with weights(webui, of_nan), unchanged(webui):
         said = refused(webui, small)
     assert "'R-ESRGAN 4x+' gives numbers that are not finite" in said and "choose another" in said
@@ -144,6 +150,8 @@ def test_after_a_change_that_failed_the_plan_is_of_what_is_in_force(
     webui: Webui, small: Scene
 ) -> None:
     """Some hosts go back to the checkpoint before; others have none then."""
+    if webui.installation.kind == "forge":
+        pytest.skip("it has no checkpoint after that, whatever is chosen, until it is restarted")
     broken = webui.data / "models" / "Stable-diffusion" / "broken.safetensors"
     broken.write_bytes(b"no weights")
     assert webui.post("/sdapi/v1/refresh-checkpoints").status == 200
@@ -159,7 +167,7 @@ def test_after_a_change_that_failed_the_plan_is_of_what_is_in_force(
     if reply.status == 200:
         assert reply.json["stages"] == expected.json["stages"]
     else:
-        assert reply.status == 422 and "could not be" in reply.reason, reply.reason
+        assert reply.status == 422 and "checkpoint" in reply.reason, reply.reason
 
 
 def test_plans_while_the_checkpoint_is_changed(webui: Webui, small: Scene) -> None:

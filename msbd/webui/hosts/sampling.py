@@ -33,6 +33,7 @@ _found: dict[str, tuple[str, str]] = {}
 """The same of samplers that failed in a trial."""
 _calls: dict[str, int] = {}
 """Network evaluations of a step, of those that did not."""
+_SIMPLEST = "Euler a"
 _LEVELS = [8.0, 4.0, 2.0, 1.0], [8.0, 1.0], [1.0, 0.5, 0.0]
 """What a trial goes through."""
 _COLOUR, _TOLERATED = 3.0, 0.25
@@ -71,7 +72,14 @@ def try_sampler(name: str) -> None:
         return
     substitute = next(filter(_works, _relatives(name)), None)
     if substitute is None:
-        raise EditError(f"{name} does not work in stages: choose another sampler, such as Euler a")
+        if not _works(_SIMPLEST):
+            raise EditError(
+                "no sampler works with this checkpoint: load it anew, choose another, or see the "
+                "console"
+            )
+        raise EditError(
+            f"{name} does not work in stages: choose another sampler, such as {_SIMPLEST}"
+        )
     reason = "that one does not work in stages"
     if "CFG++" in name:
         reason += f", so set the CFG scale as for {substitute}"
