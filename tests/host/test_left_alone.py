@@ -60,7 +60,8 @@ def test_after_success(webui: Webui, small: Scene) -> None:
 def test_the_global_generators_are_not_drawn_from(webui: Webui, small: Scene) -> None:
     """Plain img2img draws from them, and draws the same whether there was an edit or not."""
     before, after = plain(webui, small), plain(webui, small)
-    assert (before.picture != after.picture).any(), "the first had another state to draw from"
+    if webui.installation.kind != "reforge":  # which draws nothing
+        assert (before.picture != after.picture).any(), "the first had another state to draw from"
     edited(webui, small, SWIFT)
     again = plain(webui, small)
     assert (after.picture == again.picture).all()
@@ -100,7 +101,7 @@ def test_after_an_error(webui: Webui, small: Scene, where: str, call: int) -> No
 
 @pytest.mark.parametrize("where", ["encode", "denoise", "decode"])
 def test_out_of_memory_in_the_first_stage(webui: Webui, small: Scene, where: str) -> None:
-    if where == "decode" and webui.installation.kind == "forge":
+    if where == "decode" and webui.installation.is_fork:
         pytest.skip("this WebUI then decodes in tiles of its own")
     with unchanged(webui):
         with failing(webui, where, "oom", 1):
@@ -197,7 +198,8 @@ def test_switching_checkpoints(webui: Webui, small: Scene) -> None:
         assert reply.status == 200, reply.reason
         return edited(webui, small, SWIFT)
 
-    first = edited(webui, small, SWIFT)
+    after_switching(models.PERTURBED)  # reForge keeps an overridden VAE until then
+    first = after_switching(models.PLAIN)
     other = after_switching(models.PERTURBED)
     again = after_switching(models.PLAIN)
     assert (first.picture != other.picture).any()
