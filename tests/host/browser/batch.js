@@ -5,7 +5,7 @@ const ui = require("./page");
 
 ui.play(async (page, work) => {
     await ui.openMode(page, "Batch");
-    await page.locator("#img2img_batch_source > .tab-nav button").getByText("From directory").click();
+    await ui.fromDirectory(page);
     for (const [name, folder] of Object.entries(work.folders))
         await page.locator(`#img2img_batch_${name} textarea`).fill(folder);
     await ui.chooseScript(page);

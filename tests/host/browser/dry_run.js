@@ -103,7 +103,7 @@ const SCENARIOS = {
         }
         await ui.openMode(page, "Batch");
         found.uploads = await press(page);
-        await page.locator("#img2img_batch_source > .tab-nav button").getByText("From directory").click();
+        await ui.fromDirectory(page);
         found.nothing = await press(page);
         await page.locator("#img2img_batch_input_dir textarea").fill(work.batch);
         await page.locator("#img2img_batch_inpaint_mask_dir textarea").fill(work.masks);

@@ -73,6 +73,12 @@ async function draw(page, selector, path) {
     await page.waitForTimeout(500);
 }
 
+/** In the Batch tab, where it has a choice. */
+async function fromDirectory(page) {
+    const source = page.locator("#img2img_batch_source > .tab-nav button").getByText("From directory");
+    if (await source.count()) await source.click();
+}
+
 /** Picture and mask, in the mode that takes both as files. */
 async function uploadBoth(page, work) {
     await openMode(page, "Inpaint upload");
@@ -204,6 +210,7 @@ module.exports = {
     draw,
     fields,
     finished,
+    fromDirectory,
     generate,
     observe,
     openMode,
