@@ -53,6 +53,8 @@ def previews(seen: list[Moment]) -> Iterator[tuple[int, Pixels]]:
 @pytest.mark.parametrize("subject", [wide, large], ids=lambda one: one.__name__)
 def test_previews_are_the_whole_picture(webui: Webui, subject: Any, method: str) -> None:
     """In every stage; outside the mask they are the user's picture, and inside they change."""
+    if method == "Full" and webui.installation.kind == "reforge":
+        pytest.skip("it shows Approx NN in its place, which it would have to download")
     one = subject()
     body = one.request({**QUICK, "candidates": 3}, steps=10)
     reply, seen = watched(
