@@ -167,3 +167,11 @@ def test_a_fault_of_our_own_is_no_change(host, monkeypatch):
     monkeypatch.setattr(dry_run, "loaded", fail)
     with pytest.raises(AttributeError, match="a fault"):
         client().post(PLAN, json=body())
+
+
+def test_a_host_that_takes_hold_of_all_objects_is_told(host):
+    """While it puts a checkpoint away; the interpreter's own words say nothing to users."""
+    from msbd.webui.hosts.checkpoint import same_model
+
+    with pytest.raises(EditError, match="changed meanwhile"), same_model():
+        raise SystemError("Objects/tupleobject.c:964: bad argument to internal function")

@@ -25,6 +25,7 @@ _NOT_LOADED = (
     "the checkpoint is still being loaded, or could not be: try again, or see the console and "
     "choose another checkpoint"
 )
+_CHANGED = "the checkpoint was changed meanwhile: try again"
 _OTHER_FAMILIES = {"is_sdxl": "SDXL", "is_sd3": "Stable Diffusion 3"}
 
 
@@ -106,10 +107,14 @@ def same_model() -> Iterator[None]:
     model = loaded_model()
     try:
         yield
+    except SystemError as error:
+        # reForge takes hold of all objects in memory while it puts a checkpoint away, and Python
+        # then cannot finish a tuple that is just being made.
+        raise EditError(_CHANGED) from error
     except Exception as error:
         if sd_models.model_data.sd_model is model:
             raise
-        raise EditError("the checkpoint was changed meanwhile: try again") from error
+        raise EditError(_CHANGED) from error
 
 
 def _levels(network: Any) -> int:
