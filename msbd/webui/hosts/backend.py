@@ -10,6 +10,7 @@ from functools import cache, partial
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from modules import devices, processing, prompt_parser, sd_samplers_common, shared
 from torch import Tensor, nn
 
@@ -101,14 +102,39 @@ class HostBackend:
             yield condition
 
     def _condition(self, image: Tensor, painted: Tensor, source: Tensor) -> Tensor:
+        p = self._p
+
         def told() -> Tensor:
             picture = (image * 2 - 1).to(self.device, devices.dtype_vae)
-            with own_randomness(), _autoencoders_precision():
-                torch.manual_seed(0)  # the host draws from the autoencoder's posterior
-                made: Tensor = self._p.img2img_image_conditioning(picture, source, painted)
+            p.inpainting_image_conditioning = self._without_painted
+            try:
+                with own_randomness(), _autoencoders_precision():
+                    torch.manual_seed(0)  # for what hosts draw of other kinds of checkpoints
+                    made: Tensor = p.img2img_image_conditioning(picture, source, painted)
+            finally:
+                del p.inpainting_image_conditioning
             return made[:1]
 
         return self._by_autoencoder(told)
+
+    def _without_painted(
+        self,
+        source_image: Tensor,
+        latent_image: Tensor,
+        image_mask: Tensor,
+        round_image_mask: bool = True,
+    ) -> Tensor:
+        """In place of the host's: what inpainting checkpoints are told, [1,5,h,w].
+
+        The mask in the latents' size, and the picture without what it covers, encoded. Of that some
+        hosts draw from the posterior and some take its mean; here it is the mean.
+        """
+        self._p.is_using_inpainting_conditioning = True
+        weight = getattr(self._p, "inpainting_mask_weight", shared.opts.inpainting_mask_weight)
+        mask = image_mask.to(source_image)
+        encoded = self._networks.encoded(source_image * (1 - weight * mask))
+        small = F.interpolate(mask, size=latent_image.shape[-2:])
+        return torch.cat([small.to(encoded), encoded], 1).to(self.device, which.network_dtype())
 
     def denoise(
         self, z: Tensor, sigma: Tensor, guidance: float = 1.0, condition: Any = None
