@@ -27,6 +27,10 @@ WHOLE_PRECISION = ("--no-half", "--precision", "full")
 QUIET_THREADS = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 FORKS = ("--always-cpu", "--all-in-fp32", "--attention-pytorch")
 """What Forge and reForge have in place of A1111's flags, which they take and ignore."""
+UNKNOWN = {
+    "classic": {"--do-not-download-clip", "--opt-sdp-attention", "--precision", "full"},
+}
+"""Parts of the command that a WebUI does not take."""
 START_LIMIT = 240
 STOP_LIMIT = 20
 
@@ -81,8 +85,9 @@ class Installation:
 
     @property
     def kind(self) -> str:
-        """a1111, reforge or forge, by the folder that only it has."""
-        folders = {"backend": "forge", "ldm_patched": "reforge"}
+        """a1111, reforge, forge or classic, by the folder that only it has, or the missing log."""
+        logged = (self.folder / "CHANGELOG.md").is_file()
+        folders = {"backend": "forge", "ldm_patched": "reforge" if logged else "classic"}
         found = [kind for name, kind in folders.items() if (self.folder / name).is_dir()]
         return found[0] if found else "a1111"
 
@@ -166,6 +171,7 @@ class Webui:
             "--port",
             str(self.port),
         ]
+        command = [part for part in command if part not in UNKNOWN.get(self.installation.kind, ())]
         environment = os.environ | QUIET_THREADS | {"HF_HUB_OFFLINE": "1"}
         environment["PYTHONUNBUFFERED"] = "1"
         # What an edit teaches of its cost stays out of the user's home; downloads stay there.

@@ -6,6 +6,7 @@ So one more entry in their list of models is enough.
 """
 
 import json
+from inspect import signature
 from pathlib import Path
 
 import msbd
@@ -78,7 +79,9 @@ def tell_reforge() -> None:
     class Clip(sd1_clip.SDClipModel):
         def __init__(self, **given):
             config = str(TOKENIZER / "config.json")
-            super().__init__(textmodel_json_config=config, return_projected_pooled=False, **given)
+            if "return_projected_pooled" in signature(sd1_clip.SDClipModel.__init__).parameters:
+                given["return_projected_pooled"] = False  # not in Classic
+            super().__init__(textmodel_json_config=config, **given)
 
     class Text(sd1_clip.SD1ClipModel):
         def __init__(self, *args, **given):
