@@ -170,6 +170,22 @@ def test_what_cannot_be_served_is_noted(host, unit, said):
     assert all(said in note for note in notes)
 
 
+@pytest.mark.parametrize("takes_part", [True, False])
+def test_the_dry_run_tells_of_a_controlnet_that_cannot_take_part(host, monkeypatch, takes_part):
+    from msbd.webui.conflicts import of_other_scripts
+
+    class ControlNet(host.scripts.Script):
+        title = staticmethod(lambda: "ControlNet")
+        if takes_part:
+            process_before_every_sampling = print
+
+    runner = host.scripts.ScriptRunner()
+    runner.alwayson_scripts.append(ControlNet())
+    monkeypatch.setattr(host.scripts, "scripts_img2img", runner)
+    told = list(of_other_scripts())
+    assert bool(told) != takes_part and all(note.startswith("If one of its units") for note in told)
+
+
 class TestGuides:
     """A unit's own picture, of the whole picture: a tile's part of it."""
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from modules import scripts
+
 from ..errors import EditError
 from .hosts import which
 from .hosts.checkpoint import model_spec
+from .hosts.hooks import takes_part
 from .hosts.sampling import replaced_sampler
 from .inputs import Inputs
 from .without_effect import always_on_arguments, notes_on_options
 
 _NEARLY_ALL = 0.95
+_CONTROLNET = (
+    "ControlNet guides every pass with the whole picture, though it shows only a part of it: turn "
+    "its units off."
+)
 _MULTISTEP = ("2M", "3M", "LMS", "IPNDM", "DEIS", "Multistep", "Gradient", "ER SDE")
 
 
@@ -83,10 +90,14 @@ def _about_the_request(p: Any) -> Iterator[str]:
             "picture's: turn it off."
         )
     if _uses_controlnet(p):
-        yield (
-            "ControlNet guides every pass with the whole picture, though it shows only a part of "
-            "it: turn its units off."
-        )
+        yield _CONTROLNET
+
+
+def of_other_scripts() -> Iterator[str]:
+    """Before there is a request, which alone tells what a user does with them."""
+    for script in getattr(scripts.scripts_img2img, "alwayson_scripts", None) or ():
+        if script.title().lower() == "controlnet" and not takes_part(script):
+            yield f"If one of its units is on, {_CONTROLNET}"
 
 
 def _uses_controlnet(p: Any) -> bool:

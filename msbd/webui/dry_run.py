@@ -15,7 +15,7 @@ from ..plan import EditPlan
 from ..planning import plan_edit
 from ..settings import EditSettings
 from . import downloads
-from .conflicts import conflicts, of_repaint
+from .conflicts import conflicts, of_other_scripts, of_repaint
 from .estimate import loaded
 from .fields import Choice
 from .hosts.checkpoint import model_spec
@@ -112,6 +112,7 @@ def dry_run(
         *inputs.notes,
         *stored_in_words(),
         *conflicts(sampler_name, inputs),
+        *of_other_scripts(),
         *([repaint] if repaint else []),
         *lowered,
         *fetched,

@@ -108,15 +108,16 @@ class Hooks:
             self.failed.append(note)
 
 
+def takes_part(script: Any) -> bool:
+    """Whether a script has a hook of its own; before 1.10 there was none."""
+    plain = getattr(scripts.Script, HOOK, None)
+    return plain is not None and getattr(type(script), HOOK, plain) is not plain
+
+
 def _registered(p: Any) -> list[Any]:
     """In the host's order."""
-    plain = getattr(scripts.Script, HOOK, None)
     always_on = getattr(p.scripts, "alwayson_scripts", None) or ()
-    return [
-        one
-        for one in always_on
-        if plain is not None and getattr(type(one), HOOK, plain) is not plain
-    ]
+    return [one for one in always_on if takes_part(one)]
 
 
 def _has_units(script: Any) -> bool:
