@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
-from modules import devices, sd_hijack, sd_models, sd_samplers, shared
+from modules import devices, sd_models, sd_samplers, shared
 
 if TYPE_CHECKING:
     from .networks import Networks
@@ -79,7 +79,7 @@ def attention() -> str:
     for module, name in _ATTENTION:
         if function := getattr(sys.modules.get(module), name, None):
             return str(function.__name__)
-    hijack = getattr(sd_hijack, "model_hijack", None)
+    hijack = getattr(sys.modules.get("modules.sd_hijack"), "model_hijack", None)
     return getattr(hijack, "optimization_method", None) or "none"
 
 
