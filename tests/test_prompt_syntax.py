@@ -136,6 +136,14 @@ def test_emphasis_moves_the_words_and_keeps_the_mean(encoder: torch.nn.Module) -
     assert torch.equal(encoded(encoder, "a (red:1) star on grass"), plain)
 
 
+def test_where_emphasis_distorts_all_it_is_said(encoder: torch.nn.Module, caplog) -> None:
+    """The mean of the miniature's states is nearly 0, and the WebUI restores it all the same."""
+    encoded(encoder, "a red star on grass")
+    assert not caplog.records
+    encoded(encoder, "a (red:1.5) star on grass")
+    assert "takes emphasis badly" in caplog.text
+
+
 def test_shorter_prompts_are_filled_up(encoder: torch.nn.Module) -> None:
     both = encoded(encoder, "", "word " * 80)
     assert both.shape[:2] == (2, 2 * prompts.POSITIONS)

@@ -137,7 +137,11 @@ def perform(request: Request, say: Say) -> tuple[Edit, bool]:
     from ..planning import plan_edit
 
     chosen, settings = request.recipe, request.recipe.settings
-    for note in (*_notes_on_files(request), *_notes_on_prompts(chosen)):
+    for note in (
+        *_notes_on_files(request),
+        *unsupported(chosen.prompt),
+        *unsupported(chosen.negative),
+    ):
         say(note)
     say(f"loading {request.models.checkpoint.name}")
     model = models.load(request.models)
@@ -161,11 +165,6 @@ def perform(request: Request, say: Say) -> tuple[Edit, bool]:
     if wrong:
         raise OSError("; ".join(wrong))
     return done, progress.stopped and done.report.interrupted
-
-
-def _notes_on_prompts(recipe: Recipe) -> Iterator[str]:
-    for prompt in (recipe.prompt, recipe.negative):
-        yield from unsupported(prompt)
 
 
 def _notes_on_files(request: Request) -> Iterator[str]:

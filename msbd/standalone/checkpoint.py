@@ -20,6 +20,7 @@ from .original_config import read_original_config
 from .weights import read_weights, tensors_of
 
 logger = logging.getLogger(__name__)
+_PLACES = "position_ids"
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,13 @@ def load_checkpoint(
 
 
 def _needed(network: nn.Module) -> set[str]:
-    """Names of a network's weights."""
-    return {name for name in network.state_dict() if _counts(f".{name}")}
+    """Names of a network's weights; the numbers of a prompt's places are always the same."""
+    return {name for name in network.state_dict() if not name.endswith(_PLACES)}
 
 
 def _counts(name: str) -> bool:
-    """Whether a tensor may be a network's weight: the noise schedule's have no part in their
-    names, and the numbers of a prompt's places are always the same."""
-    return "." in name and not name.endswith("position_ids")
+    """Whether a tensor may be a network's weight: the noise schedule's name no network."""
+    return "." in name and not name.endswith(_PLACES)
 
 
 def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -105,7 +105,7 @@ def read_picture(path: Path) -> Picture:
     all.
     """
     image, facts = _load(path)
-    transparent = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
+    transparent = has_alpha(image)
     pixels = np.asarray(image.convert("RGBA" if transparent else "RGB"))
     return Picture(
         np.ascontiguousarray(pixels[..., :3]),
@@ -127,9 +127,14 @@ def read_mask(path: Path) -> Layers:
     return layers(image)
 
 
+def has_alpha(image: Image.Image) -> bool:
+    """Whether there is transparency of any kind."""
+    return image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
+
+
 def layers(image: Image.Image) -> Layers:
     """A picture of 8 bits a channel in black and white."""
-    if "A" not in image.mode and "transparency" not in image.info:
+    if not has_alpha(image):
         return np.asarray(image.convert("L")), None
     rgba = image.convert("RGBA")
     return np.asarray(rgba.convert("L")), np.asarray(rgba.getchannel("A"))

@@ -5,6 +5,7 @@ Longer ones, and emphasis, as the WebUI reads them: 77 tokens after 77, and weig
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +20,7 @@ from .prompt_syntax import BREAK, weighted_parts
 if TYPE_CHECKING:
     from open_clip.tokenizer import SimpleTokenizer
 
+logger = logging.getLogger(__name__)
 POSITIONS = 77
 """Tokens the text encoder was trained on, with those for start and end."""
 _ROOM = POSITIONS - 2
@@ -103,4 +105,7 @@ def _encoded(text_encoder: Any, chunk: Chunk) -> Tensor:
     if bool((weights == 1).all()):
         return states
     weighted = states.float() * weights[None, :, None]
-    return (weighted * (states.float().mean() / weighted.mean())).to(states.dtype)
+    restoring = states.float().mean() / weighted.mean()
+    if not 0.5 < float(restoring) < 2:
+        logger.warning("this text encoder takes emphasis badly: write the prompt without brackets")
+    return (weighted * restoring).to(states.dtype)

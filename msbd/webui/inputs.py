@@ -17,7 +17,7 @@ from ..errors import EditError
 from ..geometry import Size
 from ..standalone.beside import beside, upright
 from ..standalone.colour import conversion
-from ..standalone.pictures import DEEP_GREY, eight_bit, layers, to_pixels, unfit
+from ..standalone.pictures import DEEP_GREY, eight_bit, has_alpha, layers, to_pixels, unfit
 
 _USUAL_DPI = ((72, 72), (96, 96))
 """What programs write that mean nothing by it."""
@@ -134,8 +134,7 @@ def _says_something(dpi: Any) -> bool:
 
 def _with_alpha(picture: Image.Image) -> Image.Image:
     """Transparency of any kind as an alpha channel."""
-    transparent = picture.mode in ("LA", "PA") or "transparency" in picture.info
-    return picture.convert("RGBA") if transparent else picture
+    return picture.convert("RGBA") if has_alpha(picture) else picture
 
 
 def _is_transparent(picture: Image.Image) -> bool:

@@ -164,7 +164,8 @@ def test_after_a_change_that_failed_the_plan_is_of_what_is_in_force(
         webui.post("/sdapi/v1/refresh-checkpoints")
     expected = webui.post(PLAN, small.request())
     assert expected.status == 200
-    if reply.status == 200:
+    if webui.installation.kind == "a1111":  # which goes back to the checkpoint before
+        assert reply.status == 200, reply.reason
         assert reply.json["stages"] == expected.json["stages"]
     else:
         assert reply.status == 422 and "checkpoint" in reply.reason, reply.reason
