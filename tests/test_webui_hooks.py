@@ -171,8 +171,11 @@ def test_what_cannot_be_served_is_noted(host, unit, said):
 
 
 @pytest.mark.parametrize("takes_part", [True, False])
-def test_the_dry_run_tells_of_a_controlnet_that_cannot_take_part(host, monkeypatch, takes_part):
+def test_panel_and_dry_run_tell_of_a_controlnet_that_cannot_take_part(
+    host, monkeypatch, takes_part
+):
     from msbd.webui.conflicts import of_other_scripts
+    from msbd.webui.panel.status import show_note
 
     class ControlNet(host.scripts.Script):
         title = staticmethod(lambda: "ControlNet")
@@ -183,6 +186,7 @@ def test_the_dry_run_tells_of_a_controlnet_that_cannot_take_part(host, monkeypat
     runner.alwayson_scripts.append(ControlNet())
     monkeypatch.setattr(host.scripts, "scripts_img2img", runner)
     told = list(of_other_scripts())
+    assert all(note in show_note("Euler a") for note in told)
     assert bool(told) != takes_part and all(note.startswith("If one of its units") for note in told)
 
 

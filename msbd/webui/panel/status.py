@@ -16,7 +16,7 @@ import gradio as gr
 from modules import sd_samplers
 
 from ...settings import PRESETS, preset
-from ..conflicts import conflicts, of_repaint
+from ..conflicts import conflicts, of_other_scripts, of_repaint
 from ..fields import CONTROLS, FIELDS, chosen, label
 from ..hosts import page
 from ..hosts.sampling import name_of
@@ -99,7 +99,7 @@ def measured_with(name: str) -> tuple[str, int, str]:
 
 def show_note(sampler_name: str) -> str:
     """What is in the way of an edit, as HTML; empty if nothing is."""
-    return paragraphs(conflicts(sampler_name, None))
+    return paragraphs([*conflicts(sampler_name, None), *of_other_scripts()])
 
 
 def paragraphs(sentences: Sequence[str]) -> str:
