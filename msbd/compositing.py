@@ -128,11 +128,16 @@ def _used_span(painted: Tensor, before: int) -> tuple[tuple[int, int], tuple[int
     )
 
 
+def largest(mask: Tensor, size: Size) -> Tensor:
+    """[1,1,H,W] -> [1,1,size]: the largest of all pixels that fall into each, even partly."""
+    if Size(*mask.shape[-2:]) == size:
+        return mask
+    return F.adaptive_max_pool2d(mask, (size.height, size.width))
+
+
 def any_touch(mask: Tensor, size: Size) -> Tensor:
     """[1,1,H,W] -> [1,1,size] of 0 and 1: 1 where any non-zero pixel falls, even partly."""
-    if Size(*mask.shape[-2:]) != size:
-        mask = F.adaptive_max_pool2d(mask, (size.height, size.width))
-    return (mask > 0).float()
+    return (largest(mask, size) > 0).float()
 
 
 def padded(image: Tensor, canvas: Size, repeat_edge: bool = True) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .backend import Backend, Condition, Denoise, Sampler
-from .compositing import cropped
+from .compositing import cropped, padded
 from .geometry import Box, Size
 from .memory import AdaptiveBatches
 from .noise import Noise
@@ -27,6 +28,34 @@ from .precision import finite
 KeyedNoise = Callable[..., Tensor]
 """`noise(*key) -> [B,4,h,w]`, standard normal, always the same for the same key."""
 NETWORK = "the denoising network"
+SAME = 1e-4
+"""Noise levels and masks' levels that differ by no more are the same."""
+
+
+@dataclass(frozen=True)
+class Repainted:
+    """Which latent cells are repainted at which noise level.
+
+    cells: their levels, [1 or B,1,h,w] in [0,1]. sigmas: the stage's whole schedule, [n + 1]. In
+    step i of n a cell of level m is repainted if m > 0 and m >= 1 - i / n, and is the source
+    before (Levin & Fried 2023, Algorithm 1). So 1 is repainted from the first step on, and less
+    keeps the more of what was there the less it is.
+    """
+
+    cells: Tensor
+    sigmas: Tensor
+
+    def at(self, sigma: Tensor) -> Tensor:
+        """sigma [B] -> [1 or B,1,h,w] of bool. Between two levels of the schedule the step counts
+        that comes from the higher one, also if it is repeated."""
+        begins = self.sigmas[:-1].to(sigma)
+        steps = (begins >= (1 - SAME) * sigma[:, None]).sum(1)
+        left = (len(begins) + 1 - steps.clamp(min=1)).reshape(-1, 1, 1, 1)
+        return (self.cells > 0) & (len(begins) * self.cells >= left - SAME)
+
+    def over(self, source: Tensor, z: Tensor) -> Tensor:
+        """z, and the source in cells that are never repainted."""
+        return torch.where(self.cells > 0, z, source)
 
 
 def denoised(
@@ -42,9 +71,9 @@ def denoised(
     """Latents [n,4,h,w] of the stage's tiles, each denoised as if it were alone.
 
     canvas: [1,3,canvas], what the stage starts from. painted: [1,1,canvas] of 0 and 1. cells:
-    [1,1,canvas in cells] in [0,1], how far each latent cell is repainted; where 0, the canvas
-    stays. choose: which of a first stage's candidates [n,4,h,w] goes on. advance: see
-    `AdaptiveBatches`; the samples are all tiles of one candidate after the other.
+    [1,1,canvas in cells] in [0,1], see `Repainted`; where 0, the canvas stays. choose: which of a
+    first stage's candidates [n,4,h,w] goes on. advance: see `AdaptiveBatches`; the samples are all
+    tiles of one candidate after the other.
     """
     run, factor = stage.schedule, backend.spec.latent_factor
     boxes = [tile.divided(factor) for tile in stage.tiles]
@@ -52,7 +81,8 @@ def denoised(
     if not run.run_steps:
         return source
     sigmas = last_steps(backend.sigmas(run.steps), run.run_steps)
-    mask = torch.cat([cropped(cells, box) for box in boxes]).to(source)
+    levels = torch.cat([cropped(cells, box) for box in boxes]).to(source)
+    mask = Repainted(levels, sigmas.to(source))
     guided = partial(backend.denoise, guidance=run.guidance)
     epsilon = partial(
         _parts_of_fields, noise, stage.index, stage.canvas.divided(factor), boxes, source
@@ -60,7 +90,8 @@ def denoised(
 
     everyone, U = range(run.candidates), run.resamplings
     n, k = len(U), run.choose_at or len(U)
-    mean = torch.zeros_like(source) if stage.from_noise else source
+    # What is repainted later must be the source until then.
+    mean = torch.where(levels < 1, source, 0) if stage.from_noise else source
     start = epsilon(everyone)("start")
     z = mean + float(sigmas[0]) * start
     with ExitStack() as during:
@@ -70,7 +101,9 @@ def denoised(
         z = finite(sample(z, sigmas[: k + 1], epsilon(everyone), U[:k]), NETWORK)
         if not stage.from_noise or len(boxes) > 1:  # tiles are no candidates
             return z
-        i = choose(z if k == n else mask * model.predicted + (1 - mask) * source)
+        if k < n:
+            seen = mask.at(sigmas[k - 1 : k].to(source))
+        i = choose(z if k == n else torch.where(seen, model.predicted, source))
         z = z[i : i + 1]
         return z if k == n else finite(sample(z, sigmas[k:], epsilon([i], k), U[k:]), NETWORK)
 
@@ -102,7 +135,7 @@ def blended_diffusion(
     denoise: Denoise,
     sampler: Sampler,
     source: Tensor,
-    mask: Tensor,
+    mask: Repainted,
     z: Tensor,
     sigmas: Tensor,
     noise: KeyedNoise,
@@ -132,27 +165,29 @@ def blended_diffusion(
                 z = z + (sigma_hi.square() - sigma_lo.square()).sqrt() * noise("back up", *key)
             model = blended(denoise, source, mask, noise("background", *key))
             z = sampler(model, z, levels, disable=True, noise_sampler=_in_turn(noise, key))
-    return mask * z + (1 - mask) * source
+    return mask.over(source, z)
 
 
-def blended(denoise: Denoise, source: Tensor, mask: Tensor, noise: Tensor) -> Denoise:
-    """`denoise`, seeing and predicting the source wherever `mask` is 0.
+def blended(denoise: Denoise, source: Tensor, mask: Repainted, noise: Tensor) -> Denoise:
+    """`denoise`, seeing and predicting the source wherever nothing is repainted.
 
     Blended Diffusion (Avrahami et al. 2022, Algorithm 1) as a wrapper of the model: on every call
     the background is put at the very noise level the sampler has reached, and the prediction
-    leads it back to the source, so the rule holds for samplers of any order:
+    leads it back to the source, so the rule holds for samplers of any order, and every cell has
+    the very noise level that the network is told, whatever the mask's:
 
         z <- m z + (1 - m) (source + sigma eps)
         z0 <- m z0 + (1 - m) source
 
-    source: z0 of the background, [1 or B,4,h,w]. mask: [1 or B,1,h,w], 1 = repaint, in between a
-    mixture. noise: the background's epsilon, [B,4,h,w].
+    source: z0 of the background, [1 or B,4,h,w]. mask: its m is 1 or 0, depending on sigma. noise:
+    the background's epsilon, [B,4,h,w].
     """
 
     def denoise_blended(z: Tensor, sigma: Tensor, **extra: Any) -> Tensor:
+        repainted = mask.at(sigma)
         level = sigma.reshape(-1, 1, 1, 1)
-        z = mask * z + (1 - mask) * (source + level * noise)
-        return mask * denoise(z, sigma, **extra) + (1 - mask) * source
+        z = torch.where(repainted, z, source + level * noise)
+        return torch.where(repainted, denoise(z, sigma, **extra), source)
 
     return denoise_blended
 
@@ -168,37 +203,35 @@ def last_steps(sigmas: Tensor, count: int) -> Tensor:
     return sigmas[-(count + 1) :]
 
 
-def latent_mask(painted: Tensor, factor: int) -> Tensor:
-    """The cells that any painted pixel touches: [1,1,H,W] -> [1,1,H/factor,W/factor] of 0, 1.
+def latent_mask(levels: Tensor, factor: int) -> Tensor:
+    """The largest level in each cell: [1,1,H,W] in [0,1] -> [1,1,H/factor,W/factor], rounded up.
 
     A cell that is only partly painted belongs to the edit; the paste at the end is exact.
     """
-    return F.max_pool2d((painted > 0).float(), factor)
+    return F.max_pool2d(_on_grid(levels, factor), factor)
 
 
-def inner_mask(painted: Tensor, factor: int) -> Tensor:
-    """The cells that are painted all over: [1,1,H,W] -> [1,1,H/factor,W/factor] of 0, 1.
+def inner_mask(levels: Tensor, factor: int) -> Tensor:
+    """The smallest level in each cell, so that what is painted lies wholly inside the mask.
 
-    Where a mask is too thin to hold such a cell, as a scratch's is, all that it touches.
+    Shaped as `latent_mask`, and the same where a mask is too thin to hold a whole cell, as a
+    scratch's is.
     """
-    inner, thin = _inner_and_thin(painted, factor)
-    return inner + thin
+    inner = 1 - F.max_pool2d(1 - _on_grid(levels, factor), factor)
+    near = F.max_pool2d((inner > 0).float(), 3, stride=1, padding=1)
+    return torch.where(near > 0, inner, latent_mask(levels, factor))
 
 
-def soft_mask(painted: Tensor, factor: int) -> Tensor:
-    """What share of each cell is painted: [1,1,H,W] -> [1,1,H/factor,W/factor] in [0,1].
-
-    Where a mask is too thin to hold a whole cell, 1 for all that it touches.
-    """
-    _, thin = _inner_and_thin(painted, factor)
-    return torch.maximum(F.avg_pool2d((painted > 0).float(), factor), thin)
+def mean_mask(levels: Tensor, factor: int) -> Tensor:
+    """The mean level of each cell, which for a hard mask is its painted share; see `inner_mask`."""
+    inner = inner_mask(levels, factor)
+    return torch.maximum(F.avg_pool2d(_on_grid(levels, factor), factor), inner)
 
 
-def _inner_and_thin(painted: Tensor, factor: int) -> tuple[Tensor, Tensor]:
-    """Cells that are painted all over, and cells that are touched with none of those beside."""
-    inner = 1 - F.max_pool2d((painted <= 0).float(), factor)
-    near = F.max_pool2d(inner, 3, stride=1, padding=1)
-    return inner, latent_mask(painted, factor) * (1 - near)
+def _on_grid(levels: Tensor, factor: int) -> Tensor:
+    """Continued to whole cells: those at the picture's far edges have no other levels there."""
+    size = Size(*levels.shape[-2:])
+    return padded(levels, size.padded(factor))
 
 
 def _encoded(canvas: Tensor, tile: Box, backend: Backend) -> Tensor:

@@ -81,6 +81,16 @@ class Box:
     def columns(self) -> slice:
         return slice(self.left, self.right)
 
+    def grown(self, reach: int, within: Size) -> Box:
+        """This box with `reach` pixels more on every side, as far as a picture of that size has
+        them."""
+        return Box(
+            max(self.top - reach, 0),
+            max(self.left - reach, 0),
+            min(self.bottom + reach, within.height),
+            min(self.right + reach, within.width),
+        )
+
     def scaled(self, down: float, across: float) -> Box:
         """The smallest box of whole pixels that holds this one, enlarged by two factors."""
         return Box(

@@ -64,6 +64,7 @@ GONE = {
     "decoder_patch": "the decoder is fine-tuned on whole tiles",
     "decoder_mixed_precision": "the decoder is fine-tuned in single precision",
     "decoder_patience": "all steps of fine-tuning are made",
+    "soft_edge": "cells at the mask's edge have levels, unless whole_cells is off",
 }
 """What measured as useless, and what is done instead."""
 _NOW = {
@@ -100,9 +101,7 @@ def renewed(base: EditSettings, values: Mapping[str, Any]) -> dict[str, Any]:
         tiles = _read("tile_guidance", given.get("tile_guidance", base.tile_guidance))
         given |= {"guidance_later": later, "tile_guidance": None if tiles == later**2 else tiles}
     if "keep_inside" in given:
-        inside = _read("whole_cells", given.pop("keep_inside"))
-        soft = _read("soft_edge", given.get("soft_edge", base.soft_edge))
-        given |= {"whole_cells": inside, "soft_edge": None if soft == inside else soft}
+        given["whole_cells"] = _read("whole_cells", given.pop("keep_inside"))
     if "decoder" not in given and {"decoder_iterations", "decoder_refit"} & given.keys():
         given |= _decoder(base, given)
     given.pop("decoder_refit", None)

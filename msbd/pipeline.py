@@ -62,10 +62,13 @@ def edit(
     recorder = Recorder(plan, settings, noise.seed, callbacks, backend.device)
     crop, crop_mask = (cropped(t, plan.crop) for t in (image, torch.from_numpy(mask)[None, None]))
     place = backend.device if picture_bytes(plan.crop.size, backend.device) else "cpu"
-    known, painted = crop.to(place), crop_mask.to(place)
-    if settings.whole_cells or settings.soft_edge:
+    alpha = feathered(crop_mask, settings.feather)
+    # The paper's way paints no further than the mask; the paste fades what lies beyond it.
+    levels = (alpha if settings.whole_cells else crop_mask).to(place)
+    known = crop.to(place)
+    if settings.whole_cells:
         # Cells that stay, or stay in part, would show what the mask hides.
-        known = filled(known, (painted > 0).float())
+        known = filled(known, (crop_mask >= 1).to(known))
 
     def smaller(stage: StagePlan) -> StagePlan | None:
         less = smaller_tiles(stage, plan, crop_mask[0, 0].numpy(), settings, backend.spec)
@@ -78,7 +81,9 @@ def edit(
         return less
 
     def inputs(stage: StagePlan) -> StageInputs:
-        return StageInputs.of(stage, known, painted, settings, backend.spec.latent_factor)
+        return StageInputs.of(
+            stage, known, levels, settings.whole_cells, backend.spec.latent_factor
+        )
 
     patch: Tensor | None = None
     context: Tensor | None = None
@@ -99,7 +104,6 @@ def edit(
     if recorder.stopped:
         release()  # what the unfinished stage held
 
-    alpha = feathered(crop_mask, settings.feather)
     result = pasted(image, resized(patch.cpu(), plan.crop.size), plan.crop, alpha)
     report, after = recorder.report, cropped(result, plan.crop)
     report.seam = seam_ratio(after, alpha)

@@ -67,8 +67,9 @@ def smaller_tiles(
 
 def crop_box(image: Size, painted: Box, settings: EditSettings, spec: ModelSpec) -> Box:
     """A square round the mask, enlarged by the margin, moved and cut to lie in the picture."""
-    least = round(settings.ablation.minimum_crop * spec.resolution)
-    side = ceil_to(max(math.ceil(settings.margin * painted.size.longest), least), spec.multiple)
+    longest, least = painted.size.longest, round(settings.ablation.minimum_crop * spec.resolution)
+    faded = longest + 2 * settings.feather
+    side = ceil_to(max(math.ceil(settings.margin * longest), faded, least), spec.multiple)
     size = Size(min(side, image.height), min(side, image.width))
     top = (painted.top + painted.bottom - size.height) // 2
     left = (painted.left + painted.right - size.width) // 2
@@ -149,7 +150,8 @@ def _stage(
     else:
         name, strength = "final" if final else "tiled", settings.final_strength
     guidance = settings.guidance_later if len(tiles) == 1 else settings.tile_guidance
-    touching = tuple(tile for tile in tiles if _painted(tile, size, mask))
+    reach = _reach(settings)
+    touching = tuple(tile for tile in tiles if _painted(tile, size, mask, reach))
     tuned = settings.decoder == FINE_TUNE
     # As many tiles as take no more room than the first stage's candidates do.
     room = settings.candidates * spec.resolution**2 // touching[0].size.area
@@ -182,7 +184,7 @@ def _tiles(
     overlap, grid = round(settings.ablation.tile_overlap * spec.resolution), spec.latent_factor
     if first or settings.context >= WHOLE_CROP:
         return all_tiles(canvas, side, overlap, grid)
-    needed = _needed(size, mask, round(settings.context * spec.resolution))
+    needed = _needed(size, mask, _reach(settings), round(settings.context * spec.resolution))
     least = ceil_to(spec.resolution, spec.multiple)
     return fitted_tiles(canvas, needed, side, least, overlap, spec.multiple, grid)
 
@@ -210,20 +212,21 @@ def _schedule(
     )
 
 
-def _needed(size: Size, mask: masks.Mask, context: int) -> Box:
-    """The mask and the context round it, in a stage's pixels."""
-    height, width = mask.shape
-    painted = masks.bounds(mask).scaled(size.height / height, size.width / width)
-    return Box(
-        max(painted.top - context, 0),
-        max(painted.left - context, 0),
-        min(painted.bottom + context, size.height),
-        min(painted.right + context, size.width),
-    )
+def _reach(settings: EditSettings) -> int:
+    """How far beyond the mask cells are repainted, in the crop's pixels."""
+    return settings.feather if settings.whole_cells else 0
 
 
-def _painted(tile: Box, size: Size, mask: masks.Mask) -> bool:
-    """Whether the tile shows a painted pixel; half a pixel of doubt counts as painted."""
+def _needed(size: Size, mask: masks.Mask, reach: int, context: int) -> Box:
+    """What is repainted and the context round it, in a stage's pixels."""
     height, width = mask.shape
-    there = tile.scaled(height / size.height, width / size.width)
+    box = masks.bounds(mask).grown(reach, Size(height, width))
+    painted = box.scaled(size.height / height, size.width / width)
+    return painted.grown(context, size)
+
+
+def _painted(tile: Box, size: Size, mask: masks.Mask, reach: int) -> bool:
+    """Whether the tile shows what is repainted; half a pixel of doubt counts as that."""
+    height, width = mask.shape
+    there = tile.scaled(height / size.height, width / size.width).grown(reach, Size(height, width))
     return bool(mask[there.rows, there.columns].any())

@@ -29,7 +29,6 @@ class Ablation:
     CLIP, or the first candidate. growth: from one intermediate stage to the next (3.2).
     intermediate_strength: their share of the noise schedule (3.2: 0.4). tile_guidance: in place of
     `guidance_later` squared. tile_overlap: in units of the training resolution (3.2: 128 of 512).
-    soft_edge: in place of `whole_cells`, whether later stages mix the cells at the mask's edge.
     lowpass_background: whether it is as soft as the draft (3.2, Figure 5 f). decoder_iterations,
     decoder_rate, decoder_background_weight: steps, Adam's rate and lambda of fine-tuning (3.3).
     decoder_checkpointing: fine-tune with gradient checkpointing from the start, and not only when
@@ -44,7 +43,6 @@ class Ablation:
     intermediate_strength: float = setting(0.4, span=(0.0, 1.0))
     tile_guidance: float | None = setting(None, span=(0.0, 2.0))
     tile_overlap: float = setting(0.25, span=(0.0, 0.5))
-    soft_edge: bool | None = setting(None)
     lowpass_background: bool = setting(True)
     decoder_iterations: int = setting(100, span=(1, 1000))
     decoder_rate: float = setting(1e-4, span=(1e-6, 1e-2))
@@ -105,7 +103,7 @@ class EditSettings:
         False,
         "Keep clear of the mask's edge",
         "Paint first what lies wholly inside the mask, so that its edge cuts nothing off. The rim "
-        "is filled in by later stages; of a mask too thin for that, all at once.",
+        "is filled in by later stages, softly; of a mask too thin for that, all at once.",
     )
     early_selection: float = setting(
         1.0,
@@ -185,12 +183,6 @@ class EditSettings:
         """Guidance of stages that are split into tiles."""
         given = self.ablation.tile_guidance
         return self.guidance_later**2 if given is None else given
-
-    @property
-    def soft_edge(self) -> bool:
-        """Whether later stages mix the cells at the mask's edge."""
-        given = self.ablation.soft_edge
-        return self.whole_cells if given is None else given
 
     def flat(self) -> dict[str, Any]:
         """All settings and ablations as one dictionary, in their order of definition."""

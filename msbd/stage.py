@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from .backend import Backend
-from .compositing import any_touch, composited, cropped, padded, resized
+from .compositing import composited, cropped, largest, padded, resized
 from .decoder import Decode, Segment, nearness, optimised
-from .diffusion import denoised, inner_mask, latent_mask, soft_mask
+from .diffusion import denoised, inner_mask, latent_mask, mean_mask
 from .geometry import Box
 from .noise import Noise
 from .plan import StagePlan
@@ -28,8 +28,8 @@ class StageInputs:
     """The photograph and the mask as one stage sees them.
 
     target: the true picture [1,3,size]. painted: [1,1,size], 1 wherever the mask touches.
-    canvas_target, canvas_painted: the same, padded to the stage's canvas. cells: how far each
-    latent cell of the canvas is repainted, [1,1,h,w] in [0,1].
+    canvas_target, canvas_painted: the same, padded to the stage's canvas. cells: the level of each
+    latent cell of the canvas, [1,1,h,w] in [0,1], see `Repainted`.
     """
 
     target: Tensor
@@ -40,18 +40,21 @@ class StageInputs:
 
     @classmethod
     def of(
-        cls, stage: StagePlan, crop: Tensor, mask: Tensor, settings: EditSettings, factor: int
+        cls, stage: StagePlan, crop: Tensor, mask: Tensor, whole_cells: bool, factor: int
     ) -> StageInputs:
         """crop: the photograph inside the plan's crop, or what the mask leaves of it, [1,3,H,W].
         mask: there, [1,1,H,W] in [0,1]. factor: pixels per latent cell."""
-        target, painted = resized(crop, stage.size), any_touch(mask, stage.size)
-        canvas_painted = padded(painted, stage.canvas, repeat_edge=False)
-        if stage.from_noise:
-            reduced = inner_mask if settings.whole_cells else latent_mask
-        else:
-            reduced = soft_mask if settings.soft_edge else latent_mask
-        cells = reduced(canvas_painted, factor)
-        return cls(target, painted, padded(target, stage.canvas), canvas_painted, cells)
+        target, levels = resized(crop, stage.size), largest(mask, stage.size)
+        painted = (levels > 0).float()
+        inside = inner_mask if stage.from_noise else mean_mask
+        cells = (inside if whole_cells else latent_mask)(levels, factor)
+        return cls(
+            target,
+            painted,
+            padded(target, stage.canvas),
+            padded(painted, stage.canvas, repeat_edge=False),
+            padded(cells, stage.canvas.divided(factor), repeat_edge=False),
+        )
 
 
 def refined(

@@ -8,14 +8,16 @@ from fakes import euler, euler_ancestral
 from torch import Tensor
 
 from msbd.diffusion import (
+    Repainted,
     blended,
     blended_diffusion,
     inner_mask,
     last_steps,
     latent_mask,
-    soft_mask,
+    mean_mask,
 )
 from msbd.noise import Noise
+from msbd.standalone.samplers import SAMPLERS
 
 SHAPE = (2, 4, 6, 6)
 
@@ -23,6 +25,11 @@ SHAPE = (2, 4, 6, 6)
 def sigmas(steps: int, top: float = 10.0, bottom: float = 0.05) -> Tensor:
     levels = top * (bottom / top) ** torch.linspace(0, 1, steps)
     return torch.cat([levels, torch.zeros(1)])
+
+
+def hard(mask: Tensor) -> Repainted:
+    """Whatever the schedule is."""
+    return Repainted(mask, sigmas(8))
 
 
 def posterior_mean(mean: float, spread: float):
@@ -48,7 +55,7 @@ def source():
 def half():
     mask = torch.zeros(1, 1, 6, 6)
     mask[..., :3] = 1
-    return mask
+    return hard(mask)
 
 
 @pytest.mark.parametrize("sampler", [euler, euler_ancestral])
@@ -73,7 +80,7 @@ def test_a_full_mask_without_repeats_is_the_plain_sampler(sampler, source):
         noise_sampler=lambda a, b: noise("sampler", 0, 0, next(draws)),
     )
     ours = blended_diffusion(
-        posterior_mean(1, 2), sampler, source, torch.ones(1, 1, 6, 6), z, levels, noise
+        posterior_mean(1, 2), sampler, source, hard(torch.ones(1, 1, 6, 6)), z, levels, noise
     )
     assert torch.equal(plain, ours)
 
@@ -148,7 +155,7 @@ def test_going_back_up_restores_the_noise_level(source):
         seen.append((float(sigma[0]), float((z - source).std())))
         return source.expand(500, -1, -1, -1)
 
-    everything = torch.ones(1, 1, 6, 6)
+    everything = hard(torch.ones(1, 1, 6, 6))
     z = source + 10 * many("start")
     blended_diffusion(spy, euler_ancestral, source, everything, z, sigmas(5), many, [2] * 5)
     assert len(seen) == 15
@@ -161,7 +168,7 @@ def test_euler_converges_to_the_closed_form_at_first_order(source):
     mean, spread, top = 1.5, 0.8, 10.0
     z = mean + top * noise("start").double()
     exact = mean + (z - mean) * spread / (spread**2 + top**2) ** 0.5
-    everything, errors = torch.ones(1, 1, 6, 6, dtype=torch.float64), []
+    everything, errors = hard(torch.ones(1, 1, 6, 6, dtype=torch.float64)), []
     for steps in (50, 100, 200):
         levels = torch.linspace(top, 0, steps + 1, dtype=torch.float64)
         result = blended_diffusion(
@@ -186,7 +193,7 @@ def test_repainting_harmonises_the_edit_with_its_surroundings():
         return torch.linalg.solve(system, pair.T).T[:, None, None, :]
 
     source = torch.tensor([0.0, known]).reshape(1, 1, 1, 2)
-    mask = torch.tensor([1.0, 0.0]).reshape(1, 1, 1, 2)
+    mask = hard(torch.tensor([1.0, 0.0]).reshape(1, 1, 1, 2))
 
     def error(repeats: int) -> float:
         def many(*key):
@@ -263,7 +270,7 @@ def test_a_cell_lies_inside_if_every_pixel_does():
     painted[..., 4:32, 8:40] = 0.5
     inside = inner_mask(painted, 8)
     expected = torch.zeros(1, 1, 5, 5)
-    expected[..., 1:4, 1:5] = 1
+    expected[..., 1:4, 1:5] = 0.5
     assert torch.equal(inside, expected)
 
 
@@ -287,17 +294,112 @@ def test_the_last_steps_of_a_schedule():
         last_steps(levels.flip(0), 3)
 
 
-def test_a_soft_mask_is_the_painted_share_of_each_cell() -> None:
+def test_a_cells_level_is_its_painted_share() -> None:
     painted = torch.zeros(1, 1, 64, 64)
     painted[..., 12:44, 16:50] = 1
-    soft, inner, touched = (reduced(painted, 8) for reduced in (soft_mask, inner_mask, latent_mask))
-    assert soft.sum() * 64 == painted.sum()
-    assert torch.equal((soft == 1).float(), inner) and torch.equal((soft > 0).float(), touched)
-    assert soft[0, 0, 1, 3] == 0.5 and soft[0, 0, 1, 6] == 0.5 * 0.25
-    assert torch.equal(soft_mask(0.3 * painted, 8), soft)
+    mean, inner, touched = (reduced(painted, 8) for reduced in (mean_mask, inner_mask, latent_mask))
+    assert mean.sum() * 64 == painted.sum()
+    assert torch.equal((mean == 1).float(), inner) and torch.equal((mean > 0).float(), touched)
+    assert mean[0, 0, 1, 3] == 0.5 and mean[0, 0, 1, 6] == 0.5 * 0.25
+    assert torch.allclose(mean_mask(0.3 * painted, 8), 0.3 * mean)
 
 
 def test_what_is_too_thin_for_a_whole_cell_is_repainted_whole_all_the_same() -> None:
     painted = torch.zeros(1, 1, 64, 64)
     painted[..., 20:25, 4:60] = 1
-    assert torch.equal(soft_mask(painted, 8), latent_mask(painted, 8))
+    assert torch.equal(mean_mask(painted, 8), latent_mask(painted, 8))
+
+
+@pytest.mark.parametrize("reduced", [latent_mask, inner_mask, mean_mask])
+@pytest.mark.parametrize("level", [1.0, 0.4])
+def test_cells_across_the_pictures_edge_have_the_level_of_what_is_in_it(reduced, level) -> None:
+    painted = torch.full((1, 1, 21, 35), level)
+    cells = reduced(painted, 8)
+    assert cells.shape == (1, 1, 3, 5)
+    assert torch.allclose(cells, torch.tensor(level))
+
+
+def exactly(level: int, step: int, steps: int) -> bool:
+    """Whether a level of 255 is repainted in a step, in whole numbers."""
+    return level > 0 and level * steps >= 255 * (steps - step)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 20, 50, 150])
+def test_a_level_is_repainted_from_its_step_on(steps: int) -> None:
+    levels = torch.arange(256).reshape(1, 1, 16, 16)
+    schedule = sigmas(steps)
+    mask = Repainted(levels / 255, schedule)
+    for step in range(steps):
+        expected = torch.tensor([exactly(level, step, steps) for level in range(256)])
+        assert torch.equal(mask.at(schedule[step : step + 1]).flatten(), expected)
+        between = 0.4 * schedule[step] + 0.6 * schedule[step + 1]
+        assert torch.equal(mask.at(between[None]).flatten(), expected)
+    above = mask.at(2 * schedule[:1]).flatten()
+    assert torch.equal(above, levels.flatten() == 255)
+
+
+def test_each_sample_of_a_batch_is_repainted_by_its_own_noise_level() -> None:
+    schedule = sigmas(10)
+    mask = Repainted(torch.tensor([1.0, 0.5, 0.1, 0.0]).reshape(1, 1, 1, 4), schedule)
+    seen = mask.at(schedule[[0, 5, 9]]).squeeze().tolist()
+    assert seen == [
+        [True, False, False, False],
+        [True, True, False, False],
+        [True, True, True, False],
+    ]
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("repeats", [0, 2])
+def test_the_network_sees_the_noise_that_it_is_told_at_every_level(name, repeats) -> None:
+    """At every call: below its step a cell is the source at the level told, and from then on what
+    the sampler has made of it, whose noise is of that level, too."""
+    (sampler, _), steps, side = SAMPLERS[name], 8, 64
+    schedule = sigmas(steps)
+    cells = torch.linspace(0, 1, 9).repeat_interleave(side * side // 9 + 1)[: side * side]
+    cells = cells.reshape(1, 1, side, side)
+    source = Noise(1)((1, 4, side, side), "source")
+    mask = Repainted(cells, schedule)
+
+    def fresh(*key):
+        return Noise(3)((1, 4, side, side), *key)
+
+    calls = []
+
+    def network(z: Tensor, sigma: Tensor) -> Tensor:
+        begins = (schedule[:-1] >= float(sigma) * 0.9999).sum() - 1
+        for level in cells.unique():
+            spot = (cells == level).expand_as(z)
+            noise = (z - source)[spot] / sigma
+            assert abs(float(noise.std()) - 1) < 0.1 and abs(float(noise.mean())) < 0.1
+            if level > 0 and level < 1 - begins / steps - 1e-4:
+                calls.append((float(level), float(sigma)))
+        return source.expand_as(z)  # so that nothing but noise is ever added to it
+
+    z = source + schedule[0] * fresh("start")
+    blended_diffusion(network, sampler, source, mask, z, schedule, fresh, [repeats] * steps)
+    assert len({level for level, _ in calls}) >= 6
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_less_of_a_level_is_repainted(name) -> None:
+    """How far the result is from the source grows with the level; level 1 is the hard mask."""
+    (sampler, _), schedule, side = SAMPLERS[name], sigmas(10), 60
+    cells = (
+        torch.tensor([0.0, 0.2, 0.4, 0.6, 0.8, 1.0]).repeat_interleave(10).expand(1, 1, side, side)
+    )
+    source = 3 * Noise(1)((1, 4, side, side), "source")
+
+    def fresh(*key):
+        return Noise(5)((1, 4, side, side), *key)
+
+    def painted(levels: Tensor) -> Tensor:
+        z = torch.where(levels < 1, source, 0) + schedule[0] * fresh("start")
+        mask = Repainted(levels, schedule)
+        return blended_diffusion(posterior_mean(8, 1), sampler, source, mask, z, schedule, fresh)
+
+    soft = painted(cells)
+    distances = [float((soft - source)[..., i : i + 10].abs().mean()) for i in range(0, 60, 10)]
+    assert distances[0] == 0 and distances == sorted(distances)
+    assert distances[-1] > 3 * distances[1]
+    assert torch.equal(soft[..., 50:], painted((cells == 1).float())[..., 50:])

@@ -39,6 +39,8 @@ def requests(draw):
         "tile_size": draw(st.sampled_from([1.0, 1.5, 3.0])),
         "tile_overlap": draw(st.sampled_from([0.0, 0.25, 0.5])),
         "context": draw(st.sampled_from([0.0625, 0.25, 4.0])),
+        "whole_cells": draw(st.booleans()),
+        "feather": draw(st.sampled_from([0, 4, 40])),
     }
     return Size(height, width), Box(top, left, bottom, right), draw(st.sampled_from(FACTS)), values
 
@@ -49,7 +51,7 @@ def test_laws(request):
     size, painted, spec, values = request
     plan, mask = planned(size, painted, spec, **values)
     assert within(plan.crop, Box.of(size))
-    assert within(painted, plan.crop)
+    assert within(painted.grown(values["feather"], size), plan.crop)
     sizes = [stage.size for stage in plan.stages]
     for small, large in itertools.pairwise(sizes):
         assert small.longest < large.longest
@@ -60,8 +62,17 @@ def test_laws(request):
     else:
         assert len(sizes) == 1
     for stage in plan.stages:
-        check_tiles(stage, plan, mask, spec)
+        check_tiles(stage, plan, repainted(mask, painted, values), spec)
     assert plan.model_calls == sum(stage.model_calls for stage in plan.stages)
+
+
+def repainted(mask, painted, values):
+    """The mask and, where cells have levels, what its soft edge covers."""
+    if not values["whole_cells"]:
+        return mask
+    result, reach = np.zeros_like(mask), painted.grown(values["feather"], Size(*mask.shape))
+    result[reach.rows, reach.columns] = 1
+    return result
 
 
 def check_tiles(stage, plan, mask, spec):
@@ -100,7 +111,7 @@ def test_smaller_tiles_are_the_same_stage_down_to_the_training_resolution(reques
                 *(stage.index, stage.name, stage.box),
                 *(stage.size, stage.schedule, stage.decoder),
             )
-            check_tiles(less, plan, mask, spec)
+            check_tiles(less, plan, repainted(mask, painted, values), spec)
             assert plan.with_stage(less).stages[stage.index] == less
             stage, less = less, smaller_tiles(less, plan, crop, settings, spec)
         sides = stage.tiles[0].size

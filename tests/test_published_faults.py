@@ -239,7 +239,6 @@ CHANGES: list[dict[str, Any]] = [
     {"decoder_rate": 1e-2},
     {"decoder_background_weight": 0.0},
     {"whole_cells": True},
-    {"soft_edge": True},
     {"early_selection": 0.5},
     {"context": 0.0625},
     {"repaint_from": 0.5},

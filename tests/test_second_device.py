@@ -384,7 +384,7 @@ class Elsewhere(PointwiseBackend):
 
 SETTINGS: list[dict[str, Any]] = [
     {},
-    {"tile_size": 1.0, "soft_edge": True},
+    {"tile_size": 1.0, "whole_cells": True},
     {"decoder": "last layer", "early_selection": 0.5},
     {"decoder_checkpointing": True, "choose": "first"},
 ]

@@ -44,9 +44,6 @@ def test_what_stands_for_two_follows_unless_it_is_told_otherwise():
     assert settings(guidance_later=0.5).tile_guidance == 0.25
     assert settings(guidance_later=0.5, tile_guidance=0.7).tile_guidance == 0.7
     assert settings(tile_guidance=0.0).tile_guidance == 0.0
-    for whole in (False, True):
-        assert settings(whole_cells=whole).soft_edge == whole
-        assert settings(whole_cells=whole, soft_edge=not whole).soft_edge != whole
     assert settings(tile_guidance=0.7).with_values({"tile_guidance": None}).tile_guidance == 1.0
 
 
@@ -109,7 +106,7 @@ def test_values_from_outside_become_the_settings_type(values, expected):
         {"decoder_iterations": 0},
         {"decoder_iterations": 1001},
         {"tile_guidance": 3.0},
-        {"soft_edge": "perhaps"},
+        {"whole_cells": "perhaps"},
         {"repaint_repeats": 3},
     ],
 )

@@ -91,13 +91,15 @@ class TestSettingsPanel:
             assert name in GONE or option(name) == value
         assert_means(chosen((), defaults()).settings, stored["settings"])
 
-    @pytest.mark.parametrize("name", ["growth", "tile_guidance", "soft_edge", "choose"])
+    @pytest.mark.parametrize("name", ["growth", "tile_guidance", "repaint_from", "choose"])
     def test_a_pasted_infotext_keeps_what_has_no_control(self, host, name):
         """The host hands it on as an override of the option whose infotext key it is."""
         from msbd.webui import infotext
         from msbd.webui.options import defaults, register
 
-        value = {"growth": 2.0, "tile_guidance": 0.75, "soft_edge": False, "choose": "first"}[name]
+        value = {"growth": 2.0, "tile_guidance": 0.75, "repaint_from": 0.25, "choose": "first"}[
+            name
+        ]
         made = chosen(({"preset": "draft", name: value},), {})
         text = infotext.parameters(made)
         register()

@@ -180,10 +180,10 @@ CLAIMS: Sequence[Claim] = (
         above=-0.1,
     ),
     Claim(
-        "Mixing latent cells at the mask's edge makes the edit fit better",
+        "Levels at the mask's edge make the edit fit better than whole cells",
         "(ours)",
         "coarse seam, doublings less",
-        less("recommended", "hard_edge", "seam_coarse"),
+        less("recommended", "touching", "seam_coarse"),
     ),
     Claim(
         "An edit that stays inside the mask shows what was asked more often",

@@ -164,9 +164,7 @@ RECOMMENDED = Method(
     "the preset `recommended`, with the decoder's last layer solved for",
     PRESETS["recommended"],
 )
-INSIDE = (
-    _one("inside", "multi_stage that stays inside the mask", whole_cells=True, soft_edge=False),
-)
+INSIDE = (_one("inside", "multi_stage that stays inside the mask", whole_cells=True),)
 
 
 def _recommended_but(name: str, about: str, **changes: Any) -> Method:
@@ -181,10 +179,7 @@ SAVINGS = (
     _recommended_but("late_repaint", "with RePaint in the second half", repaint_from=0.5),
     _recommended_but("no_repaint", "without RePaint", resampling_steps=0),
     _recommended_but("whole_crop", "with all of the crop in later stages", context=WHOLE_CROP),
-    _recommended_but(
-        "touching", "painting every cell the mask touches", whole_cells=False, soft_edge=True
-    ),
-    _recommended_but("hard_edge", "repainting whole cells in later stages", soft_edge=False),
+    _recommended_but("touching", "painting every cell the mask touches", whole_cells=False),
     _recommended_but("fewer_steps", "with 15 steps", steps=15),
     _recommended_but(
         "dpmpp",

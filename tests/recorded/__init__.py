@@ -22,7 +22,7 @@ def as_then(settings: EditSettings) -> dict[str, Any]:
     flat = settings.flat()
     for then, now in RENAMED.items():
         flat[then] = flat.pop(now)
-    flat["keep_inside"], flat["soft_edge"] = flat.pop("whole_cells"), settings.soft_edge
+    flat["keep_inside"] = flat.pop("whole_cells")
     flat["later_guidance"] = flat.pop("guidance_later")
     flat["tile_guidance"] = settings.tile_guidance
     return flat
