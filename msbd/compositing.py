@@ -140,6 +140,37 @@ def any_touch(mask: Tensor, size: Size) -> Tensor:
     return (largest(mask, size) > 0).float()
 
 
+def latent_mask(levels: Tensor, factor: int) -> Tensor:
+    """The largest level in each cell: [1,1,H,W] in [0,1] -> [1,1,H/factor,W/factor], rounded up.
+
+    A cell that is only partly painted belongs to the edit; the paste at the end is exact.
+    """
+    return F.max_pool2d(_on_grid(levels, factor), factor)
+
+
+def inner_mask(levels: Tensor, factor: int) -> Tensor:
+    """The smallest level in each cell, so that what is painted lies wholly inside the mask.
+
+    Shaped as `latent_mask`, and the same where a mask is too thin to hold a whole cell, as a
+    scratch's is.
+    """
+    inner = 1 - F.max_pool2d(1 - _on_grid(levels, factor), factor)
+    near = F.max_pool2d((inner > 0).float(), 3, stride=1, padding=1)
+    return torch.where(near > 0, inner, latent_mask(levels, factor))
+
+
+def mean_mask(levels: Tensor, factor: int) -> Tensor:
+    """The mean level of each cell, which for a hard mask is its painted share; see `inner_mask`."""
+    inner = inner_mask(levels, factor)
+    return torch.maximum(F.avg_pool2d(_on_grid(levels, factor), factor), inner)
+
+
+def _on_grid(levels: Tensor, factor: int) -> Tensor:
+    """Continued to whole cells: those at the picture's far edges have no other levels there."""
+    size = Size(*levels.shape[-2:])
+    return padded(levels, size.padded(factor))
+
+
 def padded(image: Tensor, canvas: Size, repeat_edge: bool = True) -> Tensor:
     """Grown at the bottom and right to `canvas`, by the edge pixels or by zeros; the image itself
     if nothing changes."""

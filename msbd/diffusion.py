@@ -14,16 +14,16 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .backend import Backend, Condition, Denoise, Sampler
-from .compositing import cropped, padded
+from .compositing import cropped
 from .geometry import Box, Size
 from .memory import AdaptiveBatches
 from .noise import Noise
 from .plan import StagePlan
 from .precision import finite
+from .settings import LATENT_NOISE, LATENT_NOTHING, NEW
 
 KeyedNoise = Callable[..., Tensor]
 """`noise(*key) -> [B,4,h,w]`, standard normal, always the same for the same key."""
@@ -77,29 +77,29 @@ def denoised(
     """
     run, factor = stage.schedule, backend.spec.latent_factor
     boxes = [tile.divided(factor) for tile in stage.tiles]
-    source = torch.cat([_encoded(canvas, tile, backend) for tile in stage.tiles])
+    known = torch.cat([_encoded(canvas, tile, backend) for tile in stage.tiles])
+    levels = torch.cat([cropped(cells, box) for box in boxes]).to(known)
+    grid = stage.canvas.divided(factor)
+    epsilon = partial(_parts_of_fields, noise, stage.index, grid, boxes, known)
+    source = _with_content(stage, known, levels, epsilon)
     if not run.run_steps:
         return source
     sigmas = last_steps(backend.sigmas(run.steps), run.run_steps)
-    levels = torch.cat([cropped(cells, box) for box in boxes]).to(source)
     mask = Repainted(levels, sigmas.to(source))
     guided = partial(backend.denoise, guidance=run.guidance)
-    epsilon = partial(
-        _parts_of_fields, noise, stage.index, stage.canvas.divided(factor), boxes, source
-    )
 
     everyone, U = range(run.candidates), run.resamplings
     n, k = len(U), run.choose_at or len(U)
     # What is repainted later must be the source until then.
-    mean = torch.where(levels < 1, source, 0) if stage.from_noise else source
+    mean = torch.where(levels < 1, source, 0) if stage.start == NEW else source
     start = epsilon(everyone)("start")
     z = mean + float(sigmas[0]) * start
     with ExitStack() as during:
-        condition = _told(stage, canvas, painted, source, start, backend, during)
+        condition = _told(stage, canvas, painted, known, start, backend, during)
         model = AdaptiveBatches(guided, condition, stage.batch, advance)
         sample = partial(blended_diffusion, model, backend.sampler, source, mask)
         z = finite(sample(z, sigmas[: k + 1], epsilon(everyone), U[:k]), NETWORK)
-        if not stage.from_noise or len(boxes) > 1:  # tiles are no candidates
+        if not stage.first or len(boxes) > 1:  # tiles are no candidates
             return z
         if k < n:
             seen = mask.at(sigmas[k - 1 : k].to(source))
@@ -203,39 +203,16 @@ def last_steps(sigmas: Tensor, count: int) -> Tensor:
     return sigmas[-(count + 1) :]
 
 
-def latent_mask(levels: Tensor, factor: int) -> Tensor:
-    """The largest level in each cell: [1,1,H,W] in [0,1] -> [1,1,H/factor,W/factor], rounded up.
-
-    A cell that is only partly painted belongs to the edit; the paste at the end is exact.
-    """
-    return F.max_pool2d(_on_grid(levels, factor), factor)
-
-
-def inner_mask(levels: Tensor, factor: int) -> Tensor:
-    """The smallest level in each cell, so that what is painted lies wholly inside the mask.
-
-    Shaped as `latent_mask`, and the same where a mask is too thin to hold a whole cell, as a
-    scratch's is.
-    """
-    inner = 1 - F.max_pool2d(1 - _on_grid(levels, factor), factor)
-    near = F.max_pool2d((inner > 0).float(), 3, stride=1, padding=1)
-    return torch.where(near > 0, inner, latent_mask(levels, factor))
-
-
-def mean_mask(levels: Tensor, factor: int) -> Tensor:
-    """The mean level of each cell, which for a hard mask is its painted share; see `inner_mask`."""
-    inner = inner_mask(levels, factor)
-    return torch.maximum(F.avg_pool2d(_on_grid(levels, factor), factor), inner)
-
-
-def _on_grid(levels: Tensor, factor: int) -> Tensor:
-    """Continued to whole cells: those at the picture's far edges have no other levels there."""
-    size = Size(*levels.shape[-2:])
-    return padded(levels, size.padded(factor))
-
-
 def _encoded(canvas: Tensor, tile: Box, backend: Backend) -> Tensor:
     return finite(backend.encode(cropped(canvas, tile).to(backend.device)), "the autoencoder")
+
+
+def _with_content(
+    stage: StagePlan, known: Tensor, levels: Tensor, noise: Callable[..., KeyedNoise]
+) -> Tensor:
+    """The latents, and in cells that are repainted all the way what "Masked content" says."""
+    contents = {LATENT_NOISE: noise([0])("content"), LATENT_NOTHING: torch.zeros_like(known)}
+    return torch.where(levels < 1, known, contents.get(stage.start, known))
 
 
 def _told(

@@ -21,7 +21,7 @@ from .planning import smaller_tiles
 from .precision import finite, single_precision
 from .progress import Callbacks, Recorder
 from .report import Report, outside_difference, peak_memory, seam_ratio, stopwatch
-from .settings import EditSettings
+from .settings import NEW, PAINT, SURROUNDINGS, EditSettings
 from .stage import StageInputs, refined
 
 CANVASES = 8
@@ -45,11 +45,13 @@ def edit(
     backend: Backend,
     noise: Noise,
     callbacks: Callbacks = Callbacks(),
+    paint: Tensor | None = None,
 ) -> Edit:
     """Repaint the masked part of a picture after the prompt that is bound into `backend`.
 
     image: float32 [1,3,H,W] in [0,1]. mask: [H,W] in [0,1], 1 = repaint. plan: from `plan_edit`
-    for this mask, these settings and this backend. noise: all randomness.
+    for this mask, these settings and this backend. noise: all randomness. paint: the picture with
+    what the first stage starts from inside the mask, if that is the user's paint; like image.
 
     Guarantees: the same arguments give the same picture; where the feathered mask is 0 the result
     is the input bit by bit; no global random generator is touched. Where memory runs out a stage
@@ -63,12 +65,13 @@ def edit(
     crop, crop_mask = (cropped(t, plan.crop) for t in (image, torch.from_numpy(mask)[None, None]))
     place = backend.device if picture_bytes(plan.crop.size, backend.device) else "cpu"
     alpha = feathered(crop_mask, settings.feather)
-    # The paper's way paints no further than the mask; the paste fades what lies beyond it.
-    levels = (alpha if settings.whole_cells else crop_mask).to(place)
-    known = crop.to(place)
-    if settings.whole_cells:
+    painted, faded = crop_mask.to(place), alpha.to(place) if settings.whole_cells else None
+    known, begin = crop.to(place), plan.stages[0].start
+    if begin == SURROUNDINGS or (begin == NEW and settings.whole_cells):
         # Cells that stay, or stay in part, would show what the mask hides.
-        known = filled(known, (crop_mask >= 1).to(known))
+        known = filled(known, (painted >= 1).float())
+    elif begin == PAINT and paint is not None:
+        known = torch.where(painted > 0, cropped(paint, plan.crop).to(known), known)
 
     def smaller(stage: StagePlan) -> StagePlan | None:
         less = smaller_tiles(stage, plan, crop_mask[0, 0].numpy(), settings, backend.spec)
@@ -81,9 +84,7 @@ def edit(
         return less
 
     def inputs(stage: StagePlan) -> StageInputs:
-        return StageInputs.of(
-            stage, known, levels, settings.whole_cells, backend.spec.latent_factor
-        )
+        return StageInputs.of(stage, known, painted, faded, backend.spec.latent_factor)
 
     patch: Tensor | None = None
     context: Tensor | None = None

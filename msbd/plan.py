@@ -9,6 +9,9 @@ from .geometry import Box, Size
 from .masks import Mask
 from .settings import LAST_LAYER, SETTINGS
 
+DRAFT = "draft"
+"""What a later stage starts from: the stage before, enlarged."""
+
 FEWEST_PIXELS = 1600
 """Of the first stage that a mask needs: 25 latent cells, up to which the miniature paints what is
 asked for in at most half of its edits. `pytest -m slow tests/test_few_pixels.py -s`, two cores,
@@ -88,6 +91,7 @@ class Schedule:
 class StagePlan:
     """One pass of the multi-stage procedure.
 
+    start: what it starts from, see `EditSettings.beginning`; later stages from a `DRAFT`.
     box: the part of the picture it works on, in source pixels. size: the size it is worked on
     at. canvas: `size` padded at the bottom and right to what the model takes. tiles: boxes on
     the canvas, only those that touch the mask. tile_grid: how many there would be if all of
@@ -98,6 +102,7 @@ class StagePlan:
 
     index: int
     name: str
+    start: str
     box: Box
     size: Size
     canvas: Size
@@ -110,8 +115,8 @@ class StagePlan:
     decoder_checkpointing: bool
 
     @property
-    def from_noise(self) -> bool:
-        """Whether the stage starts from pure noise instead of an enlarged picture."""
+    def first(self) -> bool:
+        """Whether it is the one in which candidates are painted, in one pass."""
         return self.index == 0
 
     def in_picture(self, tile: Box) -> Box:

@@ -8,8 +8,8 @@ from dataclasses import astuple, replace
 from . import masks
 from .errors import EditError
 from .geometry import Box, Size, all_tiles, ceil_to, fitted_tiles, round_to
-from .plan import EditPlan, ModelSpec, Schedule, StagePlan
-from .settings import FINE_TUNE, WHOLE_CROP, EditSettings
+from .plan import DRAFT, EditPlan, ModelSpec, Schedule, StagePlan
+from .settings import FINE_TUNE, NEW, WHOLE_CROP, EditSettings
 
 LONGEST_FIRST = 4
 """Longest side of a first stage, for panoramas, in units of the training resolution."""
@@ -55,7 +55,7 @@ def smaller_tiles(
     """
     least = ceil_to(spec.resolution, spec.multiple)
     side = min(tile_side(settings, spec), stage.tiles[0].size.longest)
-    while not stage.from_noise and side > least:
+    while not stage.first and side > least:
         side -= spec.multiple
         narrow = settings.with_values({"tile_size": side / spec.resolution})
         sizes = [one.size for one in plan.stages]
@@ -143,8 +143,9 @@ def _stage(
     high, wide = (spec.multiple if n <= side else spec.latent_factor for n in astuple(size))
     canvas = Size(ceil_to(size.height, high), ceil_to(size.width, wide))
     tiles = _tiles(canvas, side, size, mask, settings, spec, first)
+    start = settings.beginning if first else DRAFT
     if first:
-        name, strength = "first", 1.0
+        name, strength = "first", 1.0 if start == NEW else settings.strength
     elif size.longest <= side and not final:
         name, strength = "intermediate", settings.ablation.intermediate_strength
     else:
@@ -158,6 +159,7 @@ def _stage(
     return StagePlan(
         index=index,
         name=name,
+        start=start,
         box=crop,
         size=size,
         canvas=canvas,
@@ -197,7 +199,8 @@ def _schedule(
     chosen_at = max(1, round(settings.early_selection * run_steps))
     begin = min(round(settings.ablation.repaint_from * run_steps), max(run_steps - 1, 0))
     end = max(round(settings.ablation.repaint_until * run_steps), begin + 1)
-    repeated = range(begin, end) if first else range(0)
+    # RePaint reconciles what comes out of noise; a picture that is there it would lead astray.
+    repeated = range(begin, end) if first and settings.beginning == NEW else range(0)
     return Schedule(
         strength=strength,
         steps=settings.steps,

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .ablation import ABLATIONS, Ablation
 from .errors import EditError
 from .setting import Setting, collected, setting
 
@@ -18,46 +19,16 @@ WHOLE_CROP = 4.0
 """The context from which on later stages denoise all of the crop."""
 OFF, LAST_LAYER, FINE_TUNE = "off", "last layer", "fine-tune"
 """Ways to optimise the decoder."""
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """Numbers of the method that the evaluation varies; users gain nothing by them (findings.md).
-
-    minimum_crop: the crop's shortest side, in units of the training resolution. repaint_from,
-    repaint_until: between which shares of the first stage's steps RePaint repeats them. choose: by
-    CLIP, or the first candidate. growth: from one intermediate stage to the next (3.2).
-    intermediate_strength: their share of the noise schedule (3.2: 0.4). tile_guidance: in place of
-    `guidance_later` squared. tile_overlap: in units of the training resolution (3.2: 128 of 512).
-    lowpass_background: whether it is as soft as the draft (3.2, Figure 5 f). decoder_iterations,
-    decoder_rate, decoder_background_weight: steps, Adam's rate and lambda of fine-tuning (3.3).
-    decoder_checkpointing: fine-tune with gradient checkpointing from the start, and not only when
-    memory runs out. sampler: the command line's; euler_ancestral is DDIM with eta 1.
-    """
-
-    minimum_crop: float = setting(0.5, span=(0.1, 2.0))
-    repaint_from: float = setting(0.0, span=(0.0, 0.95))
-    repaint_until: float = setting(1.0, span=(0.05, 1.0))
-    choose: str = setting("clip", choices=("clip", "first"))
-    growth: float = setting(1.414, span=(1.1, 4.0))
-    intermediate_strength: float = setting(0.4, span=(0.0, 1.0))
-    tile_guidance: float | None = setting(None, span=(0.0, 2.0))
-    tile_overlap: float = setting(0.25, span=(0.0, 0.5))
-    lowpass_background: bool = setting(True)
-    decoder_iterations: int = setting(100, span=(1, 1000))
-    decoder_rate: float = setting(1e-4, span=(1e-6, 1e-2))
-    decoder_background_weight: float = setting(100.0, span=(0.0, 10000.0))
-    decoder_checkpointing: bool = setting(False)
-    sampler: str = setting(
-        "euler_ancestral", choices=("euler_ancestral", "euler", "heun", "dpmpp_2m")
-    )
-
-    def __post_init__(self) -> None:
-        for name, known in ABLATIONS.items():
-            known.check(getattr(self, name))
-
-
-ABLATIONS: dict[str, Setting] = collected(Ablation)
+AUTOMATIC, NEW, PICTURE, PAINT, SURROUNDINGS = (
+    "automatic",
+    "new",
+    "picture",
+    "paint",
+    "surroundings",
+)
+"""What the first stage starts from; see `EditSettings.beginning`."""
+FILL, ORIGINAL, LATENT_NOISE, LATENT_NOTHING = "fill", "original", "latent noise", "latent nothing"
+"""What is put inside the mask before, as the WebUI has it."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +100,27 @@ class EditSettings:
         span=(0.0, 2.0, 0.05),
         paper="3.2: full guidance throughout; Figure 5 c without",
     )
+    start: str = setting(
+        AUTOMATIC,
+        "Start from",
+        "What the first stage starts from. automatic: anew, or from your paint where you painted "
+        "colours. new: anew. picture: what is there, as for another colour or a repair. paint: "
+        "your colours and shapes. surroundings: what is around, as to remove something.",
+        choices=(AUTOMATIC, NEW, PICTURE, PAINT, SURROUNDINGS),
+        paper="3.1: pure noise",
+    )
+    strength: float = setting(
+        0.75,
+        "Denoising strength",
+        "How much the first stage changes what it starts from, unless it starts anew.",
+        span=(0.0, 1.0, 0.05),
+    )
+    content: str = setting(
+        ORIGINAL,
+        "Masked content",
+        "What is put inside the mask before the first stage starts from picture or paint.",
+        choices=(FILL, ORIGINAL, LATENT_NOISE, LATENT_NOTHING),
+    )
     context: float = setting(
         WHOLE_CROP,
         "Surroundings in later stages",
@@ -184,6 +176,20 @@ class EditSettings:
         given = self.ablation.tile_guidance
         return self.guidance_later**2 if given is None else given
 
+    @property
+    def beginning(self) -> str:
+        """What the first stage starts from in the end: what `content` puts in the place of picture
+        or paint; automatic is new here, see `started`."""
+        if self.start not in (PICTURE, PAINT):
+            return NEW if self.start == AUTOMATIC else self.start
+        return {ORIGINAL: self.start, FILL: SURROUNDINGS}.get(self.content, self.content)
+
+    def started(self, paints: bool) -> EditSettings:
+        """A copy with `AUTOMATIC` decided. paints: whether the user painted colours."""
+        if self.start != AUTOMATIC:
+            return self
+        return dataclasses.replace(self, start=PAINT if paints else NEW)
+
     def flat(self) -> dict[str, Any]:
         """All settings and ablations as one dictionary, in their order of definition."""
         own = {name: getattr(self, name) for name in SETTINGS}
@@ -213,30 +219,3 @@ class EditSettings:
 
 SETTINGS: dict[str, Setting] = collected(EditSettings)
 """What users set, by name, in their order of definition."""
-
-_OURS = {"whole_cells": True, "guidance_later": 0.5}
-_QUICK = {**_OURS, "steps": 20, "resampling_steps": 0, "context": 0.125}
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "recommended": {
-        **_OURS,
-        "steps": 25,
-        "resampling_steps": 1,
-        "early_selection": 0.5,
-        "context": 0.25,
-        "decoder": LAST_LAYER,
-    },
-    "fast": {**_QUICK, "candidates": 3, "early_selection": 0.5, "decoder": LAST_LAYER},
-    "draft": {**_QUICK, "candidates": 1, "decoder": OFF},
-}
-"""What each preset changes from the defaults; `paper` is the defaults. Why `recommended` differs
-from it is measured in docs/evaluation."""
-DEFAULT_PRESET = "recommended"
-"""Where users choose none."""
-
-
-def preset(name: str) -> EditSettings:
-    """The settings of a preset. Raises `EditError` for an unknown name."""
-    if name not in PRESETS:
-        raise EditError(f"unknown preset {name!r}; known are {', '.join(PRESETS)}")
-    return EditSettings().with_values(PRESETS[name])

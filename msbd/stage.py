@@ -9,9 +9,18 @@ import torch
 from torch import Tensor
 
 from .backend import Backend
-from .compositing import composited, cropped, largest, padded, resized
+from .compositing import (
+    composited,
+    cropped,
+    inner_mask,
+    largest,
+    latent_mask,
+    mean_mask,
+    padded,
+    resized,
+)
 from .decoder import Decode, Segment, nearness, optimised
-from .diffusion import denoised, inner_mask, latent_mask, mean_mask
+from .diffusion import denoised
 from .geometry import Box
 from .noise import Noise
 from .plan import StagePlan
@@ -27,7 +36,7 @@ AUTOENCODER = "the autoencoder"
 class StageInputs:
     """The photograph and the mask as one stage sees them.
 
-    target: the true picture [1,3,size]. painted: [1,1,size], 1 wherever the mask touches.
+    target: the true picture [1,3,size]. painted: [1,1,size], 1 wherever anything is repainted.
     canvas_target, canvas_painted: the same, padded to the stage's canvas. cells: the level of each
     latent cell of the canvas, [1,1,h,w] in [0,1], see `Repainted`.
     """
@@ -40,14 +49,24 @@ class StageInputs:
 
     @classmethod
     def of(
-        cls, stage: StagePlan, crop: Tensor, mask: Tensor, whole_cells: bool, factor: int
+        cls,
+        stage: StagePlan,
+        crop: Tensor,
+        mask: Tensor,
+        alpha: Tensor | None,
+        factor: int,
     ) -> StageInputs:
         """crop: the photograph inside the plan's crop, or what the mask leaves of it, [1,3,H,W].
-        mask: there, [1,1,H,W] in [0,1]. factor: pixels per latent cell."""
+        mask: there, [1,1,H,W] in [0,1]. alpha: the same with its soft edge, to paint first what
+        lies inside the mask and then all of it by its levels; None to paint all cells that the
+        mask touches. factor: pixels per latent cell."""
         target, levels = resized(crop, stage.size), largest(mask, stage.size)
-        painted = (levels > 0).float()
-        inside = inner_mask if stage.from_noise else mean_mask
-        cells = (inside if whole_cells else latent_mask)(levels, factor)
+        if alpha is None:
+            painted, cells = levels, latent_mask(levels, factor)
+        else:
+            painted = largest(alpha, stage.size)
+            cells = inner_mask(levels, factor) if stage.first else mean_mask(painted, factor)
+        painted = (painted > 0).float()
         return cls(
             target,
             painted,
@@ -68,9 +87,9 @@ def refined(
 ) -> Tensor:
     """Carry out one stage on `start` [1,3,size]; return the picture [1,3,size] in [0,1].
 
-    The first stage repaints the mask from pure noise and uses only the surroundings of `start`;
-    a later one noises `start` to its strength and denoises it again (SDEdit). Raises what its
-    networks raise, running out of memory included.
+    A first stage that starts anew repaints the mask from pure noise and uses only the surroundings
+    of `start`; any other noises `start` to its strength and denoises it again (SDEdit, Meng et al.
+    2022). Raises what its networks raise, running out of memory included.
     """
     recorder.start(stage)
 

@@ -49,13 +49,14 @@ def run(
     backend: PointwiseBackend | None = None,
     seed: int = 3,
     watch: Callbacks = Callbacks(),
+    paint: Tensor | None = None,
     **values,
 ) -> Edit:
     """Edit with quick settings."""
     backend = backend or PointwiseBackend()
     settings = EditSettings().with_values({**QUICK, **values})
     plan = plan_edit(Size(*image.shape[-2:]), mask, settings, backend.spec)
-    return edit(image, mask, plan, settings, backend, Noise(seed), watch)
+    return edit(image, mask, plan, settings, backend, Noise(seed), watch, paint)
 
 
 def errors_outside(image: Tensor, mask: Mask, **values: Any) -> list[float]:

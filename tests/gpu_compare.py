@@ -108,7 +108,8 @@ def measure(rehearse: bool, preset_name: str, edit_name: str) -> dict[str, Any]:
     from msbd.geometry import Size
     from msbd.noise import Noise
     from msbd.pipeline import edit
-    from msbd.settings import SETTINGS, preset
+    from msbd.presets import preset
+    from msbd.settings import SETTINGS
     from msbd.standalone import models
 
     try:

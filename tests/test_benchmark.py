@@ -32,7 +32,8 @@ from msbd.check.timed import TimedBackend
 from msbd.decoder import Segment, nearness
 from msbd.decoder.last_layer import LastLayer
 from msbd.geometry import Size
-from msbd.settings import FINE_TUNE, EditSettings, preset
+from msbd.presets import preset
+from msbd.settings import FINE_TUNE, EditSettings
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE
 

@@ -28,7 +28,7 @@ from msbd.miniature import scene
 from msbd.noise import Noise
 from msbd.pipeline import edit
 from msbd.planning import plan_edit
-from msbd.settings import PRESETS, preset
+from msbd.presets import PRESETS, preset
 from msbd.standalone import models
 from msbd.standalone.clip import ClipRanker
 

@@ -18,7 +18,8 @@ from conftest import Desk, Model, load, painted, save, speckles
 from msbd.cli.progress import Progress
 from msbd.cli.recipe import read_recipe
 from msbd.errors import Interrupted
-from msbd.settings import DEFAULT_PRESET, PRESETS, SETTINGS, preset
+from msbd.presets import DEFAULT_PRESET, PRESETS, preset
+from msbd.settings import SETTINGS
 from msbd.standalone import models
 
 pytestmark = pytest.mark.edits

@@ -18,6 +18,7 @@ from live_bytes import LiveBytes
 from torch import nn
 
 from msbd import cost, pipeline
+from msbd.ablation import Ablation
 from msbd.backend import Decoder, ModelSpec
 from msbd.benchmark import random_model
 from msbd.cost import FITTING, MINIATURE, STABLE_DIFFUSION, Kind, Loaded
@@ -29,8 +30,9 @@ from msbd.miniature.rrdb import RRDBNet
 from msbd.noise import Noise
 from msbd.plan import EditPlan
 from msbd.planning import plan_edit
+from msbd.presets import preset
 from msbd.report import Report, StageReport
-from msbd.settings import Ablation, EditSettings, preset
+from msbd.settings import EditSettings
 from msbd.standalone import models
 from msbd.standalone.autoencoder import Autoencoder
 from msbd.standalone.checkpoint import Checkpoint, load_checkpoint

@@ -17,7 +17,8 @@ from msbd.errors import EditError
 from msbd.geometry import Size
 from msbd.miniature import scene as scene_of
 from msbd.planning import plan_edit
-from msbd.settings import EditSettings, preset
+from msbd.presets import preset
+from msbd.settings import EditSettings
 from msbd.standalone import models
 
 FILES = ["input.png", "mask.png", "report.json", "result.png", "sheet.png"]

@@ -17,7 +17,7 @@ from msbd.geometry import Box, Size
 from msbd.memory import evict, size_of
 from msbd.noise import Noise
 from msbd.planning import plan_edit
-from msbd.settings import preset
+from msbd.presets import preset
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE, MINIATURE_CLIP, MINIATURE_UPSCALER
 

@@ -7,14 +7,12 @@ import torch
 from fakes import euler, euler_ancestral
 from torch import Tensor
 
+from msbd.compositing import inner_mask, latent_mask, mean_mask
 from msbd.diffusion import (
     Repainted,
     blended,
     blended_diffusion,
-    inner_mask,
     last_steps,
-    latent_mask,
-    mean_mask,
 )
 from msbd.noise import Noise
 from msbd.standalone.samplers import SAMPLERS

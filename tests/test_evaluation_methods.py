@@ -141,7 +141,7 @@ def test_every_way_paints_inside_the_mask_only(way: str) -> None:
 def test_one_pass_has_one_tile_of_at_most_three_times_the_training_size() -> None:
     given = task(candidates=1)
     (stage,) = ways.in_one_pass(given.plan, given).stages
-    assert stage.from_noise and stage.tiles == (Box.of(stage.canvas),)
+    assert stage.first and stage.tiles == (Box.of(stage.canvas),)
     assert stage.size.longest == 3 * given.backend.spec.resolution
 
 
@@ -149,7 +149,7 @@ def test_segments_are_of_the_training_size_and_touch_the_mask() -> None:
     given = task(candidates=1)
     (stage,) = ways.in_segments(given.plan, given).stages
     side = given.backend.spec.resolution
-    assert stage.from_noise and {tile.size for tile in stage.tiles} == {Size(side, side)}
+    assert stage.first and {tile.size for tile in stage.tiles} == {Size(side, side)}
     mask = cropped(torch.from_numpy(given.mask), given.plan.crop)
     assert all(cropped(mask, tile).any() for tile in stage.tiles)
     covered = torch.zeros_like(mask)

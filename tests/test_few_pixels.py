@@ -18,7 +18,7 @@ from msbd.noise import Noise
 from msbd.pipeline import edit
 from msbd.plan import FEWEST_PIXELS
 from msbd.planning import plan_edit
-from msbd.settings import preset
+from msbd.presets import preset
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE, MINIATURE_CLIP
 

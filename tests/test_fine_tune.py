@@ -19,6 +19,7 @@ from live_bytes import LiveBytes
 from torch import Tensor, nn
 
 from msbd import decoder as package
+from msbd.ablation import Ablation
 from msbd.backend import Decoder
 from msbd.decoder import Segment, nearness
 from msbd.decoder.fine_tune import checkpointed, fine_tune
@@ -26,7 +27,7 @@ from msbd.errors import Interrupted
 from msbd.geometry import Box, Size
 from msbd.noise import Noise
 from msbd.progress import Callbacks
-from msbd.settings import SETTINGS, Ablation
+from msbd.settings import SETTINGS
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE
 

@@ -11,7 +11,8 @@ from recorded import RECORDED, assert_means, recorded
 from msbd import legacy
 from msbd.cli.recipe import read_recipe
 from msbd.legacy import with_stored
-from msbd.settings import LAST_LAYER, OFF, PRESETS, EditSettings, preset
+from msbd.presets import PRESETS, preset
+from msbd.settings import LAST_LAYER, OFF, EditSettings
 from msbd.webui.fields import CONTROLS, PANEL, UNSEEN, chosen
 from msbd.webui.infotext import key, parsed, renew
 

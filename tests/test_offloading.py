@@ -14,7 +14,7 @@ from msbd.geometry import Box, Size
 from msbd.noise import Noise
 from msbd.pipeline import edit
 from msbd.planning import plan_edit
-from msbd.settings import preset
+from msbd.presets import preset
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE, MINIATURE_UPSCALER
 from msbd.standalone.offloading import Offloading

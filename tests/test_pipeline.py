@@ -18,8 +18,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import msbd
-from msbd.compositing import any_touch, cropped, resized
-from msbd.diffusion import inner_mask
+from msbd.compositing import any_touch, cropped, inner_mask, resized
 from msbd.errors import EditError, Interrupted
 from msbd.geometry import Box, Size
 from msbd.progress import Callbacks, work

@@ -106,7 +106,7 @@ def test_smaller_tiles_are_the_same_stage_down_to_the_training_resolution(reques
         stage = given_stage
         less = smaller_tiles(stage, plan, crop, settings, spec)
         while less is not None:
-            assert not less.from_noise and less.tile_area < stage.tile_area
+            assert not less.first and less.tile_area < stage.tile_area
             assert (less.index, less.name, less.box, less.size, less.schedule, less.decoder) == (
                 *(stage.index, stage.name, stage.box),
                 *(stage.size, stage.schedule, stage.decoder),
@@ -115,7 +115,7 @@ def test_smaller_tiles_are_the_same_stage_down_to_the_training_resolution(reques
             assert plan.with_stage(less).stages[stage.index] == less
             stage, less = less, smaller_tiles(less, plan, crop, settings, spec)
         sides = stage.tiles[0].size
-        assert stage.from_noise or sides.longest <= spec.resolution
+        assert stage.first or sides.longest <= spec.resolution
 
 
 @hypothesis_settings(max_examples=100, deadline=None)

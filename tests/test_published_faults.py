@@ -14,12 +14,13 @@ import torch
 from engine import box_mask, photograph, run, within
 from fakes import PointwiseBackend
 
+from msbd.ablation import ABLATIONS
 from msbd.backend import ModelSpec
 from msbd.errors import EditError, Interrupted
 from msbd.geometry import Box, Size
 from msbd.planning import plan_edit
 from msbd.progress import Callbacks
-from msbd.settings import ABLATIONS, SETTINGS, EditSettings
+from msbd.settings import SETTINGS, EditSettings
 
 pytestmark = pytest.mark.edits
 

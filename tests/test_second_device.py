@@ -22,8 +22,8 @@ from msbd.geometry import Box, Size
 from msbd.noise import Noise
 from msbd.pipeline import edit
 from msbd.planning import plan_edit
+from msbd.presets import preset
 from msbd.progress import Callbacks
-from msbd.settings import preset
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE, MINIATURE_CLIP, MINIATURE_UPSCALER
 from msbd.standalone.samplers import euler_ancestral

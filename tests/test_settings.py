@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from msbd.ablation import ABLATIONS, Ablation
 from msbd.errors import EditError
-from msbd.settings import ABLATIONS, PRESETS, SETTINGS, Ablation, EditSettings, preset
+from msbd.presets import PRESETS, preset
+from msbd.settings import SETTINGS, EditSettings
 
 
 def test_defaults_are_valid_and_flat_is_a_bijection():

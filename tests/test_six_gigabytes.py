@@ -18,7 +18,8 @@ from msbd.geometry import Size
 from msbd.memory import STAYING
 from msbd.noise import Noise
 from msbd.planning import plan_edit
-from msbd.settings import DEFAULT_PRESET, EditSettings, preset
+from msbd.presets import DEFAULT_PRESET, preset
+from msbd.settings import EditSettings
 
 GIB = 2**30
 CARD, CONTEXT = 6 * GIB, GIB // 2

@@ -14,7 +14,8 @@ from msbd.geometry import Box, Size
 from msbd.pictures.summary import details, headline, steps
 from msbd.plan import FEWEST_PIXELS, EditPlan
 from msbd.planning import plan_edit
-from msbd.settings import PRESETS, SETTINGS, preset
+from msbd.presets import PRESETS, preset
+from msbd.settings import SETTINGS
 
 MARGIN = SETTINGS["margin"].label
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from msbd.settings import PRESETS, SETTINGS
+from msbd.presets import PRESETS
+from msbd.settings import SETTINGS
 from msbd.webui.fields import CONTROLS, HOST_OWNED, PANEL, SHOW_CANDIDATES, chosen
 from msbd.webui.panel.specification import MOST_NOTCHES, Control, specification
 

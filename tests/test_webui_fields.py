@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msbd.errors import EditError
-from msbd.settings import PRESETS, SETTINGS, preset
+from msbd.presets import PRESETS, preset
+from msbd.settings import SETTINGS
 from msbd.webui.fields import (
     CONTROLS,
     FIELDS,

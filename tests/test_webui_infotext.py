@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from test_webui_fields import PAPER, requests
 
 from msbd import __version__
-from msbd.settings import PRESETS, SETTINGS
+from msbd.presets import PRESETS
+from msbd.settings import SETTINGS
 from msbd.webui.fields import CONTROLS, FIELDS, PANEL, SHOW_CANDIDATES, chosen
 from msbd.webui.infotext import VERSION, key, parameters, parsed, paste_fields
 

@@ -17,7 +17,8 @@ from standin.desk import QUICK, inside, mask_of, photograph, pixels, plainly, re
 
 from msbd.errors import EditError
 from msbd.legacy import GONE
-from msbd.settings import DEFAULT_PRESET, PRESETS, SETTINGS
+from msbd.presets import DEFAULT_PRESET, PRESETS
+from msbd.settings import SETTINGS
 from msbd.webui.fields import CONTROLS, TITLE, chosen, label
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from standin import Host, installed
 
-from msbd.settings import PRESETS, SETTINGS
+from msbd.presets import PRESETS
+from msbd.settings import SETTINGS
 from msbd.webui.fields import CONTROLS, chosen, label
 
 SCRIPT = Path(__file__).parent.parent / "javascript" / "msbd_preset.js"

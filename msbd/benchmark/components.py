@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
+from ..ablation import Ablation
 from ..decoder import Segment, nearness
 from ..decoder.fine_tune import fine_tune
 from ..decoder.last_layer import LastLayer
 from ..evaluation.memory import PeakMemory
 from ..noise import Noise
 from ..report import stopwatch
-from ..settings import Ablation
 from .random_model import WIDTH, autoencoder, random_stable_diffusion, unet
 from .runs import alone
 from .setups import WAYS

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..ablation import Ablation
 from ..backend import Backend, Decoder
 from ..compositing import any_touch, cropped, resized
 from ..decoder import Segment, nearness
@@ -18,7 +19,7 @@ from ..decoder.last_layer import LastLayer
 from ..miniature.world import draw_object
 from ..planning import plan_edit
 from ..report import stopwatch
-from ..settings import Ablation, EditSettings
+from ..settings import EditSettings
 from ..standalone.pictures import Picture
 from .colour_matching import matched
 from .setups import Setup

@@ -11,7 +11,7 @@ from ..backend import ModelSpec
 from ..geometry import Box, Size
 from ..masks import Mask
 from ..miniature.world import draw_background
-from ..settings import preset
+from ..presets import preset
 
 SIZES = (Size(1024, 1024), Size(2000, 3000), Size(4000, 6000))
 MASKS = {"small": 0.15, "medium": 0.4, "large": 0.8}

@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import __version__
 from ..evaluation.names import EXPERIMENTS
-from ..settings import DEFAULT_PRESET, PRESETS
+from ..presets import DEFAULT_PRESET, PRESETS
 from .settings_list import settings_in_short
 
 _ABOUT = """\

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import Interrupted
-from ..settings import PRESETS, preset
+from ..presets import PRESETS, preset
 from ..standalone import downloads, models
 from . import saving
 from .progress import Progress

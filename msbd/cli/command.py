@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TextIO
 
 from ..errors import EditError, Interrupted
-from ..settings import DEFAULT_PRESET, preset
+from ..presets import DEFAULT_PRESET, preset
 from . import stopping
 from .arguments import build_parser
 from .settings_list import settings_in_full

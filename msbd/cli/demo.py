@@ -9,7 +9,7 @@ from PIL import Image
 
 from ..errors import EditError
 from ..miniature.scene import Scene, draw_mask, draw_picture, in_words
-from ..settings import preset
+from ..presets import preset
 from ..standalone import models
 from ..standalone.pictures import to_pixels
 from . import saving

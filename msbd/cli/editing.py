@@ -13,7 +13,7 @@ from PIL import Image
 from .. import masks
 from ..errors import EditError
 from ..legacy import with_stored
-from ..settings import DEFAULT_PRESET, preset
+from ..presets import DEFAULT_PRESET, preset
 from ..standalone import downloads, models
 from ..standalone.pictures import Picture, read_mask, read_picture, to_pixels
 from ..standalone.prompt_syntax import unsupported, weighted_parts

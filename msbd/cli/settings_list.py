@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from ..settings import PRESETS, SETTINGS
+from ..presets import PRESETS
+from ..settings import SETTINGS
 
 
 def settings_in_short() -> str:

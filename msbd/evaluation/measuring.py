@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from ..compositing import any_touch, resized
-from ..diffusion import latent_mask
+from ..compositing import any_touch, latent_mask, resized
 from ..geometry import Box
 from ..settings import SETTINGS
 from ..standalone.pictures import to_pixels

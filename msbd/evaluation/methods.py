@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from ..geometry import Size
-from ..settings import FINE_TUNE, LAST_LAYER, OFF, PRESETS, WHOLE_CROP, EditSettings, preset
+from ..presets import PRESETS, preset
+from ..settings import FINE_TUNE, LAST_LAYER, OFF, WHOLE_CROP, EditSettings
 from ..standalone.upscaler import lanczos
 from . import ways
 from .ways import Paint, Task, only_first, staged

@@ -158,8 +158,8 @@ def unblended(task: Task) -> Painting:
     photograph, mask = cropped(task.image, crop), _crop_mask(task, plan)
     patch = photograph
     for stage in plan.stages:
-        seen = StageInputs.of(stage, photograph, mask, settings.whole_cells, factor)
-        start = seen.target if stage.from_noise else backend.upscale(patch, stage.size)
+        seen = StageInputs.of(stage, photograph, mask, None, factor)
+        start = seen.target if stage.first else backend.upscale(patch, stage.size)
         patch = refined(stage, start, seen, settings, backend, task.noise, recorder)
         mask = torch.ones_like(mask)
     return _pasted(patch, _bilinear, task, plan, recorder.report, [])

@@ -5,9 +5,19 @@ from __future__ import annotations
 from ..geometry import Box, Size
 from ..masks import Mask
 from ..plan import EditPlan, StagePlan
+from ..settings import LATENT_NOISE, LATENT_NOTHING, NEW, PAINT, PICTURE, SURROUNDINGS
 
 SPARSE = 0.5
 """A mask that fills less of its box is not described by the box alone."""
+
+
+_STARTS = {
+    PICTURE: "what is there",
+    PAINT: "your paint",
+    SURROUNDINGS: "the colours around",
+    LATENT_NOISE: LATENT_NOISE,
+    LATENT_NOTHING: LATENT_NOTHING,
+}
 
 
 def headline(plan: EditPlan, mask: Mask) -> str:
@@ -29,7 +39,7 @@ def steps(plan: EditPlan) -> list[str]:
     lines = []
     for stage in plan.stages:
         more = details(stage)
-        verb = "painted" if stage.from_noise else "refined"
+        verb = "painted" if stage.first else "refined"
         lines.append(
             f"Stage {stage.index + 1}: {verb} {heading(plan, stage)}{f' ({more})' if more else ''}"
         )
@@ -48,8 +58,12 @@ def details(stage: StagePlan) -> str:
     """How many tiles or candidates there are, if there are several."""
     if len(stage.tiles) > 1:
         return f"{len(stage.tiles)} overlapping tiles"
-    many = stage.schedule.candidates
-    return f"{many} candidates, the best is kept" if many > 1 else ""
+    many, told = stage.schedule.candidates, []
+    if stage.first and stage.start != NEW:
+        told.append(f"from {_STARTS[stage.start]} at strength {stage.schedule.strength:g}")
+    if many > 1:
+        told.append(f"{many} candidates, the best is kept")
+    return ", ".join(told)
 
 
 def _resized(crop: Size, size: Size) -> str:

@@ -19,7 +19,7 @@ from ..check.examination import Made, Wrap, examine
 from ..check.finding import Examination, found
 from ..check.subject import Subject, drawn
 from ..errors import Interrupted
-from ..settings import PRESETS
+from ..presets import PRESETS
 from .downloads import fetch_clip
 from .fields import PANEL, Choice, chosen
 from .hosts import which

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..ablation import ABLATIONS
 from ..errors import EditError
 from ..legacy import LABELS, with_stored
+from ..presets import DEFAULT_PRESET, PRESETS, preset
 from ..setting import Setting
-from ..settings import ABLATIONS, DEFAULT_PRESET, PRESETS, SETTINGS, EditSettings, preset
+from ..settings import SETTINGS, EditSettings
 
 TITLE = "Multi-Stage Blended Diffusion"
 """The script's name in the WebUI's dropdown, in requests (in any case) and in infotexts."""

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 from .. import __version__
 from ..errors import EditError
 from ..legacy import LABELS, LABELS_0_2, RENAMED
-from ..settings import PRESETS, preset
+from ..presets import PRESETS, preset
 from .fields import CONTROLS, FIELDS, UNSEEN, Choice, chosen
 
 VERSION = "MSBD version"

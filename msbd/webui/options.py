@@ -10,8 +10,10 @@ import gradio as gr
 import torch
 from modules import shared
 
+from ..ablation import ABLATIONS
+from ..presets import DEFAULT_PRESET, PRESETS
 from ..setting import Setting
-from ..settings import ABLATIONS, DEFAULT_PRESET, PRESETS, SETTINGS
+from ..settings import SETTINGS
 from ..standalone.clip import OPENAI
 from . import infotext
 from .fields import PANEL, SHOW_CANDIDATES, TITLE, UNSEEN, label

@@ -129,7 +129,7 @@ class Progress:
             done, tile = divmod(samples, len(stage.tiles))
         ends = list(accumulate(run.calls))
         step = min(bisect_right(ends, done), run.run_steps - 1)
-        words = "Painting" if stage.from_noise else "Adding detail"
+        words = "Painting" if stage.first else "Adding detail"
         if run.candidates > 1 and not 0 < run.choose_at <= step:
             words += f" {run.candidates} candidates"
         words += f", step {step + 1} of {run.run_steps}"

@@ -14,9 +14,11 @@ from typing import Any
 from fastapi import HTTPException
 from modules import scripts
 
+from ..ablation import ABLATIONS
 from ..errors import EditError
 from ..legacy import LABELS, LABELS_0_2, RENAMED, with_stored
-from ..settings import ABLATIONS, PRESETS, SETTINGS
+from ..presets import PRESETS
+from ..settings import SETTINGS
 from .fields import CONTROLS, FIELDS, TITLE, chosen, label
 from .options import defaults
 from .panel.controls import upscaler_names

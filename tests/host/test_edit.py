@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from msbd import __version__
-from msbd.settings import PRESETS, SETTINGS
+from msbd.presets import PRESETS
+from msbd.settings import SETTINGS
 from msbd.webui.fields import CONTROLS, OLD_CONTROLS
 
 from . import models

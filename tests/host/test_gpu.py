@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from msbd.settings import DEFAULT_PRESET, PRESETS
+from msbd.presets import DEFAULT_PRESET, PRESETS
 
 from .client import Scene, edited, scene
 from .conftest import Start

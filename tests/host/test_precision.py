@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from msbd.settings import PRESETS
+from msbd.presets import PRESETS
 
 from .client import QUICK, Scene, edited, refused
 from .server import Webui

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from msbd.settings import DEFAULT_PRESET, SETTINGS, preset
+from msbd.presets import DEFAULT_PRESET, preset
+from msbd.settings import SETTINGS
 from msbd.webui.fields import FIELDS, HOST_OWNED, OLD_CONTROLS
 
 from .client import QUICK, Scene, encoded, refused

@@ -17,7 +17,7 @@ from modules import scripts
 from PIL import Image
 from torch import Tensor
 
-from ...diffusion import latent_mask
+from ...compositing import latent_mask
 from ...errors import EditError
 from ...geometry import Box
 from ...memory import is_out_of_memory

@@ -8,7 +8,8 @@ import gradio as gr
 from modules import call_queue, shared
 
 from ...errors import EditError
-from ...settings import PRESETS, SETTINGS
+from ...presets import PRESETS
+from ...settings import SETTINGS
 from ..checking import check
 from ..hosts import page
 from ..options import SECTION

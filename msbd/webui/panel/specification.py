@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...settings import PRESETS, SETTINGS, Setting
+from ...presets import PRESETS
+from ...settings import SETTINGS, Setting
 from ..fields import (
     CONTROLS,
     PRESET_HELP,

@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 from modules import sd_samplers
 
-from ...settings import PRESETS, preset
+from ...presets import PRESETS, preset
 from ..conflicts import conflicts, of_other_scripts, of_repaint
 from ..fields import CONTROLS, FIELDS, chosen, label
 from ..hosts import page
