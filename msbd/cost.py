@@ -124,7 +124,8 @@ def _works(plan: EditPlan, loaded: Loaded) -> dict[str, Work]:
     step = (kind.cpu if loaded.fitting == "cpu" else kind.gpu)[1]
     here, sparing = loaded.fitting == loaded.device, first.decoder_checkpointing
     tiles = sum(len(stage.tiles) * stage.tile_area for stage in stages) / unit
-    calls = plan.network_evaluations + first.schedule.candidates * bool(loaded.choosing)
+    chosen = sum(part.stages[0].schedule.candidates for part in plan.parts)
+    calls = plan.network_evaluations + chosen * bool(loaded.choosing)
     samples = loaded.passes * max(stage.batch * stage.tile_area for stage in stages) / CELL
     kept = FLOAT * max((len(stage.tiles) + 2) * stage.tile_area for stage in stages)
     cells = OVERHEAD * FLOAT * max(stage.tile_area for stage in stages) / CELL
@@ -143,10 +144,11 @@ def _works(plan: EditPlan, loaded: Loaded) -> dict[str, Work]:
         spent = SOLVING * step * tiles + EQUATIONS * len(stages)
         held = kind.decoder + kind.equations
         works[FITTING] = Work(spent, here * held, here * (passing + 5 * kept))
-    if len(stages) > 1 and loaded.upscaled:
-        small, held = stages[-2].size, loaded.number * UPSCALER
-        spent = enlarging * sum(stage.size.area for stage in stages[:-1]) / unit
-        area = min(small.height, loaded.upscaled) * min(small.width, loaded.upscaled)
+    small = [stage.size for part in plan.parts for stage in part.stages[:-1]]
+    if small and loaded.upscaled:
+        spent, held = enlarging * sum(size.area for size in small) / unit, loaded.number * UPSCALER
+        sides = loaded.upscaled
+        area = max(min(size.height, sides) * min(size.width, sides) for size in small)
         works["enlarging"] = Work(spent, held, made * UPSCALING * area)
     if loaded.choosing == loaded.device != "cpu":
         works["choosing"] = Work(0.0, kind.clip)

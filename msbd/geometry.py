@@ -91,6 +91,15 @@ class Box:
             min(self.right + reach, within.width),
         )
 
+    def joined(self, other: Box) -> Box:
+        """The smallest box that holds both."""
+        return Box(
+            min(self.top, other.top),
+            min(self.left, other.left),
+            max(self.bottom, other.bottom),
+            max(self.right, other.right),
+        )
+
     def scaled(self, down: float, across: float) -> Box:
         """The smallest box of whole pixels that holds this one, enlarged by two factors."""
         return Box(

@@ -20,6 +20,12 @@ SPECK = 0.0002
 """Share of the picture below which a part may be a speck."""
 BESIDE = 50
 """How many times larger another part must be, for one to be a speck."""
+AS_PAINTED, CLOSED, FILLED = "as painted", "closed", "filled"
+"""Shapes of a mask, see `shaped`."""
+CLOSING = 0.02
+"""Radius in the picture's shorter sides within which gaps of a mask are closed."""
+_TOUCHING = np.ones((3, 3))
+"""Pixels that touch at their corners are connected."""
 
 
 def from_picture(
@@ -30,19 +36,21 @@ def from_picture(
     soft: bool = False,
     invert: bool = False,
     by_alpha: bool = False,
+    shape: str = AS_PAINTED,
+    grow: int = 0,
 ) -> tuple[Mask, list[str]]:
     """The mask for a picture, and what was done to it, in sentences.
 
     luminance, alpha: of a picture [h,w] of the mask: their product is what is repainted, or alpha
     alone where luminance says nothing, as of black strokes on nothing, or a host has it so
     (`by_alpha`). Of another size it is scaled. Unless `soft`, all from half up is 1 and the rest
-    0. invert: the other way round. Specks are left out. Raises `EditError` for an empty mask, or
-    one of another aspect ratio.
+    0. invert: the other way round. Specks are left out. shape, grow: see `shaped`. Raises
+    `EditError` for an empty mask, or one of another aspect ratio.
     """
     painted, told = _painted(luminance, alpha, by_alpha)
     grey, scaled = _scaled(painted, picture)
     mask, left_out = without_specks(from_grey(255 - grey if invert else grey, soft))
-    return checked(mask, picture), [*told, *scaled, *left_out]
+    return shaped(checked(mask, picture), shape, grow), [*told, *scaled, *left_out]
 
 
 def _painted(
@@ -97,7 +105,7 @@ def without_specks(mask: Mask) -> tuple[Mask, list[str]]:
     if not mask.any():
         return mask, []
     box = bounds(mask)
-    parts = ndimage.label(mask[box.rows, box.columns], np.ones((3, 3)))[0]
+    parts = ndimage.label(mask[box.rows, box.columns], _TOUCHING)[0]
     areas = np.bincount(parts.ravel())
     areas[0] = 0
     small = (areas < SPECK * mask.size) & (areas * BESIDE <= areas.max()) & (areas > 0)
@@ -108,6 +116,63 @@ def without_specks(mask: Mask) -> tuple[Mask, list[str]]:
     found, pixels = int(small.sum()), int(areas[small].sum())
     what = "a speck of the mask is" if found == 1 else f"{found} specks of the mask are"
     return kept, [f"{what} left out: {pixels} pixels, too few beside the rest"]
+
+
+def shaped(mask: Mask, shape: str, grow: int) -> Mask:
+    """A mask [H,W] that is not empty, `AS_PAINTED`, `CLOSED` or `FILLED`, then grown by so many
+    pixels on every side, or shrunk if that is negative.
+
+    closed: gaps up to twice `CLOSING` of the picture's shorter side are painted over, as between
+    the strokes of a scribble (morphological closing by a disc). filled: and what is surrounded by
+    them. What is added has the level of the nearest painted pixel. Raises `EditError` if shrinking
+    leaves nothing.
+    """
+    if shape == AS_PAINTED and not grow:
+        return mask
+    from scipy import ndimage
+
+    distance = ndimage.distance_transform_edt
+    reach = round(CLOSING * min(mask.shape)) if shape != AS_PAINTED else 0
+    picture = Size(*mask.shape)
+    box = bounds(mask).grown(max(reach, grow, 0) + 1, picture)
+    given = mask[box.rows, box.columns]
+    region = given > 0
+    if reach:
+        # Beyond the box, and beyond the picture, too, is room for the disc.
+        wide = np.pad(region, reach + 1)
+        closed = distance(distance(~wide) <= reach) > reach
+        region |= closed[reach + 1 : -reach - 1, reach + 1 : -reach - 1]
+    if shape == FILLED:
+        region = ndimage.binary_fill_holes(region)
+    if grow > 0:
+        region = distance(~region) <= grow
+    elif grow < 0 and not region.all():
+        region = distance(region) > -grow
+    if not region.any():
+        raise EditError(f"nothing is left of a mask shrunk by {-grow} pixels: shrink it less")
+    result = np.zeros_like(mask)
+    levels = given
+    if (region & (given == 0)).any():
+        nearest = distance(given == 0, return_distances=False, return_indices=True)
+        levels = given[tuple(nearest)]
+    result[box.rows, box.columns] = np.where(region, levels, 0)
+    return result
+
+
+def pieces(mask: Mask, within: Box) -> list[Box]:
+    """The boxes of the connected parts of a mask, whose bounds are known."""
+    from scipy import ndimage
+
+    found = ndimage.find_objects(ndimage.label(mask[within.rows, within.columns], _TOUCHING)[0])
+    return [
+        Box(
+            within.top + rows.start,
+            within.left + columns.start,
+            within.top + rows.stop,
+            within.left + columns.stop,
+        )
+        for rows, columns in found
+    ]
 
 
 def checked(mask: Mask, image: Size) -> Mask:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +24,10 @@ class Noise:
     seed: int
     variation: int = 0
     strength: float = 0.0
+
+    def of_part(self, number: int) -> Noise:
+        """Of the edit with the seed so many higher."""
+        return replace(self, seed=self.seed + number)
 
     def __call__(self, shape: Sequence[int], *key: int | str) -> Tensor:
         """float32 on the CPU, of the given shape."""

@@ -16,7 +16,7 @@ from .geometry import Size
 from .masks import Mask
 from .memory import attempts, is_out_of_memory, release, suits
 from .noise import Noise
-from .plan import EditPlan, StagePlan
+from .plan import EditPlan, PartPlan, StagePlan
 from .planning import smaller_tiles
 from .precision import finite, single_precision
 from .progress import Callbacks, Recorder
@@ -50,31 +50,52 @@ def edit(
     """Repaint the masked part of a picture after the prompt that is bound into `backend`.
 
     image: float32 [1,3,H,W] in [0,1]. mask: [H,W] in [0,1], 1 = repaint. plan: from `plan_edit`
-    for this mask, these settings and this backend. noise: all randomness. paint: the picture with
-    what the first stage starts from inside the mask, if that is the user's paint; like image.
+    for this mask, these settings and this backend. noise: all randomness; of the mask's k-th part,
+    counted from 0, that of k seeds further. paint: the picture with what the first stage starts
+    from inside the mask, if that is the user's paint; like image.
 
-    Guarantees: the same arguments give the same picture; where the feathered mask is 0 the result
-    is the input bit by bit; no global random generator is touched. Where memory runs out a stage
-    is done again, in smaller tiles at the last. If the user interrupts, or memory runs out for
-    good, or a network fails or gives what is not a number, the last finished stage is pasted at
-    full resolution and the report says so. Raises `Interrupted`, or `EditError`, when no stage was
-    finished.
+    Guarantees: the same arguments give the same picture, which is that of one edit after the other
+    if the mask has several parts; where the feathered mask is 0 the result is the input bit by
+    bit; no global random generator is touched. Where memory runs out a stage is done again, in
+    smaller tiles at the last. If the user interrupts, or memory runs out for good, or a network
+    fails or gives what is not a number, the last finished stage is pasted at full resolution and
+    the report says so. Raises `Interrupted`, or `EditError`, when no stage was finished.
     """
     clock = stopwatch(backend.device)
     recorder = Recorder(plan, settings, noise.seed, callbacks, backend.device)
-    crop, crop_mask = (cropped(t, plan.crop) for t in (image, torch.from_numpy(mask)[None, None]))
-    place = backend.device if picture_bytes(plan.crop.size, backend.device) else "cpu"
-    alpha = feathered(crop_mask, settings.feather)
-    painted, faded = crop_mask.to(place), alpha.to(place) if settings.whole_cells else None
-    known, begin = crop.to(place), plan.stages[0].start
-    if begin == SURROUNDINGS or (begin == NEW and settings.whole_cells):
-        # Cells that stay, or stay in part, would show what the mask hides.
-        known = filled(known, (painted >= 1).float())
-    elif begin == PAINT and paint is not None:
-        known = torch.where(painted > 0, cropped(paint, plan.crop).to(known), known)
+    for part in plan.parts:
+        own = noise.of_part(part.number)
+        recorder.begin_part(own.seed)
+        image = _edited(image, mask, part, settings, backend, own, recorder, paint)
+        if recorder.stopped:
+            release()  # what the unfinished stage held
+            break
+    recorder.report.peak_memory_bytes = peak_memory(backend.device)
+    recorder.report.seconds = clock()
+    return Edit(image, recorder.report)
+
+
+def _edited(
+    image: Tensor,
+    mask: Mask,
+    part: PartPlan,
+    settings: EditSettings,
+    backend: Backend,
+    noise: Noise,
+    recorder: Recorder,
+    paint: Tensor | None,
+) -> Tensor:
+    """The picture after the edit of a part of the mask, or of those of its stages that were
+    finished. For arguments and errors see `edit`."""
+    crop, crop_mask = cropped(image, part.crop), torch.from_numpy(part.mask_in_crop(mask))
+    alpha = feathered(crop_mask[None, None], settings.feather)
+    place = backend.device if picture_bytes(part.crop.size, backend.device) else "cpu"
+    painted = crop_mask[None, None].to(place)
+    faded = alpha.to(place) if settings.whole_cells else None
+    known = _known(crop.to(place), painted, part, settings, paint)
 
     def smaller(stage: StagePlan) -> StagePlan | None:
-        less = smaller_tiles(stage, plan, crop_mask[0, 0].numpy(), settings, backend.spec)
+        less = smaller_tiles(stage, part, crop_mask.numpy(), settings, backend.spec)
         if less:
             recorder.deviate(
                 f"memory ran out in stage {stage.index + 1}: it was done again in tiles of "
@@ -88,30 +109,42 @@ def edit(
 
     patch: Tensor | None = None
     context: Tensor | None = None
-    with _keeping_the_best(recorder, lambda: patch is not None):
-        for planned in plan.stages:
+    with _keeping_the_best(recorder, lambda: patch is not None or part.number > 0):
+        for planned in part.stages:
             seen = inputs(planned)
             if patch is None:
                 start = seen.target
-                callbacks.image("crop", start, planned, f"crop {plan.crop.size}")
+                recorder.callbacks.image("crop", start, planned, f"crop {part.crop.size}")
             else:
-                start = blended_draft(patch, context, planned, seen, backend, callbacks)
+                start = blended_draft(patch, context, planned, seen, backend, recorder.callbacks)
             for stage, attempt in attempts(planned, smaller):
                 with attempt:
                     seen = seen if stage is planned else inputs(stage)
                     patch = refined(stage, start, seen, settings, backend, noise, recorder)
             context = seen.target if settings.ablation.lowpass_background else None
-    assert patch is not None
-    if recorder.stopped:
-        release()  # what the unfinished stage held
+    if patch is None:
+        return image
 
-    result = pasted(image, resized(patch.cpu(), plan.crop.size), plan.crop, alpha)
-    report, after = recorder.report, cropped(result, plan.crop)
-    report.seam = seam_ratio(after, alpha)
-    report.outside_max_difference = outside_difference(after, crop, alpha)
-    report.peak_memory_bytes = peak_memory(backend.device)
-    report.seconds = clock()
-    return Edit(result, report)
+    result = pasted(image, resized(patch.cpu(), part.crop.size), part.crop, alpha)
+    report, after = recorder.report, cropped(result, part.crop)
+    recorder.part.seam = seam_ratio(after, alpha)
+    outside = outside_difference(after, crop, alpha)
+    report.outside_max_difference = max(report.outside_max_difference, outside)
+    return result
+
+
+def _known(
+    crop: Tensor, painted: Tensor, part: PartPlan, settings: EditSettings, paint: Tensor | None
+) -> Tensor:
+    """The crop [1,3,H,W] with what the first stage starts from inside the mask, if that is not
+    what is there. painted: the mask [1,1,H,W]."""
+    start = part.stages[0].start
+    if start == SURROUNDINGS or (start == NEW and settings.whole_cells):
+        # Cells that stay, or stay in part, would show what the mask hides.
+        return filled(crop, (painted >= 1).float())
+    if start == PAINT and paint is not None:
+        return torch.where(painted > 0, cropped(paint, part.crop).to(crop), crop)
+    return crop
 
 
 def picture_bytes(crop: Size, device: torch.device) -> int:

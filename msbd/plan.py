@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from functools import reduce
 from typing import Any
+
+import numpy as np
 
 from .geometry import Box, Size
 from .masks import Mask
-from .settings import LAST_LAYER, SETTINGS
+from .settings import LAST_LAYER
 
 DRAFT = "draft"
 """What a later stage starts from: the stage before, enlarged."""
-
-FEWEST_PIXELS = 1600
-"""Of the first stage that a mask needs: 25 latent cells, up to which the miniature paints what is
-asked for in at most half of its edits. `pytest -m slow tests/test_few_pixels.py -s`, two cores,
-2026-11-29: in 8, 25, 46, 46 and 67 % of 24 squares of 4, 9, 16, 25 and 36 cells."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,8 @@ class Schedule:
 class StagePlan:
     """One pass of the multi-stage procedure.
 
-    start: what it starts from, see `EditSettings.beginning`; later stages from a `DRAFT`.
+    index: among the stages of its part, whose number is `part`. start: what it starts from, see
+    `EditSettings.beginning`; later stages from a `DRAFT`.
     box: the part of the picture it works on, in source pixels. size: the size it is worked on
     at. canvas: `size` padded at the bottom and right to what the model takes. tiles: boxes on
     the canvas, only those that touch the mask. tile_grid: how many there would be if all of
@@ -101,6 +100,7 @@ class StagePlan:
     """
 
     index: int
+    part: int
     name: str
     start: str
     box: Box
@@ -142,21 +142,71 @@ class StagePlan:
         """Pixels of one tile; all tiles of a stage have the same size."""
         return self.tiles[0].size.area
 
+    def __str__(self) -> str:
+        tiles = f"{len(self.tiles)} of {self.tile_grid} tiles of {self.tiles[0].size}"
+        run, fitted = self.schedule, self.decoder
+        if self.decoder_iterations:
+            fitted += f" in {self.decoder_iterations} steps"
+        return (
+            f"stage {self.index + 1} ({self.name}): {self.size}, {tiles}, from {self.start}, "
+            f"strength {run.strength:g}, {run.in_words}, "
+            f"{run.candidates} candidate{'s' * (run.candidates > 1)}, "
+            f"{self.model_calls} model calls, decoder optimisation: {fitted}"
+        )
+
+
+@dataclass(frozen=True)
+class PartPlan:
+    """The edit of a part of the mask. number: counted from 0. mask: its box, which no other part's
+    overlaps. crop: what the model sees of the picture. stages: first to last."""
+
+    number: int
+    mask: Box
+    crop: Box
+    stages: tuple[StagePlan, ...]
+
+    def mask_in_crop(self, mask: Mask) -> Mask:
+        """The part of the picture's mask [H,W] alone, inside its crop."""
+        top, left, box = self.crop.top, self.crop.left, self.mask
+        alone = np.zeros((self.crop.size.height, self.crop.size.width), np.float32)
+        inside = slice(box.top - top, box.bottom - top), slice(box.left - left, box.right - left)
+        alone[inside] = mask[box.rows, box.columns]
+        return alone
+
 
 @dataclass(frozen=True)
 class EditPlan:
-    """Everything an edit will do: the crop and its stages, first to last."""
+    """Everything an edit will do, one part of the mask after the other."""
 
     image: Size
-    mask: Box
-    crop: Box
     resolution: int
-    stages: tuple[StagePlan, ...]
+    parts: tuple[PartPlan, ...]
+
+    @property
+    def stages(self) -> tuple[StagePlan, ...]:
+        """Of all parts, in their order."""
+        return tuple(stage for part in self.parts for stage in part.stages)
+
+    @property
+    def crop(self) -> Box:
+        """What holds all parts' crops."""
+        return reduce(Box.joined, (part.crop for part in self.parts))
+
+    @property
+    def mask(self) -> Box:
+        """What holds all parts."""
+        return reduce(Box.joined, (part.mask for part in self.parts))
 
     def with_stage(self, stage: StagePlan) -> EditPlan:
-        """The plan with another stage in the place of the one of the same number."""
-        stages = (stage if one.index == stage.index else one for one in self.stages)
-        return replace(self, stages=tuple(stages))
+        """The plan with another stage in the place of the one of the same number and part."""
+        part = self.parts[stage.part]
+        stages = (stage if one.index == stage.index else one for one in part.stages)
+        return self.with_part(replace(part, stages=tuple(stages)))
+
+    def with_part(self, part: PartPlan) -> EditPlan:
+        """The plan with another part in the place of the one of the same number."""
+        parts = (part if one.number == part.number else one for one in self.parts)
+        return replace(self, parts=tuple(parts))
 
     @property
     def model_calls(self) -> int:
@@ -175,40 +225,16 @@ class EditPlan:
         """Area of one of the stage's tiles in units of the training resolution's."""
         return stage.tile_area / self.resolution**2
 
-    @property
-    def mask_in_first_stage(self) -> Size:
-        """How large the mask's box is there, in whole pixels."""
-        first, crop, mask = self.stages[0].size, self.crop.size, self.mask.size
-        return Size(
-            max(1, round(mask.height * first.height / crop.height)),
-            max(1, round(mask.width * first.width / crop.width)),
-        )
-
-    def pixels_in_first_stage(self, mask: Mask) -> int:
-        """How many pixels the mask [H,W], the plan's own, has there; soft ones count in part."""
-        return round(float(mask.sum()) * self.stages[0].size.area / self.crop.size.area)
-
-    def notes(self, mask: Mask) -> list[str]:
-        """What to change if the first stage has too few pixels for the mask."""
-        pixels = self.pixels_in_first_stage(mask)
-        if pixels >= FEWEST_PIXELS:
-            return []
-        advice = "paint a larger mask"
-        if len(self.stages) > 1:  # else the crop is as small as can be
-            advice += f", set {SETTINGS['margin'].label} lower, or edit parts far apart one by one"
-        return [
-            f"Your mask has only {pixels} pixels when the model first paints it, so few "
-            f"that it may not be recognisable: {advice}."
-        ]
-
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain JSON values."""
+        parts = [{"mask": asdict(part.mask), "crop": asdict(part.crop)} for part in self.parts]
         stages = [_flat(asdict(s)) | {"model_calls": s.model_calls} for s in self.stages]
         return {
             "image": asdict(self.image),
             "mask": asdict(self.mask),
             "crop": asdict(self.crop),
             "resolution": self.resolution,
+            "parts": parts,
             "stages": stages,
             "model_calls": self.model_calls,
             "network_evaluations": round(self.network_evaluations, 3),
@@ -216,21 +242,14 @@ class EditPlan:
         }
 
     def __str__(self) -> str:
-        lines = [
-            f"picture {self.image}, mask {self.mask.size}, "
-            f"crop {self.crop.size} at left {self.crop.left}, top {self.crop.top}"
-        ]
-        for s in self.stages:
-            tiles = f"{len(s.tiles)} of {s.tile_grid} tiles of {s.tiles[0].size}"
-            run, fitted = s.schedule, s.decoder
-            if s.decoder_iterations:
-                fitted += f" in {s.decoder_iterations} steps"
+        lines = [f"picture {self.image}"]
+        for part in self.parts:
+            name = f"part {part.number + 1} of the mask" if len(self.parts) > 1 else "mask"
             lines.append(
-                f"stage {s.index + 1} ({s.name}): {s.size}, {tiles}, "
-                f"strength {run.strength:g}, {run.in_words}, "
-                f"{run.candidates} candidate{'s' * (run.candidates > 1)}, "
-                f"{s.model_calls} model calls, decoder optimisation: {fitted}"
+                f"{name} {part.mask.size}, "
+                f"crop {part.crop.size} at left {part.crop.left}, top {part.crop.top}"
             )
+            lines += [str(stage) for stage in part.stages]
         lines.append(
             f"in all {self.model_calls} model calls, as many as "
             f"{self.network_evaluations:.0f} at {self.resolution}x{self.resolution}"

@@ -8,7 +8,8 @@ from dataclasses import astuple, replace
 from . import masks
 from .errors import EditError
 from .geometry import Box, Size, all_tiles, ceil_to, fitted_tiles, round_to
-from .plan import DRAFT, EditPlan, ModelSpec, Schedule, StagePlan
+from .parts import crop_box, parts_of
+from .plan import DRAFT, EditPlan, ModelSpec, PartPlan, Schedule, StagePlan
 from .settings import FINE_TUNE, NEW, WHOLE_CROP, EditSettings
 
 LONGEST_FIRST = 4
@@ -18,7 +19,8 @@ LONGEST_FIRST = 4
 def plan_edit(image: Size, mask: masks.Mask, settings: EditSettings, spec: ModelSpec) -> EditPlan:
     """Plan the edit of a picture of size `image` where `mask` [H,W] is not 0 (section 3).
 
-    Guarantees: the crop lies inside the picture and contains the mask; every stage is larger
+    Guarantees, for each part of the mask: its crop lies inside the picture and contains it; every
+    stage is larger
     than the one before and no enlargement exceeds the super-resolution model's; the last stage
     has the crop's own size, unless the crop is smaller than the training resolution, which is
     then the only stage; the tiles cover the mask. Raises `EditError` for an unusable mask, and for
@@ -31,53 +33,48 @@ def plan_edit(image: Size, mask: masks.Mask, settings: EditSettings, spec: Model
             f"repaint_until must be more than repaint_from, which is {begin:g}, not {end:g}; for "
             "no RePaint at all set resampling_steps to 0"
         )
-    painted = masks.bounds(mask)
+    boxes = enumerate(parts_of(mask, settings, spec))
+    parts = (_part(number, image, mask, box, settings, spec) for number, box in boxes)
+    return EditPlan(image, spec.resolution, tuple(parts))
+
+
+def _part(
+    number: int,
+    image: Size,
+    mask: masks.Mask,
+    painted: Box,
+    settings: EditSettings,
+    spec: ModelSpec,
+) -> PartPlan:
     crop = crop_box(image, painted, settings, spec)
-    sizes = stage_sizes(crop.size, settings, spec)
-    inside = mask[crop.rows, crop.columns]
-    stages = tuple(
-        _stage(index, sizes, crop, inside, settings, spec) for index in range(len(sizes))
-    )
-    return EditPlan(image, painted, crop, spec.resolution, stages)
+    part = PartPlan(number, painted, crop, ())
+    inside, sizes = part.mask_in_crop(mask), stage_sizes(crop.size, settings, spec)
+    stages = (_stage(index, sizes, part, inside, settings, spec) for index in range(len(sizes)))
+    return replace(part, stages=tuple(stages))
 
 
 def smaller_tiles(
     stage: StagePlan,
-    plan: EditPlan,
+    part: PartPlan,
     mask: masks.Mask,
     settings: EditSettings,
     spec: ModelSpec,
 ) -> StagePlan | None:
     """The stage in tiles of the next smaller area, down to the training resolution.
 
-    mask: inside the plan's crop. None where tiles are as small already, and for the first stage,
-    which must see the whole crop.
+    part: of the stage. mask: its own, inside its crop. None where tiles are as small already, and
+    for the first stage, which must see the whole crop.
     """
     least = ceil_to(spec.resolution, spec.multiple)
     side = min(tile_side(settings, spec), stage.tiles[0].size.longest)
     while not stage.first and side > least:
         side -= spec.multiple
         narrow = settings.with_values({"tile_size": side / spec.resolution})
-        sizes = [one.size for one in plan.stages]
-        made = _stage(stage.index, sizes, plan.crop, mask, narrow, spec)
+        sizes = [one.size for one in part.stages]
+        made = _stage(stage.index, sizes, part, mask, narrow, spec)
         if made.tile_area < stage.tile_area:
             return replace(made, name=stage.name, schedule=stage.schedule)
     return None
-
-
-def crop_box(image: Size, painted: Box, settings: EditSettings, spec: ModelSpec) -> Box:
-    """A square round the mask, enlarged by the margin, moved and cut to lie in the picture."""
-    longest, least = painted.size.longest, round(settings.ablation.minimum_crop * spec.resolution)
-    faded = longest + 2 * settings.feather
-    side = ceil_to(max(math.ceil(settings.margin * longest), faded, least), spec.multiple)
-    size = Size(min(side, image.height), min(side, image.width))
-    top = (painted.top + painted.bottom - size.height) // 2
-    left = (painted.left + painted.right - size.width) // 2
-    return Box.of(
-        size,
-        min(max(top, 0), image.height - size.height),
-        min(max(left, 0), image.width - size.width),
-    )
 
 
 def stage_sizes(crop: Size, settings: EditSettings, spec: ModelSpec) -> list[Size]:
@@ -131,7 +128,7 @@ def _between(small: Size, large: Size, share: float, multiple: int) -> Size:
 def _stage(
     index: int,
     sizes: list[Size],
-    crop: Box,
+    part: PartPlan,
     mask: masks.Mask,
     settings: EditSettings,
     spec: ModelSpec,
@@ -158,9 +155,10 @@ def _stage(
     room = settings.candidates * spec.resolution**2 // touching[0].size.area
     return StagePlan(
         index=index,
+        part=part.number,
         name=name,
         start=start,
-        box=crop,
+        box=part.crop,
         size=size,
         canvas=canvas,
         tiles=touching,

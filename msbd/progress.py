@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .plan import EditPlan, StagePlan
-from .report import Report, StageReport, stopwatch
+from .report import PartReport, Report, StageReport, stopwatch
 from .settings import EditSettings
 
 STEP_WORK = 8
@@ -70,8 +70,9 @@ class Recorder:
 
     Work is told in units of a model call at the training resolution. Each stage advances by what
     the plan says of it, whatever happens: a stage that is done again in smaller tiles fills what
-    is left of its part. done: the report of the stage at work. stopped: whether the edit ended
-    early. sparing: whether fine-tuning the decoder has turned out to need gradient checkpointing.
+    is left of its part. part, done: the reports of the mask's part and the stage at work. stopped:
+    whether the edit ended early. sparing: whether fine-tuning the decoder has turned out to need
+    gradient checkpointing.
     """
 
     def __init__(
@@ -85,18 +86,27 @@ class Recorder:
         """device: where the work is done that is timed."""
         self.report = Report(plan, settings, seed)
         self.callbacks, self.stopped, self.sparing = to, False, False
-        self._begun = -1
+        self._begun = (-1, -1)
         self._plan, self._device = plan, device
         self._done = self._end = 0.0
         to.begin(plan, work(plan))
 
+    def begin_part(self, seed: int) -> None:
+        """The next part of the mask begins."""
+        self.part = PartReport(seed)
+        self.report.parts.append(self.part)
+
     def start(self, stage: StagePlan) -> None:
         """A stage begins, perhaps once more."""
-        self.report.as_planned &= stage.index != self._begun
-        plan, self._stage, self._begun = self._plan, stage, stage.index
-        self.done = StageReport(stage.name, str(stage.size), model_calls=stage.model_calls)
+        plan, place = self._plan, (stage.part, stage.index)
+        self.report.as_planned &= place != self._begun
+        self._stage, self._begun = stage, place
+        self.done = StageReport(
+            stage.name, str(stage.size), stage.part, model_calls=stage.model_calls
+        )
         self._clock = stopwatch(self._device)
-        self._end = sum(stage_work(one, plan) for one in plan.stages[: stage.index + 1])
+        there = (one for one in plan.stages if (one.part, one.index) <= place)
+        self._end = sum(stage_work(one, plan) for one in there)
         left = (self._end - self._done) / max(stage_work(stage, plan), 1e-9)
         self._unit = left * plan.share(stage)
         self.callbacks.stage(stage)
@@ -146,9 +156,14 @@ class Recorder:
     def stop(self, reason: str) -> None:
         """The edit ends early; what is finished is kept. reason: skipped, or stopped."""
         self.stopped = self.report.interrupted = True
-        done, planned = len(self.report.stages), len(self._plan.stages)
+        done = [stage for stage in self.report.stages if stage.part == len(self.report.parts) - 1]
+        stages = len(self._plan.parts[len(self.report.parts) - 1].stages)
+        where = f"stage {len(done)} of {stages}"
+        if len(self._plan.parts) > 1:
+            where += f" of part {len(self.report.parts)} of {len(self._plan.parts)}"
+        shows = "the picture shows that stage at full size"
         self.report.notes.append(
-            f"{reason} after stage {done} of {planned}: the picture shows that stage at full size"
+            f"{reason} after {where}: {shows if done else 'that part is unchanged'}"
         )
 
     def _advance(self, calls: float, text: str) -> None:

@@ -24,6 +24,7 @@ class StageReport:
 
     name: str
     size: str
+    part: int = 0
     seconds: float = 0.0
     fitting_seconds: float = 0.0
     decoding_seconds: float = 0.0
@@ -32,19 +33,28 @@ class StageReport:
 
 
 @dataclass
+class PartReport:
+    """What became of a part of the mask. scores: of its candidates, of which number `chosen` went
+    on. seam: see `seam_ratio`."""
+
+    seed: int
+    scores: list[float] | None = None
+    chosen: int = 0
+    seam: float | None = None
+
+
+@dataclass
 class Report:
-    """The whole edit. seam: see `seam_ratio`; outside_max_difference: in 8-bit levels. as_planned:
-    whether nothing was done again, or left out, for lack of memory."""
+    """The whole edit. parts: those that were begun. outside_max_difference: in 8-bit levels.
+    as_planned: whether nothing was done again, or left out, for lack of memory."""
 
     plan: EditPlan
     settings: EditSettings
     seed: int
+    parts: list[PartReport] = field(default_factory=list)
     stages: list[StageReport] = field(default_factory=list)
-    scores: list[float] | None = None
-    chosen: int = 0
     seconds: float = 0.0
     peak_memory_bytes: int = 0
-    seam: float | None = None
     outside_max_difference: int = 0
     interrupted: bool = False
     as_planned: bool = True
@@ -61,6 +71,7 @@ class Report:
             **vars(self),
             "settings": self.settings.flat(),
             "plan": self.plan.to_dict(),
+            "parts": [vars(part) for part in self.parts],
             "stages": [vars(stage) for stage in self.stages],
             "model_calls": self.model_calls,
         }

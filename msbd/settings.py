@@ -13,12 +13,15 @@ from typing import Any
 
 from .ablation import ABLATIONS, Ablation
 from .errors import EditError
+from .masks import AS_PAINTED, CLOSED, FILLED
 from .setting import Setting, collected, setting
 
 WHOLE_CROP = 4.0
 """The context from which on later stages denoise all of the crop."""
 OFF, LAST_LAYER, FINE_TUNE = "off", "last layer", "fine-tune"
 """Ways to optimise the decoder."""
+APART, TOGETHER = "apart", "together"
+"""Ways to edit parts of a mask that lie far from each other."""
 AUTOMATIC, NEW, PICTURE, PAINT, SURROUNDINGS = (
     "automatic",
     "new",
@@ -136,6 +139,26 @@ class EditSettings:
         "are split into tiles of this side. Less takes less memory.",
         span=(1.0, 4.0, 0.25),
         paper="3.2: 768 for a model trained at 512",
+    )
+    mask_shape: str = setting(
+        AS_PAINTED,
+        "Mask shape",
+        "as painted; closed fills narrow gaps, as between the strokes of a scribble; filled also "
+        "what they surround, as a ring of paint does.",
+        choices=(AS_PAINTED, CLOSED, FILLED),
+    )
+    grow: int = setting(
+        0,
+        "Grow mask",
+        "Pixels that are added to the mask on every side; below 0 they are taken away.",
+        span=(-128, 128, 1),
+    )
+    parts: str = setting(
+        APART,
+        "Parts of the mask",
+        "Parts that lie far from each other: apart edits one after the other, each at the model's "
+        "full resolution; together paints them all at once, smaller.",
+        choices=(APART, TOGETHER),
     )
     upscaler: str = setting(
         "R-ESRGAN 4x+",

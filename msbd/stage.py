@@ -161,7 +161,7 @@ def choose_candidate(
         recorder.note("CLIP is not available, so the first candidate was taken")
     chosen = 0 if scores is None else int(scores.argmax())
     told = None if scores is None else [round(float(score), 4) for score in scores]
-    recorder.report.chosen, recorder.report.scores = chosen, told
+    recorder.part.chosen, recorder.part.scores = chosen, told
     for index, one in enumerate(shown):
         score = f" {told[index]:.3f}" if told else ""
         mark = " (chosen)" if index == chosen else ""

@@ -138,3 +138,82 @@ def test_where_a_host_has_it_so_opacity_counts_alone() -> None:
     colours = disc((300, 360), 90)
     found, (note,) = masks.from_picture(colours, MAIN, PICTURE, by_alpha=True)
     assert (found == MAIN / 255).all() and "opacity" in note
+
+
+@some.composite
+def scribbles(draw) -> masks.Mask:
+    """Strokes of some width, hard or grey, in a picture whose gaps of up to 9 pixels are closed."""
+    mask = np.zeros((220, 260), np.float32)
+    for _ in range(draw(some.integers(1, 5))):
+        top, left = draw(some.integers(0, 200)), draw(some.integers(0, 240))
+        height, width = draw(some.integers(1, 60)), draw(some.integers(1, 60))
+        level = draw(some.sampled_from([1.0, 1.0, 0.4]))
+        mask[top : top + height, left : left + width] = level
+    return mask
+
+
+@given(scribbles())
+def test_a_closed_mask_holds_the_painted_one_and_a_filled_one_that(mask) -> None:
+    painted, closed, filled = (
+        masks.shaped(mask, shape, 0) for shape in (masks.AS_PAINTED, masks.CLOSED, masks.FILLED)
+    )
+    assert painted is mask
+    assert (closed[mask > 0] == mask[mask > 0]).all() and (filled >= closed).all()
+    assert (masks.shaped(closed, masks.CLOSED, 0) == closed).all()
+    assert (masks.shaped(filled, masks.FILLED, 0) == filled).all()
+    for shape in (masks.CLOSED, masks.FILLED):
+        turned = masks.shaped(np.ascontiguousarray(mask.T[::-1]), shape, 0)
+        assert ((turned > 0) == (masks.shaped(mask, shape, 0).T[::-1] > 0)).all()
+    assert set(np.unique(filled)) <= {0, *np.unique(mask)}
+
+
+@given(scribbles(), some.integers(1, 30), some.sampled_from([masks.AS_PAINTED, masks.CLOSED]))
+def test_a_mask_grows_by_so_many_pixels_and_shrinks_back(mask, pixels: int, shape: str) -> None:
+    region = masks.shaped(mask, shape, 0) > 0
+    grown = masks.shaped(mask, shape, pixels)
+    y, x = np.nonzero(region)
+    rng = np.random.default_rng(0)
+    for row, column in zip(rng.integers(0, 220, 40), rng.integers(0, 260, 40), strict=True):
+        near = (np.square(y - row) + np.square(x - column)).min() <= pixels**2
+        assert (grown[row, column] > 0) == near
+    assert ((masks.shaped(grown, masks.AS_PAINTED, -pixels) > 0) >= region).all()
+
+
+def test_gaps_between_strokes_are_closed_and_wide_ones_stay() -> None:
+    mask = np.zeros((500, 800), np.float32)
+    for left in range(100, 300, 25):
+        mask[100:400, left : left + 10] = 1  # gaps of 15 pixels; up to 20 are closed
+    mask[100:400, 400:410] = 1
+    closed = masks.shaped(mask, masks.CLOSED, 0)
+    assert closed[105:395, 100:285].all() and not closed[:, 300:390].any()
+    assert closed[:100].sum() == closed[400:].sum() == 0
+
+
+def test_what_is_surrounded_is_filled() -> None:
+    ring = disc((300, 400), 150) - disc((300, 400), 140)
+    ring[290:300, 540:552] = 0  # an opening of 10 pixels
+    mask = masks.from_grey(ring)
+    assert masks.shaped(mask, masks.CLOSED, 0)[300, 400] == 0
+    filled = masks.shaped(mask, masks.FILLED, 0)
+    assert (filled == masks.from_grey(disc((300, 400), 150))).mean() > 0.999
+
+
+def test_what_touches_the_pictures_edge_is_not_shrunk_from_there() -> None:
+    mask = np.zeros((100, 100), np.float32)
+    mask[:40, :40] = 1
+    shrunk = masks.shaped(mask, masks.AS_PAINTED, -10)
+    assert shrunk[:30, :30].all() and shrunk.sum() == 30 * 30
+    everything = np.ones((40, 50), np.float32)
+    assert (masks.shaped(everything, masks.CLOSED, -20) == 1).all()
+
+
+def test_a_mask_shrunk_to_nothing_is_refused() -> None:
+    with pytest.raises(EditError, match="shrunk by 60 pixels"):
+        masks.from_picture(disc((300, 400), 50), None, PICTURE, grow=-60)
+
+
+def test_shape_and_growth_come_after_specks_are_left_out() -> None:
+    dotted = np.maximum(MAIN, disc((300, 500), 3))
+    found, (note,) = masks.from_picture(dotted, None, PICTURE, shape=masks.CLOSED, grow=5)
+    assert "speck" in note
+    assert (found == masks.from_picture(MAIN, None, PICTURE, shape=masks.CLOSED, grow=5)[0]).all()

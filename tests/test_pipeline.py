@@ -119,9 +119,9 @@ def test_one_tile_equals_many_for_a_pointwise_model(image, mask):
 
 def test_the_brightest_candidate_wins_and_scores_are_reported(image, mask):
     report = run(image, mask, candidates=4).report
-    assert report.scores is not None
-    assert len(report.scores) == 4
-    assert report.chosen == int(np.argmax(report.scores))
+    assert report.parts[0].scores is not None
+    assert len(report.parts[0].scores) == 4
+    assert report.parts[0].chosen == int(np.argmax(report.parts[0].scores))
 
 
 class ThirdIsBest(PointwiseBackend):
@@ -137,7 +137,7 @@ def test_choosing_earlier_changes_only_the_cost_if_the_choice_is_the_same(image,
     values = {"candidates": 4, "steps": 8}
     late = run(image, mask, backends[0], **values)
     early = run(image, mask, backends[1], early_selection=0.5, **values)
-    assert early.report.chosen == late.report.chosen == 2
+    assert early.report.parts[0].chosen == late.report.parts[0].chosen == 2
     assert torch.allclose(early.image, late.image, atol=1e-5)
     assert backends[1].samples == early.report.plan.model_calls
     assert backends[0].samples - backends[1].samples == 3 * 4 * 2
@@ -145,8 +145,8 @@ def test_choosing_earlier_changes_only_the_cost_if_the_choice_is_the_same(image,
 
 def test_without_a_judge_the_first_candidate_goes_on_and_the_user_is_told(image, mask):
     edit = run(image, mask, PointwiseBackend(blind=True), candidates=3)
-    assert edit.report.chosen == 0
-    assert edit.report.scores is None
+    assert edit.report.parts[0].chosen == 0
+    assert edit.report.parts[0].scores is None
     assert any("CLIP" in note for note in edit.report.notes)
     first = run(image, mask, candidates=3, choose="first")
     assert torch.equal(edit.image, first.image)

@@ -266,7 +266,7 @@ def test_every_setting_does_something(values):
         return PointwiseBackend(tint=0.1, mode="bilinear", colour=(0.2, 0.2, 0.2))
 
     usual = run(image, mask, backend(), seed=5, **base)
-    assert usual.report.chosen != 0
+    assert usual.report.parts[0].chosen != 0
     changed = run(image, mask, backend(), seed=5, **{**base, **values})
     assert not torch.equal(usual.image, changed.image)
 

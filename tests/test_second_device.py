@@ -415,7 +415,7 @@ def edited(at: torch.device | str) -> Tensor:
     plan = plan_edit(size, mask, settings, backend.spec)
     assert len(plan.stages) > 1
     done = edit(image, mask, plan, settings, backend, Noise(1))
-    assert done.report.scores is not None and done.image.device.type == "cpu"
+    assert done.report.parts[0].scores is not None and done.image.device.type == "cpu"
     return done.image
 
 

@@ -184,8 +184,8 @@ class TestJudgement:
     def test_the_best_goes_on_and_scores_are_shown(self, host, monkeypatch):
         processed, told = self.judged(host, monkeypatch)
         assert told.seen == ["a red star"] * 2
-        assert [report["chosen"] for report in reports(processed)] == [1, 1]
-        assert np.allclose(reports(processed)[0]["scores"], [0.1, 0.3])
+        assert [report["parts"][0]["chosen"] for report in reports(processed)] == [1, 1]
+        assert np.allclose(reports(processed)[0]["parts"][0]["scores"], [0.1, 0.3])
         shown = [one.info["parameters"] for one in processed.images[2:]]
         assert ["(chosen)" in text for text in shown] == [False, True] * 2
         assert all("0.3" in text for text in shown[1::2])
@@ -194,7 +194,7 @@ class TestJudgement:
     def test_without_clip_the_first_goes_on_and_the_user_is_told(self, host, monkeypatch):
         absent = {"reason": "CLIP cannot be used: no file", "score": lambda images, prompt: None}
         processed, _ = self.judged(host, monkeypatch, **absent)
-        assert [report["chosen"] for report in reports(processed)] == [0, 0]
+        assert [report["parts"][0]["chosen"] for report in reports(processed)] == [0, 0]
         assert "CLIP cannot be used: no file" in processed.comments
         assert all("CLIP cannot" in " ".join(one["notes"]) for one in reports(processed))
 

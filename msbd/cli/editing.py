@@ -230,8 +230,10 @@ def _write(
 
 
 def _tell(request: Request, done: Edit, say: Say) -> None:
+    from ..pictures.summary import few_pixels
+
     report = done.report
-    for note in (*report.plan.notes(request.mask), *report.notes):
+    for note in (*few_pixels(report.plan, request.mask), *report.notes):
         say(note)
     alpha = request.picture.alpha
     if alpha is not None and (alpha[request.mask > 0] < 255).any():
@@ -245,10 +247,10 @@ def _tell(request: Request, done: Edit, say: Say) -> None:
 
 def plan_in_words(request: Request, plan: EditPlan) -> str:
     """The plan for people, and all its numbers below."""
-    from ..pictures.summary import headline, steps
+    from ..pictures.summary import few_pixels, headline, steps
 
     mask = request.mask
-    told = [headline(plan, mask), *steps(plan), *request.notes, *plan.notes(mask)]
+    told = [headline(plan, mask), *steps(plan), *request.notes, *few_pixels(plan, mask)]
     return "\n".join([*told, "", str(plan)])
 
 

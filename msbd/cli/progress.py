@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from . import stopping
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..plan import EditPlan, StagePlan
+    from ..plan import EditPlan, PartPlan, StagePlan
     from ..progress import Callbacks
 
     Picture = Callable[[str, Tensor, StagePlan, str], None]
@@ -36,7 +36,7 @@ class Progress:
     def __init__(self, quiet: bool = False) -> None:
         self.stopped = False
         self._quiet = quiet
-        self._stages = 0
+        self._parts: Sequence[PartPlan] = ()
         self.bar: tqdm[Any] | None = None
 
     def callbacks(
@@ -50,7 +50,7 @@ class Progress:
         return Callbacks(self.begin, self.stage, self.advance, picture)
 
     def begin(self, plan: EditPlan, total: float) -> None:
-        self._stages = len(plan.stages)
+        self._parts = plan.parts
         self.bar = tqdm(
             total=total,
             desc="starting",
@@ -61,7 +61,9 @@ class Progress:
 
     def stage(self, stage: StagePlan) -> None:
         if self.bar is not None:
-            number = f"stage {stage.index + 1} of {self._stages}"
+            number = f"stage {stage.index + 1} of {len(self._parts[stage.part].stages)}"
+            if len(self._parts) > 1:
+                number = f"part {stage.part + 1} of {len(self._parts)}, {number}"
             self.bar.set_description_str(f"{number} ({stage.name}, {stage.size}) ")
 
     def advance(self, work: float, text: str) -> None:

@@ -43,7 +43,7 @@ def examine_painting(case: Case, before: Tensor, painting: Painting) -> Measures
     own, theirs = (grey(_array(image)) for image in (painting.shown, resized(photograph, size)))
     return {
         "candidates_right": [_right(case, one, painting) for one in painting.candidates],
-        "scores": painting.report.scores,
+        "scores": painting.report.parts[0].scores,
         "continuity": _rounded(seams.mask_seam(own, repainted, theirs)),
         "ring_psnr": _rounded(seams.background_psnr(patch, original, ring)),
         "tone_shift": _rounded(seams.tone_shift(patch, original, ring)),

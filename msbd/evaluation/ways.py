@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,11 +14,11 @@ from ..geometry import Box, Size, all_tiles
 from ..masks import Mask
 from ..noise import Noise
 from ..pipeline import edit
-from ..plan import EditPlan
+from ..plan import EditPlan, StagePlan
 from ..planning import plan_edit
 from ..progress import Callbacks, Recorder
 from ..report import Report
-from ..settings import EditSettings
+from ..settings import TOGETHER, EditSettings
 from ..stage import StageInputs, refined
 
 
@@ -35,7 +35,8 @@ class Task:
     @property
     def plan(self) -> EditPlan:
         size = Size(*self.image.shape[-2:])
-        return plan_edit(size, self.mask, self.settings, self.backend.spec)
+        together = self.settings.with_values({"parts": TOGETHER})
+        return plan_edit(size, self.mask, together, self.backend.spec)
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,15 @@ def staged(task: Task, replan: Replan = as_planned, enlarge: Enlarge = _bilinear
     return _pasted(shown["result"][-1], enlarge, task, plan, done.report, shown["candidate"])
 
 
+def _with_stages(plan: EditPlan, stages: Sequence[StagePlan]) -> EditPlan:
+    """Others for the mask's only part."""
+    (part,) = plan.parts
+    return plan.with_part(replace(part, stages=tuple(stages)))
+
+
 def only_first(plan: EditPlan, task: Task) -> EditPlan:
     """Leave out the later stages."""
-    return replace(plan, stages=plan.stages[:1])
+    return _with_stages(plan, plan.stages[:1])
 
 
 def in_one_pass(plan: EditPlan, task: Task, times: float = 3.0) -> EditPlan:
@@ -96,7 +103,7 @@ def in_one_pass(plan: EditPlan, task: Task, times: float = 3.0) -> EditPlan:
     scale = min(1.0, times * facts.resolution / crop.longest)
     size = crop.scaled(scale, facts.multiple)
     stage = replace(plan.stages[0], size=size, canvas=size, tiles=(Box.of(size),), tile_grid=1)
-    return replace(plan, stages=(stage,))
+    return _with_stages(plan, (stage,))
 
 
 def in_segments(plan: EditPlan, task: Task) -> EditPlan:
@@ -108,7 +115,7 @@ def in_segments(plan: EditPlan, task: Task) -> EditPlan:
     painted = padded(any_touch(_crop_mask(task, plan), size), canvas, repeat_edge=False)
     touched = _touched(grid, painted)
     stage = replace(plan.stages[0], size=size, canvas=canvas, tiles=touched, tile_grid=len(grid))
-    return replace(plan, stages=(stage,))
+    return _with_stages(plan, (stage,))
 
 
 def overlapping(plan: EditPlan, task: Task, pixels: int) -> EditPlan:
@@ -128,7 +135,7 @@ def overlapping(plan: EditPlan, task: Task, pixels: int) -> EditPlan:
         painted = padded(any_touch(mask, stage.size), canvas, repeat_edge=False)
         tiles = _touched(grid, painted)
         stages.append(replace(stage, canvas=canvas, tiles=tiles, tile_grid=len(grid)))
-    return replace(plan, stages=tuple(stages))
+    return _with_stages(plan, stages)
 
 
 def _starts(length: int, side: int, stride: int) -> list[int]:
@@ -157,6 +164,7 @@ def unblended(task: Task) -> Painting:
     recorder = Recorder(plan, settings, task.noise.seed, Callbacks())
     photograph, mask = cropped(task.image, crop), _crop_mask(task, plan)
     patch = photograph
+    recorder.begin_part(task.noise.seed)
     for stage in plan.stages:
         seen = StageInputs.of(stage, photograph, mask, None, factor)
         start = seen.target if stage.first else backend.upscale(patch, stage.size)

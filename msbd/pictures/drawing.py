@@ -10,9 +10,9 @@ from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter
 
 from ..geometry import Box, Size
 from ..masks import Mask
-from ..plan import EditPlan, StagePlan
+from ..plan import EditPlan, PartPlan, StagePlan
 from .lettering import font, shortened
-from .summary import details, heading
+from .summary import MOST_PARTS, details, heading
 
 BACKGROUND, INK, FAINT = "#17191e", "#f2f2f0", "#a3a8b3"
 MASK, CROP = "#ff2a3c", "#ffd23f"
@@ -64,42 +64,64 @@ class _View:
 
 
 def draw_plan(picture: Image.Image, plan: EditPlan, mask: Mask) -> Image.Image:
-    """The picture with mask and crop marked, and below it every stage's tiles on the crop.
+    """The picture with mask and crops marked, and below it every stage's tiles on its crop.
 
     picture, mask: of the plan's size. The drawing is 1200 pixels wide whatever the picture's size,
     so that lines and letters can be read.
     """
     picture = picture.convert("RGB")
-    width, shape = _VIEW.width, plan.crop.size
+    width = _VIEW.width
     overview = _overview(picture, plan, mask)
-    columns = min(3, -(-4 * shape.height // shape.width))  # wider panels for wide crops
-    room = Size(_PANEL_HEIGHT, (width + _GAP) // columns - _GAP)
-    view = _View.fitted(plan.crop, room)
-    pitch = view.size.height + 3 * _TEXT + 2 * _GAP
-    rows = -(-len(plan.stages) // columns)
-    below = overview.height + 3 * _GAP + _TEXT
-    sheet = Image.new("RGB", (width + 2 * _GAP, below + _GAP + rows * pitch), BACKGROUND)
+    panels = [_part_panels(picture, plan, part, mask) for part in plan.parts[:MOST_PARTS]]
+    below = overview.height + 4 * _GAP + _TEXT
+    height = below + sum(panel.height for panel in panels)
+    sheet = Image.new("RGB", (width + 2 * _GAP, height), BACKGROUND)
     sheet.paste(overview, (_GAP + (width - overview.width) // 2, _GAP))
     _draw_legend(ImageDraw.Draw(sheet), plan, overview.height + 2 * _GAP)
-    crop = ImageEnhance.Brightness(view.shown(picture, Image.Resampling.LANCZOS)).enhance(0.6)
-    for stage in plan.stages:
-        row, column = divmod(stage.index, columns)
-        x, y = _GAP + column * (room.width + _GAP), below + _GAP + row * pitch
-        sheet.paste(_stage_panel(crop.copy(), mask, view, stage), (x, y))
-        at = (x, y + view.size.height + 8)
-        _draw_caption(ImageDraw.Draw(sheet), plan, stage, at, room.width)
+    for panel in panels:
+        sheet.paste(panel, (_GAP, below))
+        below += panel.height
     return sheet
 
 
+def _part_panels(picture: Image.Image, plan: EditPlan, part: PartPlan, mask: Mask) -> Image.Image:
+    """The crop of a part once for each stage."""
+    width, shape = _VIEW.width, part.crop.size
+    columns = min(3, -(-4 * shape.height // shape.width))  # wider panels for wide crops
+    room = Size(_PANEL_HEIGHT, (width + _GAP) // columns - _GAP)
+    view = _View.fitted(part.crop, room)
+    pitch = view.size.height + 3 * _TEXT + 2 * _GAP
+    panels = Image.new("RGB", (width, -(-len(part.stages) // columns) * pitch), BACKGROUND)
+    crop = ImageEnhance.Brightness(view.shown(picture, Image.Resampling.LANCZOS)).enhance(0.6)
+    for stage in part.stages:
+        row, column = divmod(stage.index, columns)
+        x, y = column * (room.width + _GAP), row * pitch
+        panels.paste(_stage_panel(crop.copy(), mask, view, stage), (x, y))
+        number = f"{stage.index + 1}."
+        if len(plan.parts) > 1:
+            number = f"{part.number + 1}.{number}"
+        title = f"{number} {heading(part, stage)}"
+        at = (x, y + view.size.height + 8)
+        _draw_caption(ImageDraw.Draw(panels), title, stage, at, room.width)
+    return panels
+
+
 def _overview(picture: Image.Image, plan: EditPlan, mask: Mask) -> Image.Image:
-    """The whole picture, darker outside the crop."""
+    """The whole picture, darker outside the crops."""
     view = _View.fitted(Box.of(plan.image), _VIEW)
     shown = view.shown(picture, Image.Resampling.LANCZOS)
     lit = Image.new("L", shown.size, 0)
-    ImageDraw.Draw(lit).rectangle(view.place(plan.crop), fill=255)
+    for part in plan.parts:
+        ImageDraw.Draw(lit).rectangle(view.place(part.crop), fill=255)
     shown = Image.composite(shown, ImageEnhance.Brightness(shown).enhance(0.5), lit)
     _masked(shown, mask, view)
-    outline(ImageDraw.Draw(shown), view.place(plan.crop), CROP, 4)
+    draw = ImageDraw.Draw(shown)
+    for part in plan.parts:
+        outline(draw, view.place(part.crop), CROP, 4)
+    if 1 < len(plan.parts) <= _LABELLED:
+        for part in plan.parts:
+            left, top, _, _ = view.place(part.crop)
+            _label(draw, (left + 20, top + 20), str(part.number + 1), CROP)
     return shown
 
 
@@ -120,11 +142,10 @@ def _masked(shown: Image.Image, mask: Mask, view: _View) -> None:
 
 def _draw_legend(draw: ImageDraw.ImageDraw, plan: EditPlan, y: int) -> None:
     """One line below the picture; `crop` is what the model sees."""
-    texts = {
-        f"picture {plan.image}": None,
-        f"the model sees {plan.crop.size}": CROP,
-        f"your mask {plan.mask.size}": MASK,
-    }
+    seen, masked = f"the model sees {plan.crop.size}", f"your mask {plan.mask.size}"
+    if len(plan.parts) > 1:
+        seen, masked = "the model sees", f"{len(plan.parts)} parts of your mask"
+    texts = {f"picture {plan.image}": None, seen: CROP, masked: MASK}
     x: float = _GAP
     for text, colour in texts.items():
         if colour:
@@ -152,11 +173,10 @@ def _stage_panel(shown: Image.Image, mask: Mask, view: _View, stage: StagePlan) 
 
 
 def _draw_caption(
-    draw: ImageDraw.ImageDraw, plan: EditPlan, stage: StagePlan, at: tuple[int, int], width: int
+    draw: ImageDraw.ImageDraw, title: str, stage: StagePlan, at: tuple[int, int], width: int
 ) -> None:
     """Two lines: at what size a stage is painted, and in how many pieces."""
     x, y = at
-    title = f"{stage.index + 1}. {heading(plan, stage)}"
     for line, ink in ((title, stage_colour(stage)), (details(stage), FAINT)):
         draw.text((x, y), shortened(draw, line, width, _TEXT), ink, font=font(_TEXT))
         y += _TEXT + 6

@@ -66,11 +66,11 @@ class SheetRecorder:
     """
 
     def __init__(self) -> None:
-        self._rows: dict[int, _Row] = {}
+        self._rows: dict[tuple[int, int], _Row] = {}
 
     def picture(self, name: str, image: Tensor, stage: StagePlan, caption: str) -> None:
         """Remember one picture [1,3,H,W] in [0,1]; see `progress.Callbacks` for the names."""
-        row = self._rows.setdefault(stage.index, _Row(stage))
+        row = self._rows.setdefault((stage.part, stage.index), _Row(stage))
         row.stage = stage  # which may have been done again in smaller tiles
         row.shots.append(_Shot(name, caption, _reduced(image)))
 
@@ -85,9 +85,11 @@ class SheetRecorder:
         columns = min(max((len(row.cells) for row in rows), default=0), _MOST_COLUMNS)
         width = max(columns, _FEWEST_COLUMNS) * (_CELL + _GAP) + _GAP
         parts = [_title(title, width)] if title else []
-        parts += [_stage_part(row, width) for row in rows]
-        if before is not None and after is not None and rows:
-            parts.append(_whole_part(before, after, rows[0].stage.box, width))
+        several = any(row.stage.part for row in rows)
+        parts += [_stage_part(row, width, several) for row in rows]
+        if before is not None and after is not None:
+            crops = dict.fromkeys(row.stage.box for row in rows)
+            parts += [_whole_part(before, after, crop, width) for crop in crops]
         sheet = Image.new("RGB", (width, sum(p.height for p in parts) + _GAP), BACKGROUND)
         top = 0
         for part in parts:
@@ -139,8 +141,9 @@ def _title(text: str, width: int) -> Image.Image:
     return part
 
 
-def _stage_part(row: _Row, width: int) -> Image.Image:
-    """A heading, and the cells in as many lines as they need."""
+def _stage_part(row: _Row, width: int, several: bool) -> Image.Image:
+    """A heading, and the cells in as many lines as they need. several: whether the mask has parts
+    edited apart."""
     stage, cells = row.stage, row.cells
     columns = (width - _GAP) // (_CELL + _GAP)
     images = [_fitted(shot.image) for shot in cells]
@@ -151,7 +154,7 @@ def _stage_part(row: _Row, width: int) -> Image.Image:
     draw = ImageDraw.Draw(part)
     colour = stage_colour(stage)
     draw.rectangle((0, _GAP // 2, 5, part.height - _GAP), fill=colour)
-    title = _stage_title(stage)
+    title = f"Part {stage.part + 1}, {_stage_title(stage)}" if several else _stage_title(stage)
     draw.text((_GAP, _GAP), title, colour, font=font(_HEADING))
     after = _GAP + draw.textlength(title + "     ", font=font(_HEADING))
     facts = shortened(draw, ",  ".join(_stage_facts(stage)), width - after - _GAP, _CAPTION)

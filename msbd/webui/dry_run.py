@@ -10,7 +10,7 @@ from PIL import Image
 
 from .. import cost
 from ..pictures.drawing import draw_plan
-from ..pictures.summary import headline, steps
+from ..pictures.summary import few_pixels, headline, steps
 from ..plan import EditPlan
 from ..planning import plan_edit
 from ..settings import EditSettings
@@ -108,7 +108,7 @@ def dry_run(
         upscaler.ensure_tiles_advance()
     repaint = of_repaint(sampler_name) if settings.resampling_steps else None
     notes = [
-        *plan.notes(inputs.mask),
+        *few_pixels(plan, inputs.mask),
         *inputs.notes,
         *stored_in_words(),
         *conflicts(sampler_name, inputs),

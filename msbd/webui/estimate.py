@@ -29,11 +29,12 @@ def loaded(plan: EditPlan, settings: EditSettings) -> Loaded:
     chooses = settings.ranks_by_clip
     upscaler = load_upscaler(settings.upscaler)
     resident = 0 if apart else sum(map(_weights, networks.all()))
+    crop = max((part.crop.size for part in plan.parts), key=lambda size: size.area)
     if device.type == "cpu":
-        resident += 3 * FLOAT * (_PICTURES * plan.image.area + _CROPS * plan.crop.size.area)
+        resident += 3 * FLOAT * (_PICTURES * plan.image.area + _CROPS * crop.area)
         resident += kind.clip * chooses
     elif not (apart or option("memory_limit")):
-        resident += picture_bytes(plan.crop.size, device)
+        resident += picture_bytes(crop, device)
     named = device.type == "cuda" and torch.cuda.is_available()
     machine = torch.cuda.get_device_name(device) if named else device.type
     return Loaded(

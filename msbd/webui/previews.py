@@ -12,7 +12,7 @@ from modules import sd_samplers_common, shared
 from PIL import Image
 from torch import Tensor
 
-from ..geometry import Box, Size
+from ..geometry import Box
 from ..masks import Mask
 from ..plan import StagePlan
 from ..standalone.pictures import to_pixels
@@ -29,7 +29,7 @@ class Placed:
     Outside the mask it is `plain`, the user's picture reduced, byte by byte.
     """
 
-    def __init__(self, picture: Image.Image, mask: Mask, crop: Box, side: int) -> None:
+    def __init__(self, picture: Image.Image, mask: Mask, side: int) -> None:
         self.plain = picture.convert("RGB")
         self.plain.thumbnail((side, side), Image.Resampling.LANCZOS)
         levels = Image.fromarray((mask * 255).round().astype(np.uint8))
@@ -38,12 +38,13 @@ class Placed:
         across, down = (
             small / full for small, full in zip(self.plain.size, picture.size, strict=True)
         )
-        self._crop, self._scale = crop, (across, down)
+        self._scale = across, down
 
-    def paste(self, part: Image.Image, box: Box, size: Size) -> None:
-        """part: of any size, what has become of `box` of the crop, which is `size` there."""
-        left, right = self._span(0, self._crop.left, box.columns, self._crop.size.width, size.width)
-        top, bottom = self._span(1, self._crop.top, box.rows, self._crop.size.height, size.height)
+    def paste(self, part: Image.Image, box: Box, stage: StagePlan) -> None:
+        """part: of any size, what has become of `box` of a stage."""
+        crop, size = stage.box, stage.size
+        left, right = self._span(0, crop.left, box.columns, crop.size.width, size.width)
+        top, bottom = self._span(1, crop.top, box.rows, crop.size.height, size.height)
         small = part.resize((right - left, bottom - top), Image.Resampling.LANCZOS)
         self._painted.paste(small, (left, top))
 
@@ -67,8 +68,8 @@ class Previews:
     only what a stage ends with is shown.
     """
 
-    def __init__(self, picture: Image.Image, mask: Mask, crop: Box, every: int) -> None:
-        self._placed = Placed(picture, mask, crop, _SIDE)
+    def __init__(self, picture: Image.Image, mask: Mask, every: int) -> None:
+        self._placed = Placed(picture, mask, _SIDE)
         self._every = every if every >= 0 else math.inf
         self._pause = getattr(shared.opts, "live_preview_refresh_period", 1000) / 1000
         self._shown_at, self._shown_when = shared.state.sampling_step, -math.inf
@@ -81,7 +82,7 @@ class Previews:
             return
         try:
             for tile, latents in zip(tiles, z.split(1), strict=False):
-                self._placed.paste(picture_of(_approximated(latents)), tile, stage.size)
+                self._placed.paste(picture_of(_approximated(latents)), tile, stage)
         except Exception:  # a preview may fail; the edit goes on
             logger.warning("the live preview does not work", exc_info=True)
             self._every = math.inf
@@ -90,7 +91,7 @@ class Previews:
 
     def finished(self, image: Tensor, stage: StagePlan) -> None:
         """image: the stage's result [1,3,H,W] in [0,1]."""
-        self._placed.paste(picture_of(image), Box.of(stage.size), stage.size)
+        self._placed.paste(picture_of(image), Box.of(stage.size), stage)
         self._show()
 
     def _is_due(self) -> bool:

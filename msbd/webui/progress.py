@@ -110,7 +110,10 @@ class Progress:
 
     def say(self, words: str) -> None:
         """Tell what is being done, and for which picture and step."""
-        where = f"Stage {self._number} of {len(self._plan.stages)}"
+        parts, part = self._plan.parts, self._stage.part
+        where = f"Stage {self._number} of {len(parts[part].stages)}"
+        if len(parts) > 1:
+            where = f"Part {part + 1} of {len(parts)}, {where.lower()}"
         if self._pictures > 1:
             where = f"Picture {self._index + 1} of {self._pictures}, {where.lower()}"
         shared.state.textinfo = f"{where}: {words}"

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..geometry import Box
 from ..masks import Mask
 from ..pictures.sheet import SheetRecorder
+from ..pictures.summary import MOST_PARTS
 from ..plan import StagePlan
 from ..report import Report
 from .dry_run import in_words
@@ -40,13 +41,12 @@ class Extra:
 class ExtraImages:
     """Collects one edit's further pictures, as the user asks for them.
 
-    source, mask, crop: the user's picture, what of it is painted, and what the model saw of it.
-    wanted: what is done with which kind. file_format: in which they are saved; None if nothing is.
+    source, mask: the user's picture, and what of it is painted. wanted: what is done with which
+    kind. file_format: in which they are saved; None if nothing is.
     """
 
     source: Image.Image
     mask: Mask
-    crop: Box
     wanted: Mapping[str, str]
     file_format: str | None = None
     extras: list[Extra] = field(default_factory=list)
@@ -65,7 +65,7 @@ class ExtraImages:
             self.sheet.picture(name, image, stage, caption)
         kind = _KINDS.get(name)
         if kind and self._wants(kind):
-            self._placed.paste(picture_of(image), Box.of(stage.size), stage.size)
+            self._placed.paste(picture_of(image), Box.of(stage.size), stage)
             self.extras.append(Extra(kind, caption, self._placed.picture()))
 
     def finish(self, title: str, after: Image.Image) -> None:
@@ -76,7 +76,7 @@ class ExtraImages:
 
     @cached_property
     def _placed(self) -> Placed:
-        return Placed(self.source, self.mask, self.crop, _SIDE)
+        return Placed(self.source, self.mask, _SIDE)
 
     def _wants(self, kind: str) -> bool:
         return self.wanted[kind] in (SHOW, SAVE)
@@ -177,8 +177,10 @@ def _summary(report: Mapping[str, Any]) -> str:
     done, planned = len(report["stages"]), len(report["plan"]["stages"])
     if not done:
         return ""
-    stages = f"{planned} stage{'s' * (planned > 1)}"
+    stages, parts = f"{planned} stage{'s' * (planned > 1)}", report["plan"]["parts"]
     count = f"in {stages}" if done == planned else f"{done} of {stages}"
+    if len(parts) > 1:
+        count = f"{len(report['parts'])} of {len(parts)} parts of the mask {count}"
     words = [f"Painted {count}, {in_words(report['seconds'])}."]
     levels = report["outside_max_difference"]
     if levels:
@@ -188,9 +190,11 @@ def _summary(report: Mapping[str, Any]) -> str:
         )
     else:
         words.append("Nothing outside the mask changed.")
-    if report["scores"]:
-        best, candidates = report["chosen"] + 1, len(report["scores"])
-        words.append(f"Candidate {best} of {candidates} was nearest to the prompt.")
+    for number, part in enumerate(report["parts"][:MOST_PARTS], 1):
+        if part["scores"]:
+            which = f"Of part {number} candidate" if len(parts) > 1 else "Candidate"
+            best, candidates = part["chosen"] + 1, len(part["scores"])
+            words.append(f"{which} {best} of {candidates} was nearest to the prompt.")
     return " ".join(words)
 
 

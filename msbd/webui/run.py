@@ -19,6 +19,7 @@ from ..backend import Backend
 from ..errors import EditError, Interrupted
 from ..memory import evict, sparing
 from ..noise import Noise
+from ..pictures.summary import few_pixels
 from ..pipeline import edit
 from ..plan import EditPlan
 from ..planning import plan_edit
@@ -183,7 +184,7 @@ class EditRun:
         downloads.fetch_clip(self.ranker, self.settings)
         found = conflicts(p.sampler_name, inputs, p)
         not_used = [note for note in self.not_used if note not in found]
-        few = self.plan.notes(inputs.mask)
+        few = few_pixels(self.plan, inputs.mask)
         self.notes = [*few, *inputs.notes, *lossy(), *stored_in_words(), *found, *not_used, *notes]
         self.notes += self.hooks.notes
         p.extra_generation_params["Script"] = TITLE  # a plot's cells are none of its own
@@ -246,11 +247,11 @@ class EditRun:
         p, inputs = self.p, self.inputs
         source = inputs.pictures[place % len(inputs.pictures)]
         image = inputs.tensor(place % len(inputs.pictures))
-        crop, shown = self.plan.crop, wanted_extras(self.choice.show_candidates)
-        extras = ExtraImages(source, inputs.mask, crop, shown)
+        shown = wanted_extras(self.choice.show_candidates)
+        extras = ExtraImages(source, inputs.mask, shown)
         previews = None
         if shared.opts.live_previews_enable:
-            previews = Previews(source, inputs.mask, crop, progress.every)
+            previews = Previews(source, inputs.mask, progress.every)
         noise = Noise(p.seeds[place], p.subseeds[place], p.subseed_strength)
         backend = self._backend(place, sampler)
         callbacks = progress.callbacks(extras, previews)

@@ -219,11 +219,11 @@ def test_the_variation_seed(webui: Webui, small: Scene) -> None:
 @pytest.mark.parametrize("candidates", [1, 3])
 def test_candidates_are_scored_by_clip(webui: Webui, small: Scene, candidates: int) -> None:
     answer = edited(webui, small, {**QUICK, "candidates": candidates, "choose": "clip"})
-    scores = answer.report["scores"]
+    scores = answer.report["parts"][0]["scores"]
     if candidates == 1:
         assert not scores
     else:
-        assert len(scores) == 3 and answer.report["chosen"] == int(np.argmax(scores))
+        assert len(scores) == 3 and answer.report["parts"][0]["chosen"] == int(np.argmax(scores))
 
 
 def test_without_clip_the_first_candidate_goes_on(webui: Webui, small: Scene) -> None:
@@ -231,7 +231,7 @@ def test_without_clip_the_first_candidate_goes_on(webui: Webui, small: Scene) ->
     gone = {"msbd_clip_weights": "/nowhere/clip.safetensors"}
     answer = edited(webui, small, body, override_settings=gone)
     assert small.is_edited(answer.picture)
-    assert answer.report["chosen"] == 0 and not answer.report["scores"]
+    assert answer.report["parts"][0]["chosen"] == 0 and not answer.report["parts"][0]["scores"]
     assert any("CLIP" in note for note in answer.report["notes"])
 
 

@@ -49,7 +49,7 @@ def test_every_preset_edits_under_the_hosts_autocast(
 def test_the_defaults_edit_under_the_hosts_autocast(webui: Webui, small: Scene, cast: None) -> None:
     """With CLIP, candidates and the super-resolution network."""
     answer = edited(webui, small, {"preset": "recommended"})
-    assert small.is_edited(answer.picture) and answer.report["scores"]
+    assert small.is_edited(answer.picture) and answer.report["parts"][0]["scores"]
     assert not answer.report["notes"], answer.report["notes"]
 
 

@@ -105,8 +105,8 @@ def test_textual_inversion(webui: Webui, small: Scene) -> None:
 
 def test_clip_judges_the_words_and_not_their_syntax(webui: Webui, small: Scene) -> None:
     fields = {**QUICK, "candidates": 2}
-    plain = edited(webui, small, fields, prompt="a red star").report["scores"]
+    plain = edited(webui, small, fields, prompt="a red star").report["parts"][0]["scores"]
     dressed = edited(
         webui, small, fields, prompt=f"a red star <lora:{models.LORA}:0>", seed=1
-    ).report["scores"]
+    ).report["parts"][0]["scores"]
     assert plain == pytest.approx(dressed, abs=1e-4)

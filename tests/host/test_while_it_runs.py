@@ -169,8 +169,8 @@ def test_candidates_are_shown_in_the_picture(webui: Webui, subject: Any) -> None
         assert (picture.shape[1], picture.shape[0]) == size
         assert (picture[~touched] == before[~touched]).all()
         assert np.abs(picture.astype(int) - before)[touched].mean() > 2
-        score = f"{answer.report['scores'][number - 1]:.3f}"
-        chosen = " (chosen)" if number == answer.report["chosen"] + 1 else ""
+        score = f"{answer.report['parts'][0]['scores'][number - 1]:.3f}"
+        chosen = " (chosen)" if number == answer.report["parts"][0]["chosen"] + 1 else ""
         caption = f"MSBD picture: candidate {number} {score}{chosen}"
         assert answer.info["infotexts"][number].endswith(caption)
     texts = plain.info["infotexts"][0], answer.info["infotexts"][0]
