@@ -18,6 +18,15 @@ function msbd_is_chosen(table) {
     return true;
 }
 
+// What the first stage starts from: the control's choice, which in Inpaint sketch is the paint unless
+// another is made.
+function msbd_start() {
+    const chosen = msbd_watched_scripts?.querySelector("[id$='_diffusion_start'] input:checked");
+    const start = chosen ? chosen.value : "automatic";
+    const sketching = get_tab_index("mode_img2img") === 3;
+    return start !== "automatic" ? start : sketching ? "paint" : "new";
+}
+
 function msbd_grey(element, tooltip) {
     if (!msbd_greyed.has(element)) {
         msbd_greyed.set(element, {title: element.getAttribute("title"), inert: new Set()});
@@ -47,11 +56,15 @@ function msbd_update_greyed() {
         msbd_watched_scripts = scripts;
         const shown = {attributeFilter: ["class", "style"], childList: true, subtree: true};
         new MutationObserver(msbd_update_greyed).observe(scripts, shown);
+        const modes = gradioApp().querySelector("#mode_img2img");
+        modes?.addEventListener("click", () => setTimeout(msbd_update_greyed));
     }
     const table = gradioApp().querySelector(".msbd-without-effect");
     const tooltips = new Map();
     if (table && msbd_is_chosen(table)) {
-        for (const {selector, tooltip} of JSON.parse(table.textContent)) {
+        const start = msbd_start();
+        for (const {selector, tooltip, alive} of JSON.parse(table.textContent)) {
+            if (alive.includes(start)) continue;
             for (const element of gradioApp().querySelectorAll(selector)) tooltips.set(element, tooltip);
         }
     }

@@ -13,9 +13,10 @@ class Ablation:
 
     minimum_crop: the crop's shortest side, in units of the training resolution. repaint_from,
     repaint_until: between which shares of the first stage's steps RePaint repeats them. choose: by
-    CLIP, or the first candidate. growth: from one intermediate stage to the next (3.2).
-    intermediate_strength: their share of the noise schedule (3.2: 0.4). tile_guidance: in place of
-    `guidance_later` squared. tile_overlap: in units of the training resolution (3.2: 128 of 512).
+    CLIP, by how they fit in, or the first candidate. growth: from one intermediate stage to the
+    next (3.2). intermediate_strength: their share of the noise schedule (3.2: 0.4). tile_guidance:
+    in place of `guidance_later` squared. tile_overlap: in units of the training resolution (3.2:
+    128 of 512).
     lowpass_background: whether it is as soft as the draft (3.2, Figure 5 f). decoder_iterations,
     decoder_rate, decoder_background_weight: steps, Adam's rate and lambda of fine-tuning (3.3).
     decoder_checkpointing: fine-tune with gradient checkpointing from the start, and not only when
@@ -25,7 +26,7 @@ class Ablation:
     minimum_crop: float = setting(0.5, span=(0.1, 2.0))
     repaint_from: float = setting(0.0, span=(0.0, 0.95))
     repaint_until: float = setting(1.0, span=(0.05, 1.0))
-    choose: str = setting("clip", choices=("clip", "first"))
+    choose: str = setting("clip", choices=("clip", "fit", "first"))
     growth: float = setting(1.414, span=(1.1, 4.0))
     intermediate_strength: float = setting(0.4, span=(0.0, 1.0))
     tile_guidance: float | None = setting(None, span=(0.0, 2.0))

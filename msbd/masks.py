@@ -36,21 +36,19 @@ def from_picture(
     soft: bool = False,
     invert: bool = False,
     by_alpha: bool = False,
-    shape: str = AS_PAINTED,
-    grow: int = 0,
 ) -> tuple[Mask, list[str]]:
     """The mask for a picture, and what was done to it, in sentences.
 
     luminance, alpha: of a picture [h,w] of the mask: their product is what is repainted, or alpha
     alone where luminance says nothing, as of black strokes on nothing, or a host has it so
     (`by_alpha`). Of another size it is scaled. Unless `soft`, all from half up is 1 and the rest
-    0. invert: the other way round. Specks are left out. shape, grow: see `shaped`. Raises
-    `EditError` for an empty mask, or one of another aspect ratio.
+    0. invert: the other way round. Specks are left out. Raises `EditError` for an empty mask, or
+    one of another aspect ratio.
     """
     painted, told = _painted(luminance, alpha, by_alpha)
     grey, scaled = _scaled(painted, picture)
     mask, left_out = without_specks(from_grey(255 - grey if invert else grey, soft))
-    return shaped(checked(mask, picture), shape, grow), [*told, *scaled, *left_out]
+    return checked(mask, picture), [*told, *scaled, *left_out]
 
 
 def _painted(

@@ -17,7 +17,7 @@ Boxes = NDArray[np.int64]
 """[n,4]: top, left, bottom, right."""
 
 
-def parts_of(mask: masks.Mask, settings: EditSettings, spec: ModelSpec) -> list[Box]:
+def parts_of(image: Size, mask: masks.Mask, settings: EditSettings, spec: ModelSpec) -> list[Box]:
     """Boxes of the parts of a mask [H,W], from top to bottom; none overlap, all together hold it.
 
     Parts are together if one is nearer to the other than the crop shows round the larger (its
@@ -31,7 +31,7 @@ def parts_of(mask: masks.Mask, settings: EditSettings, spec: ModelSpec) -> list[
     while True:
         fewer = boxes[:0]
         for box in boxes:
-            near = np.flatnonzero(_together(box, fewer, settings, spec))
+            near = np.flatnonzero(_together(box, fewer, image, settings, spec))
             if near.size:
                 fewer[near[0]] = _joined(box, fewer[near[:1]])
             else:
@@ -42,15 +42,15 @@ def parts_of(mask: masks.Mask, settings: EditSettings, spec: ModelSpec) -> list[
 
 
 def _together(
-    box: Boxes, others: Boxes, settings: EditSettings, spec: ModelSpec
+    box: Boxes, others: Boxes, image: Size, settings: EditSettings, spec: ModelSpec
 ) -> NDArray[np.bool_]:
     """Which of [n,4] a box [4] belongs to."""
     between = np.maximum(box[:2], others[:, :2]) - np.minimum(box[2:], others[:, 2:])
     longest = np.maximum(_longest(box[None]), _longest(others))
     near = between.max(1) <= np.maximum((settings.margin - 1) / 2 * longest, 0)
     both = _longest(_joined(box, others))
-    fits = np.array([_crop_side(int(n), settings, spec) for n in both])
-    return near | (fits <= spec.resolution)
+    sides = np.array([_crop_side(int(n), settings, spec) for n in both])
+    return near | (np.minimum(sides, image.longest) <= spec.resolution)
 
 
 def _joined(box: Boxes, others: Boxes) -> Boxes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from .planning import smaller_tiles
 from .precision import finite, single_precision
 from .progress import Callbacks, Recorder
 from .report import Report, outside_difference, peak_memory, seam_ratio, stopwatch
-from .settings import NEW, PAINT, SURROUNDINGS, EditSettings
+from .settings import LATENT_NOISE, LATENT_NOTHING, NEW, PAINT, SURROUNDINGS, EditSettings
 from .stage import StageInputs, refined
 
 CANVASES = 8
@@ -66,10 +67,12 @@ def edit(
     for part in plan.parts:
         own = noise.of_part(part.number)
         recorder.begin_part(own.seed)
-        image = _edited(image, mask, part, settings, backend, own, recorder, paint)
+        before, image = image, _edited(image, mask, part, settings, backend, own, recorder, paint)
         if recorder.stopped:
             release()  # what the unfinished stage held
             break
+        if part is not plan.parts[-1]:
+            image = _in_bytes(image, before)
     recorder.report.peak_memory_bytes = peak_memory(backend.device)
     recorder.report.seconds = clock()
     return Edit(image, recorder.report)
@@ -90,9 +93,6 @@ def _edited(
     crop, crop_mask = cropped(image, part.crop), torch.from_numpy(part.mask_in_crop(mask))
     alpha = feathered(crop_mask[None, None], settings.feather)
     place = backend.device if picture_bytes(part.crop.size, backend.device) else "cpu"
-    painted = crop_mask[None, None].to(place)
-    faded = alpha.to(place) if settings.whole_cells else None
-    known = _known(crop.to(place), painted, part, settings, paint)
 
     def smaller(stage: StagePlan) -> StagePlan | None:
         less = smaller_tiles(stage, part, crop_mask.numpy(), settings, backend.spec)
@@ -104,12 +104,13 @@ def _edited(
             )
         return less
 
-    def inputs(stage: StagePlan) -> StageInputs:
-        return StageInputs.of(stage, known, painted, faded, backend.spec.latent_factor)
-
     patch: Tensor | None = None
     context: Tensor | None = None
     with _keeping_the_best(recorder, lambda: patch is not None or part.number > 0):
+        painted = crop_mask[None, None].to(place)
+        faded = alpha.to(place) if settings.whole_cells else None
+        known = _known(crop.to(place), painted, part, settings, paint)
+        inputs = partial(_inputs, known, painted, faded, backend.spec.latent_factor)
         for planned in part.stages:
             seen = inputs(planned)
             if patch is None:
@@ -133,15 +134,28 @@ def _edited(
     return result
 
 
+def _inputs(
+    known: Tensor, painted: Tensor, faded: Tensor | None, factor: int, stage: StagePlan
+) -> StageInputs:
+    return StageInputs.of(stage, known, painted, faded, factor)
+
+
+def _in_bytes(image: Tensor, before: Tensor) -> Tensor:
+    """What an edit changed, as a file of 8 bits would keep it for the next."""
+    return torch.where(image == before, image, (image * 255).round() / 255)
+
+
 def _known(
     crop: Tensor, painted: Tensor, part: PartPlan, settings: EditSettings, paint: Tensor | None
 ) -> Tensor:
     """The crop [1,3,H,W] with what the first stage starts from inside the mask, if that is not
     what is there. painted: the mask [1,1,H,W]."""
     start = part.stages[0].start
-    if start == SURROUNDINGS or (start == NEW and settings.whole_cells):
+    if start == SURROUNDINGS:
+        return torch.lerp(crop, filled(crop, (painted > 0).float()), painted)
+    if start in (NEW, LATENT_NOISE, LATENT_NOTHING) and settings.whole_cells:
         # Cells that stay, or stay in part, would show what the mask hides.
-        return filled(crop, (painted >= 1).float())
+        return torch.where(painted < 1, crop, filled(crop, (painted > 0).float()))
     if start == PAINT and paint is not None:
         return torch.where(painted > 0, cropped(paint, part.crop).to(crop), crop)
     return crop

@@ -89,8 +89,8 @@ class Schedule:
 class StagePlan:
     """One pass of the multi-stage procedure.
 
-    index: among the stages of its part, whose number is `part`. start: what it starts from, see
-    `EditSettings.beginning`; later stages from a `DRAFT`.
+    index: among the stages of its part, whose number is `part`. start: what it starts from;
+    later stages from a `DRAFT`.
     box: the part of the picture it works on, in source pixels. size: the size it is worked on
     at. canvas: `size` padded at the bottom and right to what the model takes. tiles: boxes on
     the canvas, only those that touch the mask. tile_grid: how many there would be if all of
@@ -141,18 +141,6 @@ class StagePlan:
     def tile_area(self) -> int:
         """Pixels of one tile; all tiles of a stage have the same size."""
         return self.tiles[0].size.area
-
-    def __str__(self) -> str:
-        tiles = f"{len(self.tiles)} of {self.tile_grid} tiles of {self.tiles[0].size}"
-        run, fitted = self.schedule, self.decoder
-        if self.decoder_iterations:
-            fitted += f" in {self.decoder_iterations} steps"
-        return (
-            f"stage {self.index + 1} ({self.name}): {self.size}, {tiles}, from {self.start}, "
-            f"strength {run.strength:g}, {run.in_words}, "
-            f"{run.candidates} candidate{'s' * (run.candidates > 1)}, "
-            f"{self.model_calls} model calls, decoder optimisation: {fitted}"
-        )
 
 
 @dataclass(frozen=True)
@@ -240,21 +228,6 @@ class EditPlan:
             "network_evaluations": round(self.network_evaluations, 3),
             "decoder_steps": self.decoder_steps,
         }
-
-    def __str__(self) -> str:
-        lines = [f"picture {self.image}"]
-        for part in self.parts:
-            name = f"part {part.number + 1} of the mask" if len(self.parts) > 1 else "mask"
-            lines.append(
-                f"{name} {part.mask.size}, "
-                f"crop {part.crop.size} at left {part.crop.left}, top {part.crop.top}"
-            )
-            lines += [str(stage) for stage in part.stages]
-        lines.append(
-            f"in all {self.model_calls} model calls, as many as "
-            f"{self.network_evaluations:.0f} at {self.resolution}x{self.resolution}"
-        )
-        return "\n".join(lines)
 
 
 def _flat(stage: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from .errors import EditError
 from .geometry import Box, Size, all_tiles, ceil_to, fitted_tiles, round_to
 from .parts import crop_box, parts_of
 from .plan import DRAFT, EditPlan, ModelSpec, PartPlan, Schedule, StagePlan
-from .settings import FINE_TUNE, NEW, WHOLE_CROP, EditSettings
+from .settings import AUTOMATIC, FINE_TUNE, NEW, WHOLE_CROP, EditSettings
 
 LONGEST_FIRST = 4
 """Longest side of a first stage, for panoramas, in units of the training resolution."""
@@ -33,7 +33,7 @@ def plan_edit(image: Size, mask: masks.Mask, settings: EditSettings, spec: Model
             f"repaint_until must be more than repaint_from, which is {begin:g}, not {end:g}; for "
             "no RePaint at all set resampling_steps to 0"
         )
-    boxes = enumerate(parts_of(mask, settings, spec))
+    boxes = enumerate(parts_of(image, mask, settings, spec))
     parts = (_part(number, image, mask, box, settings, spec) for number, box in boxes)
     return EditPlan(image, spec.resolution, tuple(parts))
 
@@ -140,7 +140,7 @@ def _stage(
     high, wide = (spec.multiple if n <= side else spec.latent_factor for n in astuple(size))
     canvas = Size(ceil_to(size.height, high), ceil_to(size.width, wide))
     tiles = _tiles(canvas, side, size, mask, settings, spec, first)
-    start = settings.beginning if first else DRAFT
+    start = DRAFT if not first else NEW if settings.start == AUTOMATIC else settings.start
     if first:
         name, strength = "first", 1.0 if start == NEW else settings.strength
     elif size.longest <= side and not final:
@@ -149,6 +149,8 @@ def _stage(
         name, strength = "final" if final else "tiled", settings.final_strength
     guidance = settings.guidance_later if len(tiles) == 1 else settings.tile_guidance
     reach = _reach(settings)
+    # Where no cell is repainted from the first step on, there is nothing to choose from so soon.
+    early = settings.early_selection if mask.max() >= 1 else 1.0
     touching = tuple(tile for tile in tiles if _painted(tile, size, mask, reach))
     tuned = settings.decoder == FINE_TUNE
     # As many tiles as take no more room than the first stage's candidates do.
@@ -163,7 +165,7 @@ def _stage(
         canvas=canvas,
         tiles=touching,
         tile_grid=len(tiles),
-        schedule=_schedule(first, strength, 1.0 if first else guidance, settings, spec),
+        schedule=_schedule(first, strength, 1.0 if first else guidance, settings, spec, early),
         batch=settings.candidates if first else max(1, min(len(touching), room)),
         decoder=settings.decoder,
         decoder_iterations=settings.ablation.decoder_iterations if tuned else 0,
@@ -190,15 +192,20 @@ def _tiles(
 
 
 def _schedule(
-    first: bool, strength: float, guidance: float, settings: EditSettings, spec: ModelSpec
+    first: bool,
+    strength: float,
+    guidance: float,
+    settings: EditSettings,
+    spec: ModelSpec,
+    early: float,
 ) -> Schedule:
     run_steps = max(1, round(strength * settings.steps)) if strength > 0 else 0
     candidates = settings.candidates if first else 1
-    chosen_at = max(1, round(settings.early_selection * run_steps))
+    chosen_at = max(1, round(early * run_steps))
     begin = min(round(settings.ablation.repaint_from * run_steps), max(run_steps - 1, 0))
     end = max(round(settings.ablation.repaint_until * run_steps), begin + 1)
     # RePaint reconciles what comes out of noise; a picture that is there it would lead astray.
-    repeated = range(begin, end) if first and settings.beginning == NEW else range(0)
+    repeated = range(begin, end) if first and strength == 1.0 else range(0)
     return Schedule(
         strength=strength,
         steps=settings.steps,
@@ -219,11 +226,10 @@ def _reach(settings: EditSettings) -> int:
 
 
 def _needed(size: Size, mask: masks.Mask, reach: int, context: int) -> Box:
-    """What is repainted and the context round it, in a stage's pixels."""
-    height, width = mask.shape
-    box = masks.bounds(mask).grown(reach, Size(height, width))
-    painted = box.scaled(size.height / height, size.width / width)
-    return painted.grown(context, size)
+    """The mask and the context round it, or all that is repainted, in a stage's pixels."""
+    scale = max(size.height / mask.shape[0], size.width / mask.shape[1])
+    painted = masks.bounds(mask).scaled(size.height / mask.shape[0], size.width / mask.shape[1])
+    return painted.grown(max(context, math.ceil(reach * scale)), size)
 
 
 def _painted(tile: Box, size: Size, mask: masks.Mask, reach: int) -> bool:

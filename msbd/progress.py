@@ -102,7 +102,7 @@ class Recorder:
         self.report.as_planned &= place != self._begun
         self._stage, self._begun = stage, place
         self.done = StageReport(
-            stage.name, str(stage.size), stage.part, model_calls=stage.model_calls
+            stage.name, str(stage.size), part=stage.part, model_calls=stage.model_calls
         )
         self._clock = stopwatch(self._device)
         there = (one for one in plan.stages if (one.part, one.index) <= place)

@@ -24,12 +24,12 @@ class StageReport:
 
     name: str
     size: str
-    part: int = 0
     seconds: float = 0.0
     fitting_seconds: float = 0.0
     decoding_seconds: float = 0.0
     model_calls: int = 0
     decoder_loss: tuple[float, float] | None = None
+    part: int = 0
 
 
 @dataclass

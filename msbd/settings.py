@@ -29,9 +29,9 @@ AUTOMATIC, NEW, PICTURE, PAINT, SURROUNDINGS = (
     "paint",
     "surroundings",
 )
-"""What the first stage starts from; see `EditSettings.beginning`."""
-FILL, ORIGINAL, LATENT_NOISE, LATENT_NOTHING = "fill", "original", "latent noise", "latent nothing"
-"""What is put inside the mask before, as the WebUI has it."""
+"""What the first stage starts from."""
+LATENT_NOISE, LATENT_NOTHING = "latent noise", "latent nothing"
+"""The same; in the WebUI these two are chosen as Masked content."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class EditSettings:
         "What the first stage starts from. automatic: anew, or from your paint where you painted "
         "colours. new: anew. picture: what is there, as for another colour or a repair. paint: "
         "your colours and shapes. surroundings: what is around, as to remove something.",
-        choices=(AUTOMATIC, NEW, PICTURE, PAINT, SURROUNDINGS),
+        choices=(AUTOMATIC, NEW, PICTURE, PAINT, SURROUNDINGS, LATENT_NOISE, LATENT_NOTHING),
         paper="3.1: pure noise",
     )
     strength: float = setting(
@@ -117,12 +117,6 @@ class EditSettings:
         "Denoising strength",
         "How much the first stage changes what it starts from, unless it starts anew.",
         span=(0.0, 1.0, 0.05),
-    )
-    content: str = setting(
-        ORIGINAL,
-        "Masked content",
-        "What is put inside the mask before the first stage starts from picture or paint.",
-        choices=(FILL, ORIGINAL, LATENT_NOISE, LATENT_NOTHING),
     )
     context: float = setting(
         WHOLE_CROP,
@@ -154,7 +148,7 @@ class EditSettings:
         span=(-128, 128, 1),
     )
     parts: str = setting(
-        APART,
+        TOGETHER,
         "Parts of the mask",
         "Parts that lie far from each other: apart edits one after the other, each at the model's "
         "full resolution; together paints them all at once, smaller.",
@@ -199,19 +193,15 @@ class EditSettings:
         given = self.ablation.tile_guidance
         return self.guidance_later**2 if given is None else given
 
-    @property
-    def beginning(self) -> str:
-        """What the first stage starts from in the end: what `content` puts in the place of picture
-        or paint; automatic is new here, see `started`."""
-        if self.start not in (PICTURE, PAINT):
-            return NEW if self.start == AUTOMATIC else self.start
-        return {ORIGINAL: self.start, FILL: SURROUNDINGS}.get(self.content, self.content)
-
-    def started(self, paints: bool) -> EditSettings:
-        """A copy with `AUTOMATIC` decided. paints: whether the user painted colours."""
-        if self.start != AUTOMATIC:
-            return self
-        return dataclasses.replace(self, start=PAINT if paints else NEW)
+    def decided(self, paints: bool, prompt: str) -> EditSettings:
+        """A copy for an edit. paints: whether the user painted colours, which `AUTOMATIC` starts
+        from. Without a prompt candidates are ranked by how they fit in, as CLIP has no say."""
+        changes = dict[str, Any]()
+        if self.start == AUTOMATIC:
+            changes["start"] = PAINT if paints else NEW
+        if not prompt.strip() and self.ranks_by_clip:
+            changes["choose"] = "fit"
+        return self.with_values(changes)
 
     def flat(self) -> dict[str, Any]:
         """All settings and ablations as one dictionary, in their order of definition."""

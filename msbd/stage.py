@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .backend import Backend
 from .compositing import (
     composited,
     cropped,
+    feathered,
     inner_mask,
     largest,
     latent_mask,
@@ -23,11 +25,11 @@ from .decoder import Decode, Segment, nearness, optimised
 from .diffusion import denoised
 from .geometry import Box
 from .noise import Noise
-from .plan import StagePlan
+from .plan import DRAFT, StagePlan
 from .precision import finite
 from .progress import Recorder
 from .report import stopwatch
-from .settings import EditSettings
+from .settings import PAINT, PICTURE, EditSettings
 
 AUTOENCODER = "the autoencoder"
 
@@ -57,15 +59,20 @@ class StageInputs:
         factor: int,
     ) -> StageInputs:
         """crop: the photograph inside the plan's crop, or what the mask leaves of it, [1,3,H,W].
-        mask: there, [1,1,H,W] in [0,1]. alpha: the same with its soft edge, to paint first what
-        lies inside the mask and then all of it by its levels; None to paint all cells that the
-        mask touches. factor: pixels per latent cell."""
+        mask: there, [1,1,H,W] in [0,1]. alpha: the same with its soft edge, to paint anew first
+        what lies inside the mask and then all of it by its levels; None to paint all cells that
+        the mask touches. factor: pixels per latent cell."""
         target, levels = resized(crop, stage.size), largest(mask, stage.size)
         if alpha is None:
             painted, cells = levels, latent_mask(levels, factor)
         else:
             painted = largest(alpha, stage.size)
-            cells = inner_mask(levels, factor) if stage.first else mean_mask(painted, factor)
+            if stage.start == DRAFT:
+                cells = mean_mask(painted, factor)
+            else:
+                # Of what is to be another, nothing may stay because the mask's edge crosses it.
+                changes = stage.start in (PICTURE, PAINT)
+                cells = (latent_mask if changes else inner_mask)(levels, factor)
         painted = (painted > 0).float()
         return cls(
             target,
@@ -149,16 +156,20 @@ def choose_candidate(
     backend: Backend,
     recorder: Recorder,
 ) -> int:
-    """Which candidate of z [n,4,h,w] goes on, ranked by CLIP on the decoded crop."""
-    by_clip = settings.ablation.choose == "clip" and len(z) > 1
-    if not (by_clip or recorder.callbacks.wants("candidate")):
+    """Which candidate of z [n,4,h,w] goes on, ranked on the decoded crop."""
+    how = settings.ablation.choose if len(z) > 1 else "first"
+    if how == "first" and not recorder.callbacks.wants("candidate"):
         return 0
     candidates = torch.cat([backend.decode(one[None]).to(seen.target) for one in z])
     decoded = finite(candidates, AUTOENCODER)
     shown = torch.lerp(seen.target, cropped(decoded, Box.of(stage.size)), seen.painted)
-    scores = backend.score(shown.to(backend.device)) if by_clip else None
-    if by_clip and scores is None:
-        recorder.note("CLIP is not available, so the first candidate was taken")
+    scores = None
+    if how == "clip":
+        scores = backend.score(shown.to(backend.device))
+        if scores is None:
+            recorder.note("CLIP is not available, so the first candidate was taken")
+    elif how == "fit":
+        scores = fit(shown, seen.painted)
     chosen = 0 if scores is None else int(scores.argmax())
     told = None if scores is None else [round(float(score), 4) for score in scores]
     recorder.part.chosen, recorder.part.scores = chosen, told
@@ -169,3 +180,25 @@ def choose_candidate(
             "candidate", one[None], stage, f"candidate {index + 1}{score}{mark}"
         )
     return chosen
+
+
+def fit(images: Tensor, painted: Tensor) -> Tensor:
+    """How alike the painted part of each picture [n,3,H,W] and a ring round it are, [n], at most 0.
+
+    Compared are mean and deviation of the colours, and mean slope, in each channel. painted:
+    [1,1,H,W] of 0 and 1; all scores are 0 where nothing is beside it.
+    """
+    reach = max(painted.shape[-2:]) // 8
+    ring = feathered(painted, reach).gt(0).to(images) - painted
+    if not ring.any():
+        return images.new_zeros(len(images))
+    across = F.pad(images.diff(dim=-1).abs(), (0, 1, 0, 0))
+    down = F.pad(images.diff(dim=-2).abs(), (0, 0, 0, 1))
+    facts = torch.cat([images, across + down], 1)
+
+    def moments(where: Tensor) -> Tensor:
+        mean = (facts * where).sum((2, 3)) / where.sum()
+        spread = ((facts - mean[..., None, None]).square() * where).sum((2, 3)) / where.sum()
+        return torch.cat([mean, spread.sqrt()[:, :3]], 1)
+
+    return -(moments(painted) - moments(ring)).abs().sum(1)

@@ -84,13 +84,13 @@ def test_the_report_says_what_the_issue_promises(desk: Desk) -> None:
     desk.edit("--report", report, "--seed", 3)
     facts = json.loads(report.read_text())
     assert facts["seed"] == 3 and facts["prompt"] == "a red star"
-    assert facts["settings"] == preset(DEFAULT_PRESET).flat() | {
+    assert facts["settings"] == preset(DEFAULT_PRESET).decided(False, "a red star").flat() | {
         "steps": 3, "candidates": 2, "resampling_steps": 0, "decoder": "fine-tune",
         "decoder_iterations": 2,
     }  # fmt: skip
     assert facts["models"]["checkpoint"] == "fake.safetensors"
     assert facts["outside_max_difference"] == 0 and facts["peak_memory_bytes"] > 0
-    assert {"plan", "seconds", "model_calls", "seam"} <= facts.keys()
+    assert {"plan", "seconds", "model_calls", "parts"} <= facts.keys()
     for stage in facts["stages"]:
         assert {"name", "seconds", "model_calls", "decoder_loss"} <= stage.keys()
 
@@ -99,7 +99,7 @@ def test_the_report_says_what_the_issue_promises(desk: Desk) -> None:
 def test_every_preset_runs(desk: Desk, name: str) -> None:
     arguments = (desk.image, desk.mask, "x", "-o", desk.out, "--preset", name, "--quiet")
     assert desk.msbd("edit", *arguments) == 0
-    assert read_recipe(desk.out).settings == preset(name)
+    assert read_recipe(desk.out).settings == preset(name).decided(False, "a red star")
 
 
 def test_plan_only_prints_the_plan_and_loads_nothing(desk: Desk, model: Model) -> None:
@@ -240,6 +240,44 @@ def test_the_module_runs_as_a_program() -> None:
         [sys.executable, "-m", "msbd", "--version"], capture_output=True, text=True, check=True
     )
     assert ran.stdout.startswith("msbd ")
+
+
+@pytest.mark.parametrize("start", ["picture", "surroundings", "latent nothing"])
+def test_an_edit_starts_from_what_is_said(desk: Desk, start: str) -> None:
+    report = desk.folder / "report.json"
+    assert desk.edit("--start", start, "--strength", "0.4", "--report", report) == 0
+    stage = json.loads(report.read_text())["plan"]["stages"][0]
+    assert (stage["start"], stage["strength"]) == (start, 0.4)
+
+
+def test_an_edit_starts_from_paint_if_there_is_some(desk: Desk) -> None:
+    colours = load(desk.image).copy()
+    colours[20:50, 30:66] = (10, 10, 240)
+    paint, report = desk.folder / "paint.png", desk.folder / "report.json"
+    save(paint, colours)
+    assert desk.edit("--paint", paint, "--strength", "0", "--report", report) == 0
+    assert json.loads(report.read_text())["plan"]["stages"][0]["start"] == "paint"
+    red, _, blue = load(desk.out)[30:40, 42:54].reshape(-1, 3).mean(0)
+    assert blue > red
+    assert desk.edit("--paint", paint, "--start", "new") == 0
+    assert "the paint is not used" in desk.stdout
+    assert desk.edit("--start", "paint") == 2 and "--paint FILE" in desk.stderr
+    save(paint, colours[:50])
+    assert desk.edit("--paint", paint) == 2 and "the paint is 96x50" in desk.stderr
+
+
+def test_removing_needs_no_prompt(desk: Desk) -> None:
+    arguments = (desk.image, desk.mask, "-o", desk.out, "--quiet", "--set", "steps=2")
+    assert desk.msbd("edit", *arguments, "--preset", "remove") == 0
+    assert "there is no prompt" in desk.stdout
+    assert desk.msbd("edit", *arguments) == 2 and "there is no prompt" in desk.stderr
+
+
+def test_the_masks_shape_is_planned_as_it_is_edited(desk: Desk) -> None:
+    assert desk.msbd("plan", desk.image, desk.mask, "--set", "grow=4") == 0
+    assert "mask 44x38" in desk.stdout
+    assert desk.msbd("plan", desk.image, desk.mask, "--set", "grow=-90") == 2
+    assert "shrink it less" in desk.stderr
 
 
 def test_a_soft_mask_blends(desk: Desk) -> None:

@@ -204,7 +204,7 @@ def report(plan: EditPlan, *seconds: tuple[float, float, float], between: float 
     """Of an edit. seconds: of each stage, of them fitting, of them decoding."""
     stages = [StageReport("", "", *given) for given in seconds]
     total = sum(given[0] for given in seconds) + between
-    return Report(plan, EditSettings(), 0, stages, seconds=total)
+    return Report(plan, EditSettings(), 0, stages=stages, seconds=total)
 
 
 class TestMemory:

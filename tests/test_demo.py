@@ -42,7 +42,7 @@ def test_the_demo_writes_its_five_files_and_says_what_it_sees(
     assert (result[far] == before[far]).all() and (result != before).any()
     report = json.loads((folder / "report.json").read_text())
     assert report["outside_max_difference"] == 0
-    assert report["settings"] == preset("fast").with_values(demo.CHANGES).flat()
+    assert report["settings"] == preset("fast").with_values(demo.CHANGES).decided(False, "a").flat()
     assert "the result shows a red circle and a blue circle" in desk.stdout
     assert model.bound[0] == "a red star on grass"
 

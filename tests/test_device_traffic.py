@@ -75,11 +75,11 @@ def test_nothing_crosses_that_fits_on_the_device(
     done = edited(model, device)
     crop = done.report.plan.crop.size.area * 4
     down, up = moved(device.moves, True), moved(device.moves, False)
-    assert down == {"pipeline.py:edit": 3 * crop}, device
+    assert down == {"pipeline.py:_edited": 3 * crop}, device
     judge = model.ranker._model
     assert judge is not None
     clip = size_of(*judge.network.parameters(), *judge.network.buffers())
-    assert up.pop("pipeline.py:edit") == 4 * crop
+    assert up.pop("pipeline.py:_edited") == 5 * crop, "picture, mask and its soft edge"
     assert up.pop("memory.py:_copied") == clip
     assert up.pop(NOISE) > 0
     assert up.total() < 1000, device
@@ -89,13 +89,14 @@ def test_nothing_crosses_that_fits_on_the_device(
 
 @pytest.mark.edits
 def test_nothing_but_noise_crosses_in_a_step(model: StandaloneModel, device: SecondDevice) -> None:
-    """Twice the steps, and the same moves but for the noise."""
+    """Twice the steps, and as many moves but for the noise; the schedule goes at once."""
     others, noise = [], []
     for steps in (2, 4):
         edited(model, device, steps=steps, resampling_steps=1, choose="first")
         others.append([move for move in device.moves if move.place != NOISE])
         noise.append(len(device.moves) - len(others[-1]))
-    assert others[0] == others[1]
+    assert len(others[0]) == len(others[1])
+    assert sum(move.bytes for move in others[1]) - sum(move.bytes for move in others[0]) < 100
     assert noise[0] < noise[1]
 
 

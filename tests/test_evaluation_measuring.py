@@ -20,7 +20,7 @@ from msbd.evaluation.methods import MULTI_STAGE
 from msbd.evaluation.ways import Painting
 from msbd.geometry import Box
 from msbd.miniature.world import draw_object
-from msbd.report import Report
+from msbd.report import PartReport, Report
 from msbd.standalone.pictures import Picture, to_pixels
 
 CASE = next(case for case in all_cases() if case.kind == "disc" and case.background == "bricks")
@@ -37,7 +37,7 @@ def perfect(case: Case = CASE, colour: str = "") -> tuple[Tensor, Painting]:
     crop = plan.crop
     patch = Picture(drawn).tensor()[..., crop.rows, crop.columns]
     alpha = feathered(torch.from_numpy(mask[crop.rows, crop.columns])[None, None], 4)
-    report = Report(plan, MULTI_STAGE.settings, 0)
+    report = Report(plan, MULTI_STAGE.settings, 0, [PartReport(0)])
     return Picture(image).tensor(), Painting(patch, patch, patch, alpha, plan, [], report)
 
 

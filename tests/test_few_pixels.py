@@ -2,7 +2,7 @@
 
     pytest -m slow tests/test_few_pixels.py -s
 
-prints the table that `plan.FEWEST_PIXELS` goes by.
+prints the table that `summary.FEWEST_PIXELS` goes by.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from msbd.geometry import Size
 from msbd.miniature.oracle import read
 from msbd.miniature.world import draw_background
 from msbd.noise import Noise
+from msbd.pictures.summary import FEWEST_PIXELS
 from msbd.pipeline import edit
-from msbd.plan import FEWEST_PIXELS
 from msbd.planning import plan_edit
 from msbd.presets import preset
 from msbd.standalone.model import StandaloneModel

@@ -18,6 +18,7 @@ from msbd.decoder.fine_tune import fine_tune
 from msbd.decoder.last_layer import LastLayer
 from msbd.geometry import Box, Size
 from msbd.noise import Noise
+from msbd.pictures.summary import numbers
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE
 
@@ -249,7 +250,7 @@ def test_a_stage_solves_for_it_and_counts_it_as_work() -> None:
     plan = done.report.plan
     assert all(stage.decoder_iterations == 0 for stage in plan.stages)
     assert plan.decoder_steps == sum(len(stage.tiles) for stage in plan.stages)
-    assert "decoder optimisation: last layer" in str(plan)
+    assert "decoder optimisation: last layer" in numbers(plan)
     solved = errors_outside(image, mask, backend=backend, decoder="last layer")
     tinted = errors_outside(image, mask, backend=PointwiseBackend(tint=0.1), decoder="off")
     assert all(ours < theirs for ours, theirs in zip(solved, tinted, strict=True))

@@ -209,11 +209,4 @@ def test_what_touches_the_pictures_edge_is_not_shrunk_from_there() -> None:
 
 def test_a_mask_shrunk_to_nothing_is_refused() -> None:
     with pytest.raises(EditError, match="shrunk by 60 pixels"):
-        masks.from_picture(disc((300, 400), 50), None, PICTURE, grow=-60)
-
-
-def test_shape_and_growth_come_after_specks_are_left_out() -> None:
-    dotted = np.maximum(MAIN, disc((300, 500), 3))
-    found, (note,) = masks.from_picture(dotted, None, PICTURE, shape=masks.CLOSED, grow=5)
-    assert "speck" in note
-    assert (found == masks.from_picture(MAIN, None, PICTURE, shape=masks.CLOSED, grow=5)[0]).all()
+        masks.shaped(masks.from_grey(disc((300, 400), 50)), masks.AS_PAINTED, -60)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from msbd.backend import ModelSpec
 from msbd.errors import EditError
 from msbd.geometry import Box, Size
+from msbd.pictures.summary import numbers
 from msbd.planning import plan_edit, smaller_tiles
 from msbd.settings import EditSettings
 
@@ -101,10 +102,11 @@ def test_smaller_tiles_are_the_same_stage_down_to_the_training_resolution(reques
     size, painted, spec, values = request
     plan, mask = planned(size, painted, spec, **values)
     settings = EditSettings().with_values(values)
-    crop = mask[plan.crop.rows, plan.crop.columns]
+    (part,) = plan.parts
+    crop = part.mask_in_crop(mask)
     for given_stage in plan.stages:
         stage = given_stage
-        less = smaller_tiles(stage, plan, crop, settings, spec)
+        less = smaller_tiles(stage, part, crop, settings, spec)
         while less is not None:
             assert not less.first and less.tile_area < stage.tile_area
             assert (less.index, less.name, less.box, less.size, less.schedule, less.decoder) == (
@@ -113,7 +115,7 @@ def test_smaller_tiles_are_the_same_stage_down_to_the_training_resolution(reques
             )
             check_tiles(less, plan, repainted(mask, painted, values), spec)
             assert plan.with_stage(less).stages[stage.index] == less
-            stage, less = less, smaller_tiles(less, plan, crop, settings, spec)
+            stage, less = less, smaller_tiles(less, part, crop, settings, spec)
         sides = stage.tiles[0].size
         assert stage.first or sides.longest <= spec.resolution
 
@@ -208,7 +210,7 @@ def test_strength_zero_runs_no_steps():
 
 def test_a_plan_prints_and_is_json():
     plan, _ = planned(Size(1930, 2431), Box(500, 700, 1200, 1500), FACTS[0])
-    assert "stage 3 (final): 1088x1088" in str(plan)
+    assert "stage 3 (final): 1088x1088" in numbers(plan)
     assert json.loads(json.dumps(plan.to_dict()))["model_calls"] == plan.model_calls
 
 

@@ -79,7 +79,11 @@ def test_the_work_told_is_that_of_the_plan_whatever_is_done_again(
         stage = planned_stage
         end += stage_work(stage, plan)
         for smaller, parts in attempts:
-            less = smaller_tiles(stage, plan, mask_of(plan), chosen, FACTS) if smaller else None
+            less = (
+                smaller_tiles(stage, plan.parts[0], mask_of(plan), chosen, FACTS)
+                if smaller
+                else None
+            )
             stage = less or stage
             recorder.start(stage)
             started += 1
@@ -135,7 +139,7 @@ def test_a_stage_in_smaller_tiles_fills_what_is_left_evenly() -> None:
     recorder.denoised(0, torch.empty(stage.model_calls // 2))
     left = work(plan) - seen.done
     assert left == pytest.approx(stage_work(stage, plan) / 2)
-    smaller = smaller_tiles(stage, plan, mask_of(plan), chosen, FACTS)
+    smaller = smaller_tiles(stage, plan.parts[0], mask_of(plan), chosen, FACTS)
     assert smaller is not None
     recorder.start(smaller)
     first = len(seen.parts)
@@ -150,6 +154,7 @@ def test_a_note_is_told_once_and_an_early_end_names_its_stage() -> None:
     for text in ("one", "two", "one"):
         recorder.note(text)
     assert recorder.report.notes == ["one", "two"] and not recorder.report.interrupted
+    recorder.begin_part(7)
     recorder.start(plan.stages[0])
     recorder.finish()
     recorder.stop("skipped")

@@ -62,7 +62,8 @@ def test_there_are_no_more_tiles_than_needed(side, tiles):
 
 
 def test_tiles_without_a_masked_pixel_are_not_computed():
-    plan = sd1_plan(Size(2048, 2048), Box(0, 0, 60, 60), Box(1900, 1900, 2048, 2048))
+    boxes = Box(0, 0, 60, 60), Box(1900, 1900, 2048, 2048)
+    plan = sd1_plan(Size(2048, 2048), *boxes)
     assert len(plan.stages[-1].tiles) == 2
     image = photograph(160, 160)
     mask = box_mask(Size(160, 160), Box(0, 0, 10, 10), Box(150, 150, 160, 160))
@@ -212,7 +213,9 @@ def test_defaults_are_written_once():
     names = "|".join(known)
     pattern = re.compile(rf"\b({names})\s*(?::\s*\w+\s*)?=\s*([\d.]+)\b")
     for path in (Path(__file__).parent.parent / "msbd").rglob("*.py"):
-        if path.name == "settings.py" or {"miniature", "evaluation"} & set(path.parts):
+        if path.name in ("settings.py", "ablation.py") or {"miniature", "evaluation"} & set(
+            path.parts
+        ):
             continue
         for name, value in pattern.findall(path.read_text(encoding="utf-8")):
             assert float(value) != known[name].default, (path, name)
@@ -244,15 +247,18 @@ CHANGES: list[dict[str, Any]] = [
     {"context": 0.0625},
     {"repaint_from": 0.5},
     {"repaint_until": 0.5},
+    {"start": "picture"},
+    {"strength": 0.4},
+    {"parts": "apart"},
 ]
-BACKENDS = {"upscaler", "guidance", "sampler"}
-"""Belong to the backend and are tested there."""
+ELSEWHERE = {"upscaler", "guidance", "sampler", "mask_shape", "grow"}
+"""Belong to the backend, or to the mask before it is an edit's, and are tested there."""
 
 
 def test_no_setting_is_left_out():
     """Checkpointing must change nothing; see test_fine_tune.py."""
     changed = {name for values in CHANGES for name in values}
-    assert changed == {*SETTINGS, *ABLATIONS} - BACKENDS - {"decoder_checkpointing"}
+    assert changed == {*SETTINGS, *ABLATIONS} - ELSEWHERE - {"decoder_checkpointing"}
 
 
 @pytest.mark.parametrize("values", CHANGES, ids=str)
@@ -261,6 +267,9 @@ def test_every_setting_does_something(values):
     image, mask = photograph(150, 150), box_mask(Size(150, 150), Box(40, 40, side, side))
     base = {"candidates": 5, "decoder_iterations": 30}
     base |= {"tile_size": 1.0} if "tile_overlap" in values else {}
+    base |= {"start": "picture"} if "strength" in values else {}
+    if "parts" in values:
+        mask[140:148, 140:148] = 1
 
     def backend():
         return PointwiseBackend(tint=0.1, mode="bilinear", colour=(0.2, 0.2, 0.2))

@@ -89,21 +89,14 @@ def test_what_a_paint_says_outside_the_mask_does_not_count(image, mask) -> None:
     assert torch.equal(*results)
 
 
-@pytest.mark.parametrize("start", ["picture", "paint"])
 @pytest.mark.parametrize("whole_cells", [False, True])
-def test_masked_content_is_put_in_its_place(image, mask, start: str, whole_cells: bool) -> None:
-    values = {"strength": 0.0, "start": start, "whole_cells": whole_cells}
-    paint = plain(GREEN)
-    around = painted(image, mask, paint, content="fill", **values)
-    assert distance(around, GREY) < NEAR
-    nothing = painted(image, mask, paint, content="latent nothing", **values)
-    assert distance(nothing, GREY) < NEAR  # the pointwise model's latents of grey are 0
-    kept = painted(image, mask, paint, content="original", **values)
-    assert distance(kept, BLUE if start == "picture" else GREEN) < NEAR
+def test_latents_of_nothing_are_put_inside(image, mask, whole_cells: bool) -> None:
+    shown = painted(image, mask, strength=0.0, start="latent nothing", whole_cells=whole_cells)
+    assert distance(shown, GREY) < NEAR  # the pointwise model's latents of grey are 0
 
 
 def test_latent_noise_is_noise_of_the_seed(image, mask) -> None:
-    values = {"strength": 0.0, "start": "picture", "content": "latent noise", "decoder": "off"}
+    values = {"strength": 0.0, "start": "latent noise", "decoder": "off"}
     seen: list[Tensor] = []
 
     class Seen(PointwiseBackend):
@@ -119,20 +112,43 @@ def test_latent_noise_is_noise_of_the_seed(image, mask) -> None:
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-def test_automatic_is_new_unless_the_user_painted() -> None:
+@pytest.mark.parametrize("prompt", ["", " ", "a red star"])
+@pytest.mark.parametrize("paints", [False, True])
+def test_what_is_left_open_is_decided_for_an_edit(paints: bool, prompt: str) -> None:
     settings = EditSettings()
-    assert settings.beginning == "new"
-    assert settings.started(False).start == "new" and settings.started(True).start == "paint"
-    for start in ("new", "picture", "paint", "surroundings"):
-        chosen = settings.with_values({"start": start})
-        assert chosen.started(True) == chosen.started(False) == chosen
+    decided = settings.decided(paints, prompt)
+    assert decided.start == ("paint" if paints else "new")
+    assert decided.ablation.choose == ("clip" if prompt.strip() else "fit")
+    changed = {"start": decided.start, "choose": decided.ablation.choose}
+    assert settings.with_values(changed) == decided
+    for start in (SETTINGS["start"].choices or ())[1:]:
+        chosen = settings.with_values({"start": start, "choose": "first"})
+        assert chosen.decided(paints, prompt) == chosen
 
 
-@pytest.mark.parametrize("start", ["automatic", "new", "surroundings"])
-@pytest.mark.parametrize("content", SETTINGS["content"].choices or ())
-def test_masked_content_counts_for_picture_and_paint_only(start: str, content: str) -> None:
-    settings = EditSettings().with_values({"start": start, "content": content})
-    assert settings.beginning == ("new" if start == "automatic" else start)
+def test_automatic_is_new_for_whoever_does_not_decide(image, mask) -> None:
+    one, other = (run(image, mask, start=start).image for start in ("automatic", "new"))
+    assert torch.equal(one, other)
+
+
+def test_the_candidate_that_fits_in_is_chosen_without_a_word(image, mask) -> None:
+    """Of candidates in different colours the one like the surroundings."""
+
+    class Painted(PointwiseBackend):
+        def denoise(self, z, sigma, guidance=1.0, condition=None):
+            predicted = super().denoise(z, sigma, guidance, condition)
+            for number, candidate in enumerate(predicted):
+                if len(predicted) == 3:
+                    candidate[:3] = (number - 1) * 0.8  # black, grey, white
+            return predicted
+
+        def score(self, images):
+            raise AssertionError("CLIP is not asked")
+
+    values = {"candidates": 3, "choose": "fit", "start": "surroundings", "strength": 0.5}
+    edit = run(image, mask, Painted(), **values)
+    (part,) = edit.report.parts
+    assert part.chosen == 1 and part.scores is not None and max(part.scores) == part.scores[1] <= 0
 
 
 def test_repaint_is_for_what_starts_anew(image, mask) -> None:
@@ -160,3 +176,32 @@ def test_outside_the_mask_nothing_changes_whatever_it_starts_from(start: str) ->
     edit = run(image, mask, start=start, paint=plain(GREEN), feather=0)
     kept = (torch.from_numpy(mask)[None, None] == 0).expand_as(image)
     assert torch.equal(edit.image[kept], image[kept])
+
+
+@pytest.mark.parametrize("start", ["surroundings", "latent noise", "latent nothing", "new"])
+@pytest.mark.parametrize("feather", [0, 6])
+def test_what_the_mask_hides_does_not_show_where_it_is_to_be_gone(start: str, feather: int) -> None:
+    image = (Noise(4)((1, 3, 96, 128), "photo") * 50 + 128).round().clamp(0, 255) / 255
+    mask = box_mask(SIZE, PAINTED)
+    inside = (torch.from_numpy(mask)[None, None] > 0).expand_as(image)
+    values = {"start": start, "feather": feather, "whole_cells": True, "decoder": "off"}
+    seen = [
+        run(one, mask, **values).image for one in (image, torch.where(inside, 1 - image, image))
+    ]
+    assert torch.allclose(seen[0][inside], seen[1][inside], atol=1e-6)
+
+
+def test_a_soft_masks_ramp_does_not_bleed_into_the_surroundings() -> None:
+    image = plain(GREY)
+    image[..., 30:74, 38:90] = torch.tensor(BLUE)[:, None, None]
+    ramp = torch.zeros(1, 1, 96, 128)
+    for step in range(12):
+        ramp[..., 20 + step : 84 - step, 28 + step : 100 - step] = (step + 1) / 12
+    shown = painted(image, ramp[0, 0].numpy(), start="surroundings", strength=0.0)
+    assert distance(shown, GREY) < NEAR
+
+
+def test_a_grey_masks_candidates_are_compared_when_they_are_painted(image, mask) -> None:
+    for level, early in ((1.0, True), (0.45, False)):
+        edit = run(image, mask * level, steps=10, candidates=3, early_selection=0.5)
+        assert bool(edit.report.plan.stages[0].schedule.choose_at) == early

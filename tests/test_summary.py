@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 
 from msbd.backend import ModelSpec
 from msbd.geometry import Box, Size
-from msbd.pictures.summary import details, headline, steps
-from msbd.plan import FEWEST_PIXELS, EditPlan
+from msbd.pictures.summary import (
+    FEWEST_PIXELS,
+    details,
+    few_pixels,
+    headline,
+    pixels_in_first_stage,
+    steps,
+)
+from msbd.plan import EditPlan
 from msbd.planning import plan_edit
 from msbd.presets import PRESETS, preset
 from msbd.settings import SETTINGS
@@ -88,18 +95,22 @@ def test_a_mask_of_few_pixels_is_told_of(side: int, few: bool) -> None:
     mask[200 : 200 + side, 200 : 200 + side] = 1
     plan = plan_edit(Size(600, 600), mask, preset("recommended"), ModelSpec())
     area = side * side * plan.stages[0].size.area / plan.crop.size.area
-    assert (area < FEWEST_PIXELS) == few == bool(plan.notes(mask))
-    for note in plan.notes(mask):
+    assert (area < FEWEST_PIXELS) == few == bool(few_pixels(plan, mask))
+    for note in few_pixels(plan, mask):
         assert f"only {round(area)} pixels" in note
         assert MARGIN not in note, "a lower one would change nothing"
 
 
 def test_a_shape_counts_and_not_its_box() -> None:
-    """Two specks in the corners of a large picture span it, and have no pixels in it."""
+    """Two spots in the corners of a large picture span it, and have no pixels in it."""
     mask = np.zeros((3000, 3000), np.float32)
     mask[:60, :60] = mask[-60:, -60:] = 1
-    plan = plan_edit(Size(3000, 3000), mask, preset("recommended"), ModelSpec())
-    (note,) = plan.notes(mask)
-    assert f"{MARGIN} lower, or edit parts far apart" in note
-    assert f"spans 512x512 and has {plan.pixels_in_first_stage(mask)} of" in headline(plan, mask)
-    assert not plan.notes(np.ones_like(mask))
+    together = preset("recommended").with_values({"parts": "together"})
+    plan = plan_edit(Size(3000, 3000), mask, together, ModelSpec())
+    (note,) = few_pixels(plan, mask)
+    assert f"set {MARGIN} lower" in note
+    pixels = pixels_in_first_stage(plan.parts[0], mask)
+    assert f"spans 512x512 and has {pixels} of" in headline(plan, mask)
+    assert not few_pixels(plan, np.ones_like(mask))
+    apart = plan_edit(Size(3000, 3000), mask, preset("recommended"), ModelSpec())
+    assert not few_pixels(apart, mask)

@@ -106,7 +106,7 @@ class TestSchema:
 class TestPlan:
     def test_a_request_for_an_edit_is_planned(self, host):
         from msbd.webui import dry_run
-        from msbd.webui.fields import chosen
+        from msbd.webui.fields import chosen, with_the_hosts
         from msbd.webui.inputs import prepared
         from msbd.webui.options import defaults
 
@@ -115,9 +115,14 @@ class TestPlan:
         answer = reply.json()
         expected = dry_run.dry_run(
             prepared([photograph(70, 96)], mask_of((70, 96), BOX), invert=False),
-            chosen([QUICK], defaults()),
-            steps=4,
-            mask_blur=2,
+            with_the_hosts(
+                chosen([QUICK], defaults()).settings,
+                *(False, body().get("prompt", "")),
+                steps=4,
+                feather=2,
+                strength=0.75,
+                masked_content=0,
+            ),
             sampler_name="Euler a",
             count=6,
         ).to_dict()

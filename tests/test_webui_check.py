@@ -183,7 +183,7 @@ def test_a_dry_run_tells_of_downloads(host: Host, tmp_path: Path, monkeypatch) -
     p = request(host)
     inputs = prepared(p.init_images, p.image_mask, invert=False)
     for preset, count in (("recommended", 1), ("draft", 0)):
-        choice = chosen([{"preset": preset}], {})
-        planned = dry_run(inputs, choice, steps=4, mask_blur=2, sampler_name="Euler a", count=1)
+        settings = chosen([{"preset": preset}], {}).settings
+        planned = dry_run(inputs, settings, sampler_name="Euler a", count=1)
         told = [note for note in planned.notes if "is to be downloaded" in note]
         assert len(told) == count and planned.text().count("about 1.7 GB") == count

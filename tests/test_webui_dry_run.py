@@ -33,13 +33,15 @@ def inputs_of(size: tuple[int, int] = (70, 96), box: Any = (slice(20, 50), slice
 def dry(size: Any = (70, 96), box: Any = (slice(20, 50), slice(30, 66)), **changes: Any) -> Any:
     """A dry run of `standin.desk.request`'s edit."""
     from msbd.webui.dry_run import dry_run
-    from msbd.webui.fields import chosen
+    from msbd.webui.fields import chosen, with_the_hosts
     from msbd.webui.options import defaults
 
-    given = {"steps": 4, "mask_blur": 2, "sampler_name": "Euler a", "count": 1}
-    fields = changes.pop("fields", {})
-    choice = chosen([{**QUICK, **fields}], defaults())
-    return dry_run(inputs_of(size, box), choice, **{**given, **changes})
+    given = {"sampler_name": "Euler a", "count": 1}
+    host = {"steps": 4, "feather": 2, "strength": 0.75, "masked_content": 1}
+    host |= {name: changes.pop(name) for name in host.keys() & changes.keys()}
+    choice = chosen([{**QUICK, **changes.pop("fields", {})}], defaults())
+    wanted = with_the_hosts(choice.settings, False, "a star", **host)
+    return dry_run(inputs_of(size, box), wanted, **{**given, **changes})
 
 
 def notes(sampler_name: str = "Euler a", inputs: Any = None, *rest: Any) -> str:
@@ -136,7 +138,7 @@ class TestDryRun:
         ("changes", "word"),
         [
             ({"steps": 151}, "steps"),
-            ({"mask_blur": 200}, "feather|mask_blur"),
+            ({"feather": 200}, "feather"),
             ({"fields": {"upscaler": "Nonesuch"}}, "Nonesuch"),
             ({"fields": {"candidates": 99}}, "candidates"),
         ],

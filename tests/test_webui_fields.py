@@ -55,15 +55,16 @@ def test_every_setting_is_a_control_or_in_the_panel_or_the_hosts():
     controls = [*FIRST_SIGHT, *(name for names in FOLDED.values() for name in names)]
     ours = ["preset", *SETTINGS, "sampler", SHOW_CANDIDATES]
     assert sorted([*controls, *PANEL, *HOST_OWNED]) == sorted(ours)
-    assert len(SETTINGS) <= 14 and len(FIRST_SIGHT) <= 6
+    assert len(SETTINGS) <= 19 and len(FIRST_SIGHT) <= 7
     assert sorted(controls) == sorted(CONTROLS)
-    assert (*CONTROLS[:-1], *PANEL) == FIELDS
+    assert [*FIELDS] == [*(name for name in CONTROLS if name != SHOW_CANDIDATES), *PANEL]
 
 
 def test_the_order_of_positional_arguments_never_changes():
-    assert CONTROLS[:11] == (
+    assert CONTROLS[:16] == (
         *("preset", "candidates", "resampling_steps", "margin", "final_strength", "upscaler"),
         *("decoder", "whole_cells", "early_selection", "guidance_later", "context"),
+        *(SHOW_CANDIDATES, "start", "mask_shape", "grow", "parts"),
     )
 
 
@@ -131,7 +132,10 @@ def test_a_choice_written_out_is_the_same_choice(values):
         ({"guidance": 7}, ["guidance", "'cfg_scale'"]),
         ({"sampler": "euler"}, ["sampler", "'sampler_name'"]),
         ({"feather": 8}, ["feather", "'mask_blur'"]),
-        ({"preset": "best"}, ["preset must be one of paper, recommended, fast, draft, not 'best'"]),
+        (
+            {"preset": "best"},
+            ["preset must be one of paper, recommended, fast, draft, remove, not 'best'"],
+        ),
         ({"preset": ["paper"]}, ["preset must be one of"]),
         ({"preset": 1}, ["preset must be one of"]),
         ({"candidates": 0}, ["candidates must be a whole number from 1 to 16, not 0"]),
@@ -142,7 +146,7 @@ def test_a_choice_written_out_is_the_same_choice(values):
         ({"margin": float("nan")}, ["margin", "from 1 to 4"]),
         ({"margin": float("inf")}, ["margin"]),
         ({"margin": {}}, ["margin"]),
-        ({"choose": "best"}, ["choose must be one of clip, first"]),
+        ({"choose": "best"}, ["choose must be one of clip, fit, first"]),
         ({"upscaler": 4}, ["upscaler must be a text"]),
         ({"lowpass_background": "maybe"}, ["lowpass_background must be true or false"]),
         ({"tile_size": 0}, ["tile_size"]),

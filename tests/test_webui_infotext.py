@@ -104,6 +104,10 @@ def test_a_key_never_changes_whatever_the_controls_are_called():
         "guidance_later": "MSBD guidance in later stages",
         "context": "MSBD tile context",
         "tile_size": "MSBD tile size",
+        "start": "MSBD start",
+        "mask_shape": "MSBD mask shape",
+        "grow": "MSBD grow",
+        "parts": "MSBD parts",
     }
 
 

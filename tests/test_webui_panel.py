@@ -17,7 +17,7 @@ from standin.desk import QUICK, inside, mask_of, photograph, pixels, plainly, re
 
 from msbd.errors import EditError
 from msbd.legacy import GONE
-from msbd.presets import DEFAULT_PRESET, PRESETS
+from msbd.presets import DEFAULT_PRESET, PRESETS, preset
 from msbd.settings import SETTINGS
 from msbd.webui.fields import CONTROLS, TITLE, chosen, label
 
@@ -177,7 +177,7 @@ class TestAxes:
 
     def test_choices_are_offered_where_there_are_any(self, axes, host):
         assert axes["[MSBD] Preset"].choices() == list(PRESETS)
-        assert axes["[MSBD] Choose by"].choices() == ["clip", "first"]
+        assert axes["[MSBD] Choose by"].choices() == ["clip", "fit", "first"]
         assert "R-ESRGAN 4x+" in axes["[MSBD] Upscaler"].choices()
         assert "None" not in axes["[MSBD] Upscaler"].choices()
         assert axes["[MSBD] Low-pass the background"].choices() == ["True", "False"]
@@ -268,7 +268,7 @@ def dry_run(mode: int, *pictures: Any, mask_mode: int = 0, **fields: Any) -> tup
     from msbd.webui.fields import CONTROLS
     from msbd.webui.panel.dry_run import show_dry_run
 
-    host_controls = [2, 0, mask_mode, 4, "Euler a", 2, 1, []]
+    host_controls = [2, 0, mask_mode, 4, "Euler a", 2, 1, [], 0.75, 1, "a star"]
     ours = [({"preset": "draft"} | fields).get(name) for name in CONTROLS]
     given = [*pictures, *[None] * (5 - len(pictures)), "", ""][:7]
     picture, text = show_dry_run(mode, *given, *host_controls, *ours)
@@ -301,9 +301,10 @@ class TestDryRun:
         assert drawing is not None
         for told in ("<b>mask 36x30 &lt;plan&gt;</b>", "<li>&lt;1&gt;</li>", "<p>&lt;2&gt;</p>"):
             assert told in text
-        ((_, choice, more),) = planned
-        assert (choice.preset, choice.settings.margin) == ("draft", 2.0)
-        assert more == {"steps": 4, "mask_blur": 2, "sampler_name": "Euler a", "count": 2}
+        ((_, settings, more),) = planned
+        draft = preset("draft").with_values({"margin": 2.0, "steps": 4, "feather": 2})
+        assert settings == draft.decided(False, "a star")
+        assert more == {"sampler_name": "Euler a", "count": 2}
 
     def test_inpaint(self):
         painted = Image.merge("RGBA", [self.mask] * 3 + [Image.new("L", self.mask.size, 255)])

@@ -231,7 +231,7 @@ class TestInfotext:
         choice = parsed(self.parsed(host, processed.infotexts[0]))
         settings = reports(processed)[0]["settings"]
         assert choice.preset == "draft"
-        flat = choice.settings.flat()
+        flat = choice.settings.decided(False, "a red star").flat()
         assert all(flat[name] == settings[name] for name in FIELDS[1:])
 
     def test_further_pictures_have_it_too(self, host):

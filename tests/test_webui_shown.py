@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,15 +29,21 @@ def host() -> Iterator[Host]:
 
 @st.composite
 def reports(draw: Any) -> dict[str, Any]:
-    planned = draw(st.integers(1, 6))
+    planned, parts = draw(st.integers(1, 6)), draw(st.sampled_from([1, 1, 3]))
     scores = draw(st.one_of(st.none(), st.lists(st.floats(0, 1), min_size=2, max_size=8)))
     return {
-        "stages": [{}] * draw(st.integers(0, planned)),
-        "plan": {"stages": [{}] * planned},
+        "stages": [{"part": min(n, parts - 1)} for n in range(draw(st.integers(0, planned)))],
+        "plan": {"stages": [{}] * planned, "parts": [{}] * parts},
+        "settings": {"choose": draw(st.sampled_from(["clip", "fit"]))},
         "seconds": draw(st.floats(0, 90_000)),
         "outside_max_difference": draw(st.sampled_from([0, 0, 1, 255])),
-        "scores": scores,
-        "chosen": draw(st.integers(0, len(scores) - 1)) if scores else 0,
+        "parts": [
+            {
+                "scores": scores,
+                "chosen": draw(st.integers(0, len(scores) - 1)) if scores else 0,
+            }
+        ]
+        * draw(st.integers(1, parts)),
         "notes": draw(st.lists(st.sampled_from(NOTES), unique=True)),
     }
 
@@ -59,12 +66,19 @@ def test_the_sentences_say_what_is_true_and_nothing_else(made: list[dict[str, An
         (line,) = own
         stages = f"{planned} stage" + ("s" if planned > 1 else "")
         count = f"in {stages}" if done == planned else f"{done} of {stages}"
+        begun, parts = report["parts"], len(report["plan"]["parts"])
+        if parts > 1:
+            count = f"{min(done, parts)} of {parts} parts of the mask, {count}"
         assert line.startswith(f"{which}Painted {count}, {in_words(report['seconds'])}. ")
         level = report["outside_max_difference"]
         assert ("Nothing outside the mask changed." in line) == (level == 0)
         assert (f"changed by up to {level} of 255 levels" in line) == (level > 0)
-        best = f"Candidate {report['chosen'] + 1} of {len(report['scores'] or ())} was nearest"
-        assert (best in line) == ("Candidate" in line) == bool(report["scores"])
+        why = {"clip": "was nearest to the prompt", "fit": "fitted in best"}
+        for place, part in enumerate(begun, 1):
+            which = "Candidate" if parts == 1 else f"Of part {place} candidate"
+            best = f"{which} {part['chosen'] + 1} of {len(part['scores'] or ())} "
+            best += why[report["settings"]["choose"]]
+            assert (best in line) == (which in line) == bool(part["scores"])
     text = "\n".join(lines)
     for note in NOTES:
         told = text.count(note[1:])
@@ -89,6 +103,11 @@ def places(draw: Any) -> tuple[Size, Box, Box, int]:
     return Size(height, width), crop, mask, draw(st.integers(4, 100))
 
 
+def stage_of(crop: Box) -> Any:
+    """As much of a stage as a preview needs: 64 pixels a side."""
+    return SimpleNamespace(box=crop, size=Size(64, 64))
+
+
 @pytest.mark.usefixtures("host")
 @settings(max_examples=300, deadline=None)
 @given(places(), st.lists(st.tuples(*[st.floats(0, 1)] * 4), max_size=3), st.integers(1, 40))
@@ -103,13 +122,13 @@ def test_outside_the_mask_it_is_the_reduced_picture_and_inside_what_was_pasted(
     mask = np.zeros((size.height, size.width), np.float32)
     mask[painted.rows, painted.columns] = 1
     picture = Image.fromarray(levels)
-    placed = Placed(picture, mask, crop, longest)
+    placed = Placed(picture, mask, longest)
     small = picture.copy()
     small.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     assert max(placed.plain.size) <= longest or longest >= max(picture.size)
     assert (pixels(placed.plain) == pixels(small)).all()
     assert (pixels(placed.picture()) == pixels(small)).all(), "nothing is pasted yet"
-    white, at = Image.new("RGB", (side, side), "white"), Size(64, 64)
+    white, at = Image.new("RGB", (side, side), "white"), stage_of(crop)
     for top, left, height, width in parts:
         rows, columns = (int(63 * one) for one in (top, left))
         box = Box(rows, columns, rows + 1 + int(63 * height), columns + 1 + int(63 * width))
@@ -117,7 +136,7 @@ def test_outside_the_mask_it_is_the_reduced_picture_and_inside_what_was_pasted(
     whole = np.asarray(Image.fromarray((mask * 255).astype(np.uint8)).resize(small.size, Image.BOX))
     shown = pixels(placed.picture())
     assert (shown[whole == 0] == pixels(small)[whole == 0]).all()
-    placed.paste(white, Box.of(at), at)
+    placed.paste(white, Box.of(at.size), at)
     assert (pixels(placed.picture())[whole == 255] == 255).all(), "the crop covers the mask"
 
 
@@ -133,12 +152,12 @@ def test_parts_lie_side_by_side(place: tuple[Size, Box, Box, int], cut: int, acr
     assume(min(crop.size.height, crop.size.width) > 4)
     mask = np.zeros((size.height, size.width), np.float32)
     mask[crop.rows, crop.columns] = 1
-    at = Size(64, 64)
+    at = stage_of(crop)
     first = Box(0, 0, 64, cut) if across else Box(0, 0, cut, 64)
     second = Box(0, cut, 64, 64) if across else Box(cut, 0, 64, 64)
     shown = []
     for order in ((first, second), (second, first)):
-        placed = Placed(Image.new("RGB", (size.width, size.height)), mask, crop, longest)
+        placed = Placed(Image.new("RGB", (size.width, size.height)), mask, longest)
         for box in order:
             level = 100 if box is first else 200
             placed.paste(Image.new("RGB", (8, 8), (level,) * 3), box, at)

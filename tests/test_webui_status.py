@@ -17,7 +17,12 @@ from standin import Host, installed
 
 from msbd.presets import PRESETS
 from msbd.settings import SETTINGS
-from msbd.webui.fields import CONTROLS, chosen, label
+from msbd.webui.fields import chosen, label
+
+BY_PRESET = [
+    *("candidates", "resampling_steps", "margin", "final_strength", "upscaler", "decoder"),
+    *("whole_cells", "early_selection", "guidance_later", "context", "start", "parts"),
+]
 
 SCRIPT = Path(__file__).parent.parent / "javascript" / "msbd_preset.js"
 RUN = """
@@ -93,9 +98,9 @@ def test_the_page_knows_every_preset(facts):
     filled = called(*(("msbd_preset_values", facts, name) for name in PRESETS))
     for name, given in zip(PRESETS, filled, strict=True):
         values = chosen(({"preset": name},), {}).values()
-        expected = [values[control] for control in CONTROLS[1:-1]]
+        expected = [values[control] for control in BY_PRESET]
         assert list(facts["presets"][name].values()) == given == expected
-    assert list(facts["labels"]) == list(CONTROLS[1:-1])
+    assert list(facts["labels"]) == BY_PRESET
 
 
 def test_a_preset_was_measured_with_its_steps_and_the_papers_sampler(facts):

@@ -15,6 +15,8 @@ from PIL import Image
 from standin import Host, installed
 from standin.desk import before, edited, pixels, reports, request, touched
 
+from msbd.settings import SETTINGS
+
 ASKED: dict[str, list[dict[str, Any]]] = {
     "Resize mode, width and height": [{"resize_mode": 1}, {"width": 640}, {"height": 64}],
     "Masked content": [{"inpainting_fill": 1}],
@@ -78,21 +80,50 @@ class SoftInpainting:
         return lambda *_, **__: None
 
 
+def told(p: Any, start: str = "new") -> list[str]:
+    from msbd.webui import without_effect
+
+    return without_effect.notes(without_effect.asked(p), start, start)
+
+
 @pytest.mark.parametrize(
     ("name", "values"), [(name, one) for name, several in ASKED.items() for one in several]
 )
 def test_a_request_that_sets_one_is_told_of_it_alone(host, name, values):
-    from msbd.webui.without_effect import notes_on_request
-
-    (note,) = notes_on_request(asking(host, **values))
+    (note,) = told(asking(host, **values))
     assert note.startswith(f"Not used: {name}. ") and note.endswith(".")
 
 
 @pytest.mark.parametrize("values", SILENT)
 def test_a_request_that_sets_none_is_told_nothing(host, values):
-    from msbd.webui.without_effect import notes_on_request
+    assert told(asking(host, **values)) == []
 
-    assert notes_on_request(asking(host, **values)) == []
+
+@pytest.mark.parametrize("start", SETTINGS["start"].choices or ())
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("Denoising strength", {"denoising_strength": 0.3}),
+        ("Masked content", {"inpainting_fill": 1}),
+    ],
+)
+def test_what_has_its_usual_effect_is_not_told_of(host, start, name, values):
+    """Strength counts wherever the first stage starts from something, Masked content where that is
+    picture or paint."""
+    unused = {"new"} if name == "Denoising strength" else {"new", *(SETTINGS["start"].choices)[4:]}
+    if start == "automatic":
+        return  # decided by then
+    assert bool(told(asking(host, **values), start)) == (start in unused)
+
+
+def test_a_request_that_leaves_masked_content_at_fill_is_told(host):
+    from msbd.webui import without_effect
+
+    given = without_effect.asked(asking(host))
+    (note,) = without_effect.notes(given, "picture", "surroundings")
+    assert "inpainting_fill" in note
+    assert without_effect.notes(given, "surroundings", "surroundings") == []
+    assert without_effect.notes(given, "picture", "picture") == []
 
 
 def test_all_controls_are_asked_for_above(host):
@@ -102,12 +133,10 @@ def test_all_controls_are_asked_for_above(host):
 
 
 def test_on_the_page_the_greyed_controls_say_it(host):
-    from msbd.webui.without_effect import notes_on_request
-
     p = asking(host, soft=True, resize_mode=1, denoising_strength=0.3, refiner_checkpoint="other")
-    assert len(notes_on_request(p)) == 4
+    assert len(told(p)) == 4
     p.is_api = False
-    assert notes_on_request(p) == []
+    assert told(p) == []
 
 
 @pytest.mark.edits
@@ -179,7 +208,7 @@ def test_the_page_is_told_of_every_control_once(host):
     text = re.fullmatch(r"<div class='msbd-without-effect'>(.*)</div>", for_the_page())
     assert text and "<" not in text[1]
     told = json.loads(html.unescape(text[1]))
-    assert [set(one) for one in told] == [{"selector", "tooltip"}] * len(UNUSED)
+    assert [set(one) for one in told] == [{"selector", "tooltip", "alive"}] * len(UNUSED)
     selectors = [part for one in told for part in one["selector"].split(", ")]
     assert len(set(selectors)) == len(selectors) == sum(len(one.selectors) for one in UNUSED)
     assert all(one["tooltip"].startswith("Not used by this script. ") for one in told)

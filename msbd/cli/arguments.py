@@ -10,6 +10,7 @@ from typing import Any
 from .. import __version__
 from ..evaluation.names import EXPERIMENTS
 from ..presets import DEFAULT_PRESET, PRESETS
+from ..settings import SETTINGS
 from .settings_list import settings_in_short
 
 _ABOUT = """\
@@ -85,6 +86,7 @@ def _add_edit(commands: Any) -> None:
     edit.add_argument(
         "--seed", type=int, metavar="N", help="names the result; random without, or -1"
     )
+    _add_start(edit)
     _add_settings(edit)
     _add_models(edit)
     edit.add_argument("--sheet", type=Path, metavar="FILE", help="picture of every step")
@@ -103,6 +105,7 @@ def _add_plan(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_pictures(plan)
+    _add_start(plan)
     _add_settings(plan)
     plan.add_argument("--checkpoint", type=Path, metavar="FILE", help="plan for this model")
     plan.add_argument("--draw", type=Path, metavar="FILE", help="picture of crop and tiles")
@@ -204,6 +207,25 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
         "--soft-mask",
         action="store_true",
         help="blend where the mask is grey, instead of cutting it at half",
+    )
+
+
+def _add_start(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--start",
+        choices=SETTINGS["start"].choices,
+        help="what the first stage starts from (default: new, or the paint if there is one)",
+    )
+    parser.add_argument(
+        "--strength",
+        metavar="S",
+        help=f"how much of that is changed, from 0 to 1 (default: {SETTINGS['strength'].default})",
+    )
+    parser.add_argument(
+        "--paint",
+        type=Path,
+        metavar="FILE",
+        help="the picture with colours painted inside the mask, of the same size, to start from",
     )
 
 

@@ -7,13 +7,18 @@ import io
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 from ..errors import EditError, Interrupted
 from ..presets import DEFAULT_PRESET, preset
 from . import stopping
 from .arguments import build_parser
 from .settings_list import settings_in_full
+
+if TYPE_CHECKING:
+    from ..settings import EditSettings
+    from .editing import Inputs
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit codes; 130 is what shells report for Ctrl-C."""
@@ -86,18 +91,23 @@ def _edit(arguments: argparse.Namespace) -> int:
         raise EditError("there is no output: say where the result goes with -o OUT.png")
     if arguments.upscaler:
         arguments.changes.append(f"upscaler={arguments.upscaler}")
+    arguments.changes += _start(arguments)
     base = editing.starting_recipe(arguments.preset, arguments.like, arguments.changes)
     chosen = models.choose(base.settings, arguments.checkpoint, arguments.clip, arguments.device)
     chosen = replace(chosen, offload=arguments.offload)
     recipe = editing.completed(
-        base, arguments.prompt, arguments.negative, arguments.seed, chosen.checkpoint.name
+        *(base, arguments.prompt, arguments.negative, arguments.seed, chosen.checkpoint.name),
+        like=arguments.like is not None,
     )
-    picture, mask, notes = editing.read_inputs(arguments.image, arguments.mask, arguments.soft_mask)
+    inputs = _inputs(arguments, recipe.settings)
     outputs = editing.Outputs(arguments.output, arguments.sheet, arguments.report)
-    outputs.check(picture, (arguments.image, arguments.mask))
+    outputs.check(inputs.picture, _given(arguments))
     if base.model not in ("", recipe.model):
         _complain(f"note: {arguments.like} was made with {base.model}, this will differ")
-    request = editing.Request(picture, mask, recipe, chosen, outputs, arguments.quiet, notes)
+    # What is decided is stored, so that who repeats it is asked for the same paint.
+    decided = recipe.settings.decided(inputs.paint is not None, recipe.prompt)
+    recipe = replace(recipe, settings=decided)
+    request = editing.Request(inputs, recipe, chosen, outputs, arguments.quiet)
     if arguments.plan_only:
         _say(editing.plan_in_words(request, request.plan()))
         return DONE
@@ -111,18 +121,37 @@ def _plan(arguments: argparse.Namespace) -> int:
     from ..standalone import models
     from . import editing
 
+    arguments.changes += _start(arguments)
     base = editing.starting_recipe(arguments.preset, arguments.like, arguments.changes)
     chosen = models.choose(base.settings, arguments.checkpoint)
-    picture, mask, notes = editing.read_inputs(arguments.image, arguments.mask, arguments.soft_mask)
+    inputs = _inputs(arguments, base.settings)
     outputs = editing.Outputs(drawing=arguments.draw)
-    outputs.check(picture, (arguments.image, arguments.mask))
-    request = editing.Request(picture, mask, base, chosen, outputs, notes=notes)
+    outputs.check(inputs.picture, _given(arguments))
+    request = editing.Request(inputs, base, chosen, outputs)
     plan = request.plan()
     _say(editing.plan_in_words(request, plan))
     if arguments.draw:
         editing.draw(arguments.draw, request, plan)
         _say(f"wrote {arguments.draw}")
     return DONE
+
+
+def _start(arguments: argparse.Namespace) -> list[str]:
+    """What was said of the first stage's start, as changes of settings."""
+    said = {name: getattr(arguments, name) for name in ("start", "strength")}
+    return [f"{name}={value}" for name, value in said.items() if value is not None]
+
+
+def _inputs(arguments: argparse.Namespace, settings: EditSettings) -> Inputs:
+    from . import editing
+
+    image, mask, paint = arguments.image, arguments.mask, arguments.paint
+    return editing.read_inputs(image, mask, paint, settings, arguments.soft_mask)
+
+
+def _given(arguments: argparse.Namespace) -> tuple[Path, ...]:
+    """The files that must not be replaced."""
+    return tuple(filter(None, (arguments.image, arguments.mask, arguments.paint)))
 
 
 def _demo(arguments: argparse.Namespace) -> int:

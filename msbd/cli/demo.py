@@ -41,10 +41,10 @@ def run(
         saving.check_output(path)
         saving.save_drawing(path, Image.fromarray(image))
         say(f"wrote {path}")
-    picture, mask, _ = read_inputs(*sources, soft=False)
-    outputs.check(picture)
+    inputs = read_inputs(*sources, None, settings, soft=False)
+    outputs.check(inputs.picture)
     recipe = Recipe(scene.prompt, "", scene.seed, settings, chosen.checkpoint.name)
     say(f"painting {scene.prompt!r} into a picture of {scene.size}")
-    done, stopped = perform(Request(picture, mask, recipe, chosen, outputs, quiet), say)
+    done, stopped = perform(Request(inputs, recipe, chosen, outputs, quiet), say)
     say(f"the result shows {in_words(to_pixels(done.image), scene)}")
     return stopped

@@ -14,9 +14,10 @@ from .. import masks
 from ..errors import EditError
 from ..legacy import with_stored
 from ..presets import DEFAULT_PRESET, preset
+from ..settings import AUTOMATIC, NEW, PAINT, SETTINGS, SURROUNDINGS, EditSettings
 from ..standalone import downloads, models
 from ..standalone.pictures import Picture, read_mask, read_picture, to_pixels
-from ..standalone.prompt_syntax import unsupported, weighted_parts
+from ..standalone.prompt_syntax import unsupported, weighted_parts, without_prompt
 from . import saving
 from .encoding import format_of, storable
 from .progress import Progress
@@ -57,30 +58,62 @@ class Outputs:
 
 
 @dataclass(frozen=True)
-class Request:
-    """An edit, all of its inputs read and checked. notes: what was done to the mask."""
+class Inputs:
+    """The picture, its mask, the picture with the user's paint if there is one, and what was done
+    to the mask, in sentences."""
 
     picture: Picture
     mask: masks.Mask
+    paint: Picture | None = None
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Request:
+    """An edit, all of its inputs read and checked."""
+
+    inputs: Inputs
     recipe: Recipe
     models: models.Models
     outputs: Outputs
     quiet: bool = False
-    notes: Sequence[str] = ()
+
+    @property
+    def settings(self) -> EditSettings:
+        """The recipe's, with what it leaves open decided."""
+        return self.recipe.settings.decided(self.inputs.paint is not None, self.recipe.prompt)
 
     def plan(self) -> EditPlan:
         """The plan, made without loading the model."""
         from ..planning import plan_edit
 
-        settings = self.recipe.settings
-        spec = models.spec(self.models, settings)
-        return plan_edit(self.picture.size, self.mask, settings, spec)
+        spec = models.spec(self.models, self.settings)
+        return plan_edit(self.inputs.picture.size, self.inputs.mask, self.settings, spec)
 
 
-def read_inputs(picture: Path, mask: Path, soft: bool) -> tuple[Picture, masks.Mask, list[str]]:
-    """The picture, its mask, and what was done to that, in sentences."""
+def read_inputs(
+    picture: Path, mask: Path, paint: Path | None, settings: EditSettings, soft: bool
+) -> Inputs:
+    """Raises `EditError` for files that cannot be used together."""
     original = read_picture(picture)
-    return original, *masks.from_picture(*read_mask(mask), original.size, soft=soft)
+    painted, notes = masks.from_picture(*read_mask(mask), original.size, soft=soft)
+    painted = masks.shaped(painted, settings.mask_shape, settings.grow)
+    colours = read_picture(paint) if paint else None
+    if colours and colours.size != original.size:
+        raise EditError(
+            f"the paint is {colours.size} but the picture is {original.size}: paint on the picture "
+            "itself and save it at its own size"
+        )
+    if settings.start == PAINT and not colours:
+        raise EditError("start=paint needs --paint FILE: the picture with your colours on it")
+    if colours and settings.start not in (AUTOMATIC, PAINT):
+        notes.append(f"the paint is not used, as the edit starts from {settings.start}")
+    if (
+        settings.strength != SETTINGS["strength"].default
+        and settings.decided(colours is not None, "").start == NEW
+    ):
+        notes.append("the strength is not used, as the edit starts anew: give --start or --paint")
+    return Inputs(original, painted, colours, notes)
 
 
 def starting_recipe(preset_name: str | None, like: Path | None, assignments: list[str]) -> Recipe:
@@ -101,13 +134,19 @@ def starting_recipe(preset_name: str | None, like: Path | None, assignments: lis
 
 
 def completed(
-    base: Recipe, prompt: str | None, negative: str | None, seed: int | None, model: str
+    base: Recipe,
+    prompt: str | None,
+    negative: str | None,
+    seed: int | None,
+    model: str,
+    like: bool = False,
 ) -> Recipe:
     """The recipe with what was said on the command line, and a seed for certain.
 
+    like: whether it is another picture's, which needs no prompt if that had none.
     Raises `EditError` for prompts and seeds that cannot be.
     """
-    if prompt is None and not base.prompt:
+    if prompt is None and not (base.prompt or base.settings.start == SURROUNDINGS or like):
         raise EditError("there is no prompt: say what to paint, or give --like PICTURE")
     seed = base.seed if seed is None else seed
     if not -1 <= seed < SEEDS:
@@ -136,9 +175,10 @@ def perform(request: Request, say: Say) -> tuple[Edit, bool]:
     from ..pipeline import edit
     from ..planning import plan_edit
 
-    chosen, settings = request.recipe, request.recipe.settings
+    chosen, settings, inputs = request.recipe, request.settings, request.inputs
     for note in (
         *_notes_on_files(request),
+        *without_prompt(chosen.prompt),
         *unsupported(chosen.prompt),
         *unsupported(chosen.negative),
     ):
@@ -151,13 +191,15 @@ def perform(request: Request, say: Say) -> tuple[Edit, bool]:
         downloads.fetch_clip(request.models.clip, model.ranker.prepare, say)
     sampler = settings.ablation.sampler
     backend = model.bind(chosen.prompt, chosen.negative, settings.guidance, sampler)
-    plan = plan_edit(request.picture.size, request.mask, settings, backend.spec)
+    plan = plan_edit(inputs.picture.size, inputs.mask, settings, backend.spec)
     recorder = SheetRecorder() if request.outputs.sheet else None
     progress = Progress(request.quiet)
     callbacks = progress.callbacks(recorder.picture if recorder else None)
-    image = request.picture.tensor()
+    image = inputs.picture.tensor()
+    paint = inputs.paint.tensor() if inputs.paint else None
     with progress.running():
-        done = edit(image, request.mask, plan, settings, backend, Noise(chosen.seed), callbacks)
+        noise = Noise(chosen.seed)
+        done = edit(image, inputs.mask, plan, settings, backend, noise, callbacks, paint)
     written, wrong = _write(request, done, recorder)
     _tell(request, done, say)
     for path in written:
@@ -169,9 +211,9 @@ def perform(request: Request, say: Say) -> tuple[Edit, bool]:
 
 def _notes_on_files(request: Request) -> Iterator[str]:
     """What becomes of the picture's file, apart from the edit."""
-    picture, out = request.picture, request.outputs.picture
+    picture, out = request.inputs.picture, request.outputs.picture
     yield from picture.notes
-    yield from request.notes
+    yield from request.inputs.notes
     if picture.conversion:
         yield "painted in sRGB and given back in the picture's own colour profile"
     if out:
@@ -190,12 +232,12 @@ def _write(
 
     The picture comes first, as it matters most.
     """
-    outputs, picture = request.outputs, request.picture
+    outputs, picture = request.outputs, request.inputs.picture
     edited = to_pixels(done.image)
     pixels = edited
     if picture.conversion:
         feather = request.recipe.settings.feather
-        pixels = picture.conversion.restored(edited, picture.pixels, request.mask, feather)
+        pixels = picture.conversion.restored(edited, picture.pixels, request.inputs.mask, feather)
 
     def save_picture(path: Path) -> None:
         saving.save_picture(path, pixels, picture, request.recipe)
@@ -203,7 +245,7 @@ def _write(
     def save_report(path: Path) -> None:
         facts = {"prompt": request.recipe.prompt, "negative": request.recipe.negative}
         report = done.report.to_dict()
-        report["notes"] = [*request.notes, *report["notes"]]
+        report["notes"] = [*request.inputs.notes, *report["notes"]]
         saving.save_report(path, facts | {"models": request.models.to_dict()} | report)
 
     def save_sheet(path: Path) -> None:
@@ -233,10 +275,10 @@ def _tell(request: Request, done: Edit, say: Say) -> None:
     from ..pictures.summary import few_pixels
 
     report = done.report
-    for note in (*few_pixels(report.plan, request.mask), *report.notes):
+    for note in (*few_pixels(report.plan, request.inputs.mask), *report.notes):
         say(note)
-    alpha = request.picture.alpha
-    if alpha is not None and (alpha[request.mask > 0] < 255).any():
+    alpha = request.inputs.picture.alpha
+    if alpha is not None and (alpha[request.inputs.mask > 0] < 255).any():
         say("the picture is transparent inside the mask, and stays so")
     done_stages = f"{len(report.stages)} of {len(report.plan.stages)} stages"
     say(
@@ -247,16 +289,16 @@ def _tell(request: Request, done: Edit, say: Say) -> None:
 
 def plan_in_words(request: Request, plan: EditPlan) -> str:
     """The plan for people, and all its numbers below."""
-    from ..pictures.summary import few_pixels, headline, steps
+    from ..pictures.summary import few_pixels, headline, numbers, steps
 
-    mask = request.mask
-    told = [headline(plan, mask), *steps(plan), *request.notes, *few_pixels(plan, mask)]
-    return "\n".join([*told, "", str(plan)])
+    mask = request.inputs.mask
+    told = [headline(plan, mask), *steps(plan), *request.inputs.notes, *few_pixels(plan, mask)]
+    return "\n".join([*told, "", numbers(plan)])
 
 
 def draw(path: Path, request: Request, plan: EditPlan) -> None:
     """Save a drawing of the plan on the picture."""
     from ..pictures.drawing import draw_plan
 
-    drawn = draw_plan(Image.fromarray(request.picture.pixels), plan, request.mask)
+    drawn = draw_plan(Image.fromarray(request.inputs.picture.pixels), plan, request.inputs.mask)
     saving.save_drawing(path, drawn)

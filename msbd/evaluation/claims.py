@@ -180,12 +180,6 @@ CLAIMS: Sequence[Claim] = (
         above=-0.1,
     ),
     Claim(
-        "Levels at the mask's edge make the edit fit better than whole cells",
-        "(ours)",
-        "coarse seam, doublings less",
-        less("recommended", "touching", "seam_coarse"),
-    ),
-    Claim(
         "An edit that stays inside the mask shows what was asked more often",
         "(ours)",
         f"one right object, {POINTS}",

@@ -99,6 +99,36 @@ def steps(plan: EditPlan) -> list[str]:
     return lines
 
 
+def numbers(plan: EditPlan) -> str:
+    """All that a plan says, for whoever knows the method."""
+    lines = [f"picture {plan.image}"]
+    for part in plan.parts:
+        name = f"part {part.number + 1} of the mask" if len(plan.parts) > 1 else "mask"
+        lines.append(
+            f"{name} {part.mask.size}, "
+            f"crop {part.crop.size} at left {part.crop.left}, top {part.crop.top}"
+        )
+        lines += [_stage_numbers(stage) for stage in part.stages]
+    lines.append(
+        f"in all {plan.model_calls} model calls, as many as "
+        f"{plan.network_evaluations:.0f} at {plan.resolution}x{plan.resolution}"
+    )
+    return "\n".join(lines)
+
+
+def _stage_numbers(stage: StagePlan) -> str:
+    tiles = f"{len(stage.tiles)} of {stage.tile_grid} tiles of {stage.tiles[0].size}"
+    run, fitted = stage.schedule, stage.decoder
+    if stage.decoder_iterations:
+        fitted += f" in {stage.decoder_iterations} steps"
+    return (
+        f"stage {stage.index + 1} ({stage.name}): {stage.size}, {tiles}, from {stage.start}, "
+        f"strength {run.strength:g}, {run.in_words}, "
+        f"{run.candidates} candidate{'s' * (run.candidates > 1)}, "
+        f"{stage.model_calls} model calls, decoder optimisation: {fitted}"
+    )
+
+
 def _seen(plan: EditPlan, part: PartPlan, what: str) -> str:
     first, crop = part.stages[0].size, part.crop.size
     if part.crop == Box.of(plan.image):

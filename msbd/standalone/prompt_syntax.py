@@ -92,3 +92,12 @@ def unsupported(text: str) -> Iterator[str]:
         yield f"{', '.join(found)}: prompts change between steps in the WebUI only: read as words"
     if _COMPOSITION.search(text):
         yield "AND: prompts are composed in the WebUI only: read as a word"
+
+
+def without_prompt(text: str) -> Iterator[str]:
+    """What an empty prompt means, in a sentence."""
+    if not text.strip():
+        yield (
+            "there is no prompt, so what is painted follows its surroundings, and of the "
+            "candidates the one that fits in best is kept"
+        )

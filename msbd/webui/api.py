@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from ..errors import EditError
 from .checking import check
 from .dry_run import DryRun, dry_run
-from .fields import chosen, schema
+from .fields import chosen, rim_of, schema, with_the_hosts
 from .hosts import which
 from .hosts.checkpoint import loaded_model, same_model
 from .inputs import prepared
@@ -32,6 +32,9 @@ _HOST_DEFAULTS: dict[str, Any] = {
     "mask_blur_y": 4,
     "mask_round": True,
     "inpainting_mask_invert": 0,
+    "inpainting_fill": 0,
+    "denoising_strength": 0.75,
+    "prompt": "",
     "steps": 50,
     "sampler_index": "Euler",
     "batch_size": 1,
@@ -56,6 +59,9 @@ class PlanRequest(BaseModel):
     mask_blur_y: int | None = None
     mask_round: bool | None = None
     inpainting_mask_invert: int | None = None
+    inpainting_fill: int | None = None
+    denoising_strength: float | None = None
+    prompt: str | None = None
     steps: int | None = None
     sampler_name: str | None = None
     sampler_index: str | None = None
@@ -134,6 +140,7 @@ def answer_check(request: CheckRequest) -> dict[str, Any]:
 
 def _planned(request: dict[str, Any]) -> DryRun:
     choice = chosen(request["script_args"], defaults())
+    blur = request.get("mask_blur", max(request["mask_blur_x"], request["mask_blur_y"]))
     pictures = [_decoded(one, "init_images") for one in request["init_images"]]
     mask = _decoded(request["mask"], "mask") if request.get("mask") else None
     inputs = prepared(
@@ -141,17 +148,21 @@ def _planned(request: dict[str, Any]) -> DryRun:
         mask,
         invert=bool(request["inpainting_mask_invert"]),
         round_mask=request["mask_round"],
+        settings=choice.settings,
+        rim=rim_of(choice.settings, blur),
     )
-    blur = max(request["mask_blur_x"], request["mask_blur_y"])
     size = request["batch_size"]
-    return dry_run(
-        inputs,
-        choice,
+    settings = with_the_hosts(
+        choice.settings,
+        False,
+        request["prompt"],
         steps=request["steps"],
-        mask_blur=request.get("mask_blur", blur),
-        sampler_name=_sampler(request),
-        count=(len(pictures) if 1 < len(pictures) < size else size) * request["n_iter"],
+        feather=blur,
+        strength=request["denoising_strength"],
+        masked_content=request["inpainting_fill"],
     )
+    count = (len(pictures) if 1 < len(pictures) < size else size) * request["n_iter"]
+    return dry_run(inputs, settings, sampler_name=_sampler(request), count=count)
 
 
 def _sampler(request: dict[str, Any]) -> str:

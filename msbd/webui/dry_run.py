@@ -17,7 +17,6 @@ from ..settings import EditSettings
 from . import downloads
 from .conflicts import conflicts, of_other_scripts, of_repaint
 from .estimate import loaded
-from .fields import Choice
 from .hosts.checkpoint import model_spec
 from .hosts.clip import clip_source
 from .hosts.upscaling import HostUpscaler, load_upscaler
@@ -83,21 +82,12 @@ class DryRun:
         }
 
 
-def dry_run(
-    inputs: Inputs,
-    choice: Choice,
-    *,
-    steps: int,
-    mask_blur: int,
-    sampler_name: str,
-    count: int,
-) -> DryRun:
+def dry_run(inputs: Inputs, wanted: EditSettings, *, sampler_name: str, count: int) -> DryRun:
     """Plan an edit of `inputs` as `run` would, and estimate what it takes.
 
-    steps, mask_blur, sampler_name: the host's own settings. count: pictures in all. No network is
-    run for it. Raises `EditError`.
+    wanted: see `with_the_hosts`. count: pictures in all. No network is run for it. Raises
+    `EditError`.
     """
-    wanted = choice.settings.with_values({"steps": steps, "feather": mask_blur})
     upscaler = load_upscaler(wanted.upscaler)
     spec = model_spec(sampler_name, upscaler.factor)
     fetched = [*downloads.of_upscaler(upscaler), *downloads.of_clip(clip_source(), wanted)]

@@ -14,7 +14,15 @@ from ..errors import EditError
 from ..legacy import LABELS, with_stored
 from ..presets import DEFAULT_PRESET, PRESETS, preset
 from ..setting import Setting
-from ..settings import SETTINGS, EditSettings
+from ..settings import (
+    LATENT_NOISE,
+    LATENT_NOTHING,
+    PAINT,
+    PICTURE,
+    SETTINGS,
+    SURROUNDINGS,
+    EditSettings,
+)
 
 TITLE = "Multi-Stage Blended Diffusion"
 """The script's name in the WebUI's dropdown, in requests (in any case) and in infotexts."""
@@ -35,13 +43,18 @@ CONTROLS = (
     "guidance_later",
     "context",
     SHOW_CANDIDATES,
+    "start",
+    "mask_shape",
+    "grow",
+    "parts",
 )
 """The script's controls in the order of positional arguments, which never changes."""
 
-FIRST_SIGHT = ("preset", "candidates", "margin", "final_strength", "decoder", "upscaler")
+FIRST_SIGHT = ("preset", "start", "candidates", "margin", "final_strength", "decoder", "upscaler")
 """Controls that are seen at once, in this order."""
 
 FOLDED = {
+    "Mask: its shape and parts": ("mask_shape", "grow", "parts"),
     "First stage: painted small": (
         *("resampling_steps", "whole_cells", "early_selection", SHOW_CANDIDATES),
     ),
@@ -52,7 +65,7 @@ FOLDED = {
 PANEL = ("tile_size",)
 """Settings that depend on the machine more than on the edit: in the WebUI's settings panel."""
 
-FIELDS = (*CONTROLS[:-1], *PANEL)
+FIELDS = (*(name for name in CONTROLS if name != SHOW_CANDIDATES), *PANEL)
 """All names that decide what the picture will be."""
 
 OLD_CONTROLS = ("preset", *list(LABELS)[:25])
@@ -66,15 +79,27 @@ HOST_OWNED = {
     "guidance": "cfg_scale",
     "sampler": "sampler_name",
     "feather": "mask_blur",
+    "strength": "denoising_strength",
 }
 """Settings the WebUI has its own controls for: our name -> the request's own field."""
+
+CONTENTS = {
+    0: ("fill", SURROUNDINGS),
+    2: ("latent noise", LATENT_NOISE),
+    3: ("latent nothing", LATENT_NOTHING),
+}
+"""The WebUI's Masked content by number, but for 1, the original: its name in infotexts, and what an
+edit starts from then that would start from picture or paint."""
+RIM = 2
+"""Pixels beyond the feather that a brush may have touched outside the mask."""
 
 PRESET_LABEL = "Quality preset"
 PRESET_HELP = (
     "Paints the mask small first, then enlarges and refines it in stages; a preset says how "
-    "thoroughly. It sets every control of this script, but not sampler and steps. paper is the "
-    "published method and by far the slowest, recommended does better by our measurements, fast is "
-    "quicker, draft is for trying out prompts and masks."
+    "thoroughly. It sets every control of this script but the mask's shape, and not sampler and "
+    "steps. paper is the published method and by far the slowest, recommended does better by our "
+    "measurements, fast is quicker, draft is for trying out prompts and masks; remove paints over "
+    "what is there and needs no prompt."
 )
 
 SHOW_CANDIDATES_LABEL = "Show candidates"
@@ -129,6 +154,30 @@ def chosen(args: Sequence[Any], defaults: Mapping[str, Any]) -> Choice:
     # What an option says of the steps of fine-tuning does not turn it on.
     stored = with_stored(start, {"decoder": start.decoder} | base)
     return Choice(name, with_stored(stored, given), shows)
+
+
+def with_the_hosts(
+    settings: EditSettings,
+    paints: bool,
+    prompt: str,
+    *,
+    steps: int,
+    feather: int,
+    strength: float,
+    masked_content: int,
+) -> EditSettings:
+    """The settings with the values of the WebUI's own controls, and what is left open decided; see
+    `EditSettings.decided`."""
+    values = {"steps": steps, "feather": feather, "strength": strength}
+    decided = settings.with_values(values).decided(paints, prompt)
+    if decided.start in (PICTURE, PAINT) and masked_content in CONTENTS:
+        return decided.with_values({"start": CONTENTS[masked_content][1]})
+    return decided
+
+
+def rim_of(settings: EditSettings, feather: int) -> int:
+    """How much wider a mask is made over paint on a picture that is not known without it."""
+    return feather + RIM if settings.start == PAINT else 0
 
 
 def schema(defaults: Mapping[str, Any], upscalers: Sequence[str]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from .. import masks
 from ..errors import EditError
 from ..geometry import Size
+from ..settings import EditSettings
 from ..standalone.beside import beside, upright
 from ..standalone.colour import conversion
 from ..standalone.pictures import DEEP_GREY, eight_bit, has_alpha, layers, to_pixels, unfit
@@ -28,7 +29,7 @@ class Inputs:
     """RGB pictures, all of one size, and their mask [H,W] in [0,1], 1 = repaint.
 
     The pictures are in sRGB. originals: the same in their own colours. icc: the profile of these,
-    if they are others; all have the same.
+    if they are others; all have the same. paint: the only picture with the user's colours on it.
     """
 
     pictures: list[Image.Image]
@@ -36,6 +37,7 @@ class Inputs:
     notes: list[str]
     originals: list[Image.Image]
     icc: bytes | None = None
+    paint: Image.Image | None = None
 
     @property
     def size(self) -> Size:
@@ -45,6 +47,21 @@ class Inputs:
     def tensor(self, index: int) -> Tensor:
         """Picture `index` as [1,3,H,W] float32 in [0,1]."""
         return tensor_of(self.pictures[index])
+
+    @property
+    def paint_tensor(self) -> Tensor | None:
+        """The paint like `tensor`."""
+        return None if self.paint is None else tensor_of(self.paint)
+
+    def with_paint(self, painted: Image.Image) -> Inputs:
+        """The same, with the only picture as it is with the user's colours on it."""
+        flat = images.flatten(_with_alpha(upright(painted)), shared.opts.img2img_background_color)
+        if flat.size != self.pictures[0].size:
+            raise EditError("the sketch and its picture differ in size: load the picture anew")
+        converted = conversion(self.icc)
+        if converted is not None:
+            flat = Image.fromarray(converted.to_srgb(np.asarray(flat)))
+        return replace(self, paint=flat)
 
     def given_back(self, index: int, image: Tensor, feather: int) -> Tensor:
         """Picture `index` after an edit, [1,3,H,W] in [0,1] in sRGB, in its own colours."""
@@ -62,11 +79,15 @@ def prepared(
     *,
     invert: bool,
     round_mask: bool = True,
+    settings: EditSettings = EditSettings(),
+    rim: int = 0,
 ) -> Inputs:
     """What the host hands over, made fit for an edit.
 
-    mask: see `masks.from_picture`, as for `invert`. Unless `round_mask`, grey parts are repainted
-    in part. Raises `EditError` if something is missing, empty or of another shape.
+    mask: see `masks.from_picture`, as for `invert` and what settings say of its shape. Unless
+    `round_mask`, grey parts are repainted in part. rim: how much wider it is made where colours
+    were painted on a picture that is not known without them. Raises `EditError` if something is
+    missing, empty or of another shape.
     """
     given = [picture for picture in pictures if picture is not None]
     if not given:
@@ -92,8 +113,21 @@ def prepared(
         raise EditError("all pictures of a batch must have the same size")
     flat, icc = _in_srgb(originals, [beside(picture) for picture in given], notes)
     painted, told = masks.from_picture(
-        *layers(mask), _size(flat[0]), soft=not round_mask, invert=invert, by_alpha=True
+        *layers(mask),
+        _size(flat[0]),
+        soft=not round_mask,
+        invert=invert,
+        by_alpha=True,
     )
+    shape = masks.AS_PAINTED if invert else settings.mask_shape
+    if shape != settings.mask_shape:
+        told.append("the mask's shape is as painted, as what is not masked is repainted")
+    painted = masks.shaped(painted, shape, settings.grow + rim)
+    if rim:
+        told.append(
+            f"what lies under your paint is not known here, so the mask is {rim} pixels wider and "
+            "covers the paint's rim; in Inpaint sketch on the page it is known"
+        )
     return Inputs(flat, painted, [*notes, *told], originals, icc)
 
 

@@ -180,7 +180,8 @@ def _summary(report: Mapping[str, Any]) -> str:
     stages, parts = f"{planned} stage{'s' * (planned > 1)}", report["plan"]["parts"]
     count = f"in {stages}" if done == planned else f"{done} of {stages}"
     if len(parts) > 1:
-        count = f"{len(report['parts'])} of {len(parts)} parts of the mask {count}"
+        begun = len({stage["part"] for stage in report["stages"]})
+        count = f"{begun} of {len(parts)} parts of the mask, {count}"
     words = [f"Painted {count}, {in_words(report['seconds'])}."]
     levels = report["outside_max_difference"]
     if levels:
@@ -190,11 +191,13 @@ def _summary(report: Mapping[str, Any]) -> str:
         )
     else:
         words.append("Nothing outside the mask changed.")
+    by_fit = report["settings"]["choose"] == "fit"
     for number, part in enumerate(report["parts"][:MOST_PARTS], 1):
         if part["scores"]:
             which = f"Of part {number} candidate" if len(parts) > 1 else "Candidate"
             best, candidates = part["chosen"] + 1, len(part["scores"])
-            words.append(f"{which} {best} of {candidates} was nearest to the prompt.")
+            why = "fitted in best" if by_fit else "was nearest to the prompt"
+            words.append(f"{which} {best} of {candidates} {why}.")
     return " ".join(words)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,19 +25,20 @@ from ..pipeline import edit
 from ..plan import EditPlan
 from ..planning import plan_edit
 from ..report import Report, peak_memory
-from ..settings import EditSettings
+from ..settings import NEW, PAINT, PICTURE, EditSettings
+from ..standalone.prompt_syntax import without_prompt
 from . import batch, downloads, infotext, without_effect
 from .conflicts import conflicts
 from .estimate import loaded
-from .fields import CONTROLS, TITLE, Choice, chosen
-from .hosts import which
+from .fields import CONTENTS, CONTROLS, TITLE, Choice, chosen, rim_of, with_the_hosts
+from .hosts import page, which
 from .hosts.backend import HostBackend, without_casts
 from .hosts.checkpoint import model_spec
 from .hosts.clip import plain_text, ranker
 from .hosts.hooks import Hooks
 from .hosts.sampling import HostSampler, replaced_sampler, try_sampler
 from .hosts.upscaling import ensure_it_works, load_upscaler
-from .inputs import prepared
+from .inputs import Inputs, prepared
 from .limit import limited
 from .options import decoder_device, defaults, option, stored_in_words
 from .previews import Previews, picture_of
@@ -145,7 +147,7 @@ class EditRun:
                 setattr(p, name, value)
 
     def patch(self) -> None:
-        self.not_used = without_effect.notes_on_request(self.p)
+        self.asked = without_effect.asked(self.p)
         without_effect.turn_off(self.p)
         self.hooks = Hooks(self.p)
         self.p.init = self.init
@@ -156,12 +158,7 @@ class EditRun:
         p = self.p
         self.choice = self.choose()
         try_sampler(p.sampler_name)
-        inputs = prepared(
-            p.init_images,
-            p.image_mask,
-            invert=bool(p.inpainting_mask_invert),
-            round_mask=which.rounds_masks(p),
-        )
+        inputs, wanted = self._read(all_prompts)
         if len(inputs.pictures) > p.batch_size:
             raise EditError(
                 f"{len(inputs.pictures)} pictures for a batch of {p.batch_size}: raise batch_size"
@@ -176,32 +173,67 @@ class EditRun:
         self.inputs = inputs
         setattr(p, PROFILE, inputs.icc)
         self.upscale = load_upscaler(self.choice.settings.upscaler)
-        self.settings, self.plan, notes = self._planned()
+        self.settings, self.plan, notes = self._planned(wanted)
         if len(self.plan.stages) > 1:
             with downloads.told(downloads.of_upscaler(self.upscale)), without_casts():
                 ensure_it_works(self.upscale)
         self.ranker = ranker()
         downloads.fetch_clip(self.ranker, self.settings)
         found = conflicts(p.sampler_name, inputs, p)
-        not_used = [note for note in self.not_used if note not in found]
+        started = self.choice.settings.decided(inputs.paint is not None, "").start
+        not_used = without_effect.notes(self.asked, started, wanted.start)
+        not_used = [note for note in not_used if note not in found]
         few = few_pixels(self.plan, inputs.mask)
         self.notes = [*few, *inputs.notes, *lossy(), *stored_in_words(), *found, *not_used, *notes]
-        self.notes += self.hooks.notes
-        p.extra_generation_params["Script"] = TITLE  # a plot's cells are none of its own
-        p.extra_generation_params.update(infotext.parameters(self.choice))
-        if p.mask_blur:
-            p.extra_generation_params["Mask blur"] = p.mask_blur
-        if p.inpainting_mask_invert:
-            p.extra_generation_params["Mask mode"] = "Inpaint not masked"
+        self.notes += [*without_prompt("".join(all_prompts)), *self.hooks.notes]
+        self._tell_infotext(started)
         p.mask_for_overlay = Image.fromarray((inputs.mask * 255).round().astype(np.uint8))
         if shared.opts.save_init_img:
             self._save_init_image()
 
-    def _planned(self) -> tuple[EditSettings, EditPlan, list[str]]:
-        """The settings with the host's own filled in, and the plan for them."""
+    def _read(self, prompts: Sequence[str]) -> tuple[Inputs, EditSettings]:
+        """Pictures and mask, and the settings with the host's own filled in."""
+        p, chosen_settings = self.p, self.choice.settings
+        sketch = None if getattr(p, "is_api", False) else page.sketch()
+        settings = with_the_hosts(
+            chosen_settings,
+            sketch is not None,
+            "".join(prompts),
+            steps=p.steps,
+            feather=max(p.mask_blur_x, p.mask_blur_y),
+            strength=p.denoising_strength,
+            masked_content=p.inpainting_fill,
+        )
+        inputs = prepared(
+            [sketch[0]] if sketch else p.init_images,
+            p.image_mask,
+            invert=bool(p.inpainting_mask_invert),
+            round_mask=which.rounds_masks(p),
+            settings=settings,
+            rim=0 if sketch else rim_of(chosen_settings, settings.feather),
+        )
+        return (inputs.with_paint(sketch[1]) if sketch else inputs), settings
+
+    def _tell_infotext(self, started: str) -> None:
+        """started: see `without_effect.notes`."""
         p = self.p
-        blur = max(p.mask_blur_x, p.mask_blur_y)
-        settings = self.choice.settings.with_values({"steps": p.steps, "feather": blur})
+        p.extra_generation_params["Script"] = TITLE  # a plot's cells are none of its own
+        told = self.choice
+        if self.inputs.paint is not None:  # else another mode would start it anew
+            told = replace(told, settings=told.settings.with_values({"start": started}))
+        p.extra_generation_params.update(infotext.parameters(told))
+        if p.mask_blur:
+            p.extra_generation_params["Mask blur"] = p.mask_blur
+        if p.inpainting_mask_invert:
+            p.extra_generation_params["Mask mode"] = "Inpaint not masked"
+        if started != NEW:
+            p.extra_generation_params["Denoising strength"] = p.denoising_strength
+        if started in (PICTURE, PAINT) and p.inpainting_fill in CONTENTS:
+            p.extra_generation_params["Masked content"] = CONTENTS[p.inpainting_fill][0]
+
+    def _planned(self, settings: EditSettings) -> tuple[EditSettings, EditPlan, list[str]]:
+        """The settings within the memory limit, and the plan for them."""
+        p = self.p
         self.spec = model_spec(p.sampler_name, self.upscale.factor)
         return limited(
             settings, lambda s: plan_edit(self.inputs.size, self.inputs.mask, s, self.spec)
@@ -260,7 +292,10 @@ class EditRun:
         try:
             with without_casts():
                 used = ToldBackend(self.wrap(backend), progress)
-                done = edit(image, inputs.mask, self.plan, self.settings, used, noise, callbacks)
+                done = edit(
+                    *(image, inputs.mask, self.plan, self.settings, used, noise, callbacks),
+                    inputs.paint_tensor,
+                )
             image, report = done.image, done.report
         except (Interrupted, EditError) as stopped:
             if isinstance(stopped, EditError) and not place:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from modules import shared
 
+from ..settings import AUTOMATIC, NEW, PAINT, PICTURE, SETTINGS, SURROUNDINGS
 from .fields import label
+
+_STARTS = SETTINGS["start"].choices or ()
 
 SOFT_INPAINTING = "soft inpainting"
 """Title of the host's always-on script, whose first argument turns it on."""
@@ -25,7 +28,8 @@ class Unused:
     """Controls without effect that share a reason.
 
     name: what the host calls them. selectors: CSS, for their elements on the page. reason: a
-    sentence. asked: whether a request sets them. option: the setting that does the same.
+    sentence. asked: whether a request sets them. option: the setting that does the same. alive:
+    the starts of the first stage with which they have their usual effect.
     """
 
     name: str
@@ -33,6 +37,7 @@ class Unused:
     reason: str
     asked: Callable[[Any], bool]
     option: str | None = None
+    alive: tuple[str, ...] = ()
 
     @property
     def note(self) -> str:
@@ -46,12 +51,28 @@ def always_on_arguments(p: Any, title: str) -> list[Any]:
     return [] if script is None else list(p.script_args[script.args_from : script.args_to])
 
 
-def notes_on_request(p: Any) -> list[str]:
-    """What an API request is told; on the page, greyed controls say it themselves.
+def asked(p: Any) -> list[Unused]:
+    """What an API request sets; on the page, greyed controls say themselves that they are unused.
 
     To be asked before `p` is prepared for an edit.
     """
-    return [one.note for one in UNUSED if one.asked(p)] if getattr(p, "is_api", False) else []
+    return [one for one in UNUSED if one.asked(p)] if getattr(p, "is_api", False) else []
+
+
+def notes(given: Sequence[Unused], start: str, in_the_end: str) -> list[str]:
+    """What a request is told that set these.
+
+    start: what the first stage starts from by the script's own setting. in_the_end: the same after
+    Masked content, which a request does not say by default and then is "fill".
+    """
+    told = [one.note for one in given if start not in one.alive]
+    content = next(one for one in UNUSED if one.name == "Masked content")
+    if in_the_end == SURROUNDINGS != start and content not in given:
+        told.append(
+            "Masked content is fill, as inpainting_fill is 0: the edit starts from the colours "
+            "around; set it to 1 for the original"
+        )
+    return told
 
 
 def notes_on_options() -> list[str]:
@@ -73,7 +94,11 @@ def turn_off(p: Any) -> None:
 def for_the_page() -> str:
     """HTML that carries selectors and tooltips for `javascript/msbd_greyed.js`."""
     told = [
-        {"selector": ", ".join(one.selectors), "tooltip": f"Not used by this script. {one.reason}"}
+        {
+            "selector": ", ".join(one.selectors),
+            "tooltip": f"Not used by this script. {one.reason}",
+            "alive": one.alive,
+        }
         for one in UNUSED
     ]
     return f"<div class='msbd-without-effect'>{html.escape(json.dumps(told))}</div>"
@@ -134,8 +159,10 @@ UNUSED = (
     Unused(
         "Masked content",
         ("#img2img_inpainting_fill",),
-        "The masked part is painted anew, whatever was there.",
+        f"The masked part is painted anew, whatever was there, unless {label('start')} says "
+        "picture or paint.",
         _changed("inpainting_fill"),
+        alive=(PICTURE, PAINT),
     ),
     Unused(
         "Inpaint area and padding",
@@ -146,9 +173,10 @@ UNUSED = (
     Unused(
         "Denoising strength",
         ("#img2img_denoising_strength",),
-        "The masked part is always painted anew; "
+        f"The masked part is painted anew, unless {label('start')} says otherwise; "
         f"{label('final_strength')} says how much the last step may still change.",
         _changed("denoising_strength"),
+        alive=tuple(start for start in _STARTS if start not in (AUTOMATIC, NEW)),
     ),
     Unused(
         "Soft inpainting",

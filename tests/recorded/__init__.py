@@ -9,6 +9,8 @@ from typing import Any
 from msbd.legacy import GONE, RENAMED
 from msbd.settings import FINE_TUNE, LAST_LAYER, OFF, EditSettings
 
+NEW = ("start", "strength", "mask_shape", "grow", "parts")
+"""Settings that no version before 0.2 had."""
 RECORDED = Path(__file__).parent
 
 
@@ -17,9 +19,9 @@ def recorded(name: str) -> Any:
 
 
 def as_then(settings: EditSettings) -> dict[str, Any]:
-    """The settings by their 33 names of then; what is gone, and the order of both ways to optimise
-    the decoder, left out."""
-    flat = settings.flat()
+    """The settings by their 33 names of then; what is gone or new, and the order of both ways to
+    optimise the decoder, left out."""
+    flat = {name: value for name, value in settings.flat().items() if name not in NEW}
     for then, now in RENAMED.items():
         flat[then] = flat.pop(now)
     flat["keep_inside"] = flat.pop("whole_cells")

@@ -6,7 +6,9 @@ below, and what is drawn on it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import inspect
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import gradio as gr
@@ -16,10 +18,15 @@ from PIL import Image, ImageFilter
 from ...standalone.beside import upright
 from .which import LogicalImage
 
+logger = logging.getLogger(__name__)
 INPAINT, SKETCH, UPLOAD, BATCH = 2, 3, 4, 5
 """Places of the tab's modes that have a mask."""
 Pair = tuple[Image.Image | None, Image.Image | None]
 """Picture and mask, white = repaint."""
+Layers = tuple[Image.Image, Image.Image]
+"""The picture below a sketch, and the same with it."""
+_IMG2IMG = ("img2img", "img2img_function")
+"""What the host calls the function behind its Generate button."""
 
 
 class Canvas(Protocol):
@@ -36,6 +43,9 @@ class Canvas(Protocol):
 
     def sketched(self, values: Sequence[Any], transparency: float) -> Pair:
         """Of the values of `sketch`. transparency: of the mask, in per cent."""
+
+    def layers(self, given: Mapping[str, Any]) -> Layers:
+        """Of the arguments of the host's img2img, in Inpaint sketch."""
 
 
 class DrawnImage:
@@ -62,6 +72,10 @@ class DrawnImage:
         changed = np.asarray(sketch) != np.asarray(original or sketch)
         level = round(255 * (1 - transparency / 100))
         return sketch, Image.fromarray(changed.any(axis=-1).astype(np.uint8) * np.uint8(level))
+
+    def layers(self, given: Mapping[str, Any]) -> Layers:
+        sketch, original = (given[f"inpaint_color_sketch{name}"] for name in ("", "_orig"))
+        return original or sketch, sketch
 
 
 class ForgeCanvas:
@@ -90,6 +104,10 @@ class ForgeCanvas:
         mask = drawn.getchannel("A").filter(ImageFilter.MaxFilter(2 * reach + 1))
         return Image.alpha_composite(picture, drawn), _thresholded(mask)
 
+    def layers(self, given: Mapping[str, Any]) -> Layers:
+        picture, drawn = (given[f"inpaint_color_sketch{name}"] for name in ("", "_fg"))
+        return picture, Image.alpha_composite(picture, drawn)
+
 
 CANVAS: Canvas = ForgeCanvas() if LogicalImage else DrawnImage()
 COMPONENTS = {
@@ -99,6 +117,24 @@ COMPONENTS = {
     BATCH: ("img2img_batch_input_dir", "img2img_batch_inpaint_mask_dir"),
 }
 """The components' names by mode; a batch has folders."""
+
+
+def sketch() -> Layers | None:
+    """The layers of the sketch that is being edited; None in other modes and in requests.
+
+    The host hands its scripts one picture, which it makes of both: so the layers are looked up
+    among the arguments of the function that does, which is running.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code.co_name in _IMG2IMG and frame.f_locals.get("mode") == SKETCH:
+            try:
+                return CANVAS.layers(frame.f_locals)
+            except (KeyError, TypeError, ValueError):
+                logger.warning("the picture below the sketch is not to be had", exc_info=True)
+                return None
+        frame = frame.f_back
+    return None
 
 
 def js(function: str) -> dict[str, str]:

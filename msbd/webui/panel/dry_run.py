@@ -13,7 +13,7 @@ import gradio as gr
 from ...errors import EditError
 from ..batch import First, first_of
 from ..dry_run import DryRun, dry_run
-from ..fields import PANEL, UNSEEN, chosen
+from ..fields import PANEL, UNSEEN, chosen, rim_of, with_the_hosts
 from ..hosts import page
 from ..hosts.checkpoint import is_loaded, same_model
 from ..infotext import key
@@ -42,7 +42,8 @@ class Panel:
 
     def connect(self, tab: Mapping[str, Any], controls: Sequence[Any]) -> None:
         """Let the buttons read the tab and the controls."""
-        inputs = [self.mode, *(tab[name] for name in (*tabs.PICTURES, *tabs.CONTROLS)), *controls]
+        named = (*tabs.PICTURES, *tabs.CONTROLS, tabs.PROMPT)
+        inputs = [self.mode, *(tab[name] for name in named), *controls]
         shown = [self.picture, self.text]
         for button in (self.button, self.again):
             # Not queued, so that it is said whatever else is going on.
@@ -58,7 +59,7 @@ class Panel:
             tab[tabs.SCRIPTS].change,
         ):
             event(None, [], [], **page.js("msbd_dry_run_closes"))
-        for component in inputs[1:]:
+        for component in (one for one in inputs[1:] if one is not tab[tabs.PROMPT]):
             for name in _changes(component):
                 getattr(component, name)(None, [], [], **page.js("msbd_dry_run_is_old"))
 
@@ -124,13 +125,15 @@ def begin() -> tuple[dict[str, Any], str]:
 def show_dry_run(mode: float, *values: Any) -> tuple[dict[str, Any], str]:
     """The drawn plan and its text, or what to change first; updates for picture and text.
 
-    mode: the place of the tab's mode. values: of the tab's PICTURES, of its CONTROLS, and of
-    our own controls.
+    mode: the place of the tab's mode. values: of the tab's PICTURES, of its CONTROLS and PROMPT,
+    and of our own controls.
     """
     pictures = dict(zip(tabs.PICTURES, values, strict=False))
     rest = values[len(pictures) :]
-    host, ours = rest[: len(tabs.CONTROLS)], rest[len(tabs.CONTROLS) :]
-    blur, transparency, mask_mode, steps, sampler_name, count, size, overrides = host
+    host, prompt = rest[: len(tabs.CONTROLS)], rest[len(tabs.CONTROLS)]
+    ours = rest[len(tabs.CONTROLS) + 1 :]
+    blur, transparency, mask_mode, steps, sampler_name, count, size, overrides, *more = host
+    strength, content = more
     try:
         given = _of_mode(int(mode), pictures)
         first = first_of(*given) if mode == page.BATCH else None
@@ -140,14 +143,23 @@ def show_dry_run(mode: float, *values: Any) -> tuple[dict[str, Any], str]:
             else page.picture_and_mask(int(mode), given, transparency)
         )
         with same_model():
-            done = dry_run(
-                prepared([picture], mask, invert=bool(mask_mode)),
-                chosen(ours, defaults() | _overridden(overrides)),
-                steps=int(steps),
-                mask_blur=int(blur),
-                sampler_name=sampler_name,
-                count=int(count) * int(size) * (first.count if first else 1),
+            settings = chosen(ours, defaults() | _overridden(overrides)).settings
+            paints = mode == page.SKETCH
+            rim = 0 if paints else rim_of(settings, int(blur))
+            inputs = prepared(
+                *([picture], mask), invert=bool(mask_mode), settings=settings, rim=rim
             )
+            wanted = with_the_hosts(
+                settings,
+                paints,
+                prompt or "",
+                steps=int(steps),
+                feather=int(blur),
+                strength=float(strength),
+                masked_content=1 if content is None else int(content),
+            )
+            pictures_in_all = int(count) * int(size) * (first.count if first else 1)
+            done = dry_run(inputs, wanted, sampler_name=sampler_name, count=pictures_in_all)
     except EditError as error:
         message = f"<div class='msbd-error'>{html.escape(str(error))}</div>"
         return gr.update(value=None, visible=False), message

@@ -64,8 +64,9 @@ def specification(defaults: Mapping[str, Any], upscalers: Sequence[str]) -> list
         values[SHOW_CANDIDATES],
         SHOW_CANDIDATES_HELP,
     )
-    settings = (_control(SETTINGS[n], values[n], upscalers) for n in CONTROLS if n in SETTINGS)
-    return [preset, *settings, show_candidates]
+    settings = [_control(SETTINGS[n], values[n], upscalers) for n in CONTROLS if n in SETTINGS]
+    made = {control.name: control for control in (preset, *settings, show_candidates)}
+    return [made[name] for name in CONTROLS]
 
 
 def _control(setting: Setting, value: Any, upscalers: Sequence[str]) -> Control:

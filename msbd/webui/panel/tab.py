@@ -19,6 +19,8 @@ CONTROLS = (
     "img2img_batch_count",
     "img2img_batch_size",
     "img2img_override_settings",
+    "img2img_denoising_strength",
+    "img2img_inpainting_fill",
 )
 """What else of the tab an edit depends on, by elem_id."""
 
