@@ -71,14 +71,13 @@ def test_all_positions_may_be_given(webui: Webui, small: Scene) -> None:
     assert len(ours) == 1 and ours[0]["is_img2img"] and not ours[0]["is_alwayson"]
     values = {a["label"]: a.get("value") for a in ours[0]["args"]}
     chosen = ["draft", 1, 0, 1.3, 0.25, "Lanczos", "off"]
-    *rest, show = list(values.values())[len(chosen) :]
-    assert show is False
-    answer = edited(webui, small, *chosen, *rest, show)
+    rest = dict(zip(CONTROLS, values.values(), strict=True))
+    rest = {name: rest[name] for name in CONTROLS[len(chosen) :]}
+    assert rest["show_candidates"] is False
+    answer = edited(webui, small, *chosen, *rest.values())
     assert small.is_edited(answer.picture)
     # A position that is given is a choice, also of what the preset would have otherwise.
-    named = edited(
-        webui, small, {**QUICK, **dict(zip(CONTROLS[len(chosen) : -1], rest, strict=True))}
-    )
+    named = edited(webui, small, {**QUICK, **rest})
     assert (answer.picture == named.picture).all()
 
 

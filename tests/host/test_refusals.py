@@ -32,7 +32,7 @@ NUMBERS = [name for name in FIELDS if name != "preset" and SETTINGS[name].high i
         ({"margin": {"a": 1}}, ["margin", "1 to 4"]),
         ({"margin": float("nan")}, ["margin"]),
         ({"margin": float("inf")}, ["margin"]),
-        ({"choose": "best"}, ["choose", "clip, first"]),
+        ({"choose": "best"}, ["choose", "clip, fit, first"]),
         ({"whole_cells": "perhaps"}, ["whole_cells", "true or false"]),
         ({"upscaler": 4}, ["upscaler"]),
         ({"upscaler": "ESRGAN 100x"}, ["ESRGAN 100x"]),

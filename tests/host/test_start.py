@@ -77,6 +77,7 @@ def test_masked_content_means_what_it_always_means(
     webui: Webui, circle: Scene, fill: int, begins: str
 ) -> None:
     values = {"inpainting_fill": fill, "denoising_strength": 0.1}
+    values["prompt"] = "a blue circle on grass"
     answer = started(webui, circle, "picture", **values)
     assert answer.report["plan"]["stages"][0]["start"] == begins
     kept = np.abs(colour(answer.picture) - PAINTS["blue"]).sum() < 90
@@ -153,3 +154,19 @@ def test_a_sketch_is_finished_in_its_colours(
     y, x = np.nonzero(changed)
     assert y.min() > 20 and y.max() < 188 and x.min() > 40 and x.max() < 216, "the rest is the same"
     Image.fromarray(result).save(tmp_path / f"{paint}.png")
+
+
+@pytest.mark.parametrize("shape", ["as painted", "closed"])
+def test_a_scribble_is_closed_if_asked_for(webui: Webui, play: Play, shape: str) -> None:
+    """What lies between its strokes is painted with it."""
+    ground = draw_background(np.random.default_rng(5), "grass", 288, 320, UNIT)
+    subject = Scene(ground, disc(288, 320, 5))
+    found = play("scribble", subject, **quick(shape=shape))
+    (picture,) = found["pictures"]
+    changed = (shown(webui, picture) != ground).any(-1)
+    inside = changed[115:173, 112:208]
+    assert changed.any() and not changed[:40].any()
+    if shape == "closed":
+        assert inside.mean() > 0.97
+    else:
+        assert inside.mean() < 0.9
