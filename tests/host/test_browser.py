@@ -133,7 +133,7 @@ def test_paste(webui: Webui, play: Play, small: Scene) -> None:
     assert found["script"] == TITLE and found["blur"] == "9" and not found["checked"]
     for kept in ("MSBD growth per stage: 1.7", "MSBD choose by: first"):
         assert kept in found["overrides"], "what has no control is an override of the settings"
-    expected = {"preset": "draft", **answer.report["settings"]}
+    expected = {"preset": "draft", **answer.report["settings"], "start": "automatic"}
     for name, value in found["values"].items():
         if isinstance(expected[name], str):
             assert value == expected[name], name

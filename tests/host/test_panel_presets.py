@@ -23,7 +23,7 @@ def test_the_quality_preset(webui: Webui, play: Play, small: Scene) -> None:
     infotext = answer.info["infotexts"][0]
     found = play("presets", small, prompt="a red star", seed=1, steps=4, infotext=infotext)
 
-    assert found["controls"] == list(FIRST_SIGHT) and len(FIRST_SIGHT) == 6
+    assert found["controls"] == list(FIRST_SIGHT) and len(FIRST_SIGHT) == 7
     folded = [name for names in FOLDED.values() for name in names]
     assert found["unfolded"] == [*FIRST_SIGHT, *folded] and {*found["unfolded"]} == {*CONTROLS}
 

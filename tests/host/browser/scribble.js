@@ -9,7 +9,7 @@ const CANVAS = "#img2maskimg";
 const STROKES = Array.from({ length: 33 }, (_, step) => {
     const row = Math.floor(step / 4);
     const along = (step % 4) / 3;
-    return [0.3 + 0.4 * (row % 2 ? 1 - along : along), 0.36 + 0.035 * row];
+    return [0.3 + 0.4 * (row % 2 ? 1 - along : along), 0.22 + 0.07 * row];
 });
 
 ui.play(async (page, work) => {
@@ -42,7 +42,7 @@ async function thin(page) {
     const slider = page.locator(`${CANVAS} input[type=range]`).first();
     await slider.evaluate((one) => {
         const set = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set;
-        set.call(one, one.min > 4 ? one.min : 4);
+        set.call(one, one.min);
         for (const name of ["input", "change"]) one.dispatchEvent(new Event(name, { bubbles: true }));
     });
     if (await button.count()) await button.click();

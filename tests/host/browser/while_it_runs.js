@@ -10,7 +10,7 @@ ui.play(async (page, work) => {
     await ui.choose(page, `${ui.CONTROL}preset`, work.preset);
     await ui.fields(page, work.fields);
     const box = page.locator(`${ui.CONTROL}show_candidates input`);
-    if (!(await box.isVisible())) await page.locator(`${ui.CONTROL}fold_1 > .label-wrap`).click();
+    if (!(await box.isVisible())) await page.locator(`${ui.CONTROL}fold_2 > .label-wrap`).click();
     await box.setChecked(true);
     await page.screenshot({ path: `${work.folder}/panel.png`, fullPage: true });
     // Another preset has its own values for what it sets, and this is no part of it.
