@@ -164,7 +164,7 @@ def test_a_scribble_is_closed_if_asked_for(webui: Webui, play: Play, shape: str)
     found = play("scribble", subject, **quick(shape=shape))
     (picture,) = found["pictures"]
     changed = (shown(webui, picture) != ground).any(-1)
-    inside = changed[80:200, 112:208]
+    inside = changed[90:200, 140:208]
     assert changed.any() and not changed[:30].any()
     if shape == "closed":
         assert inside.mean() > 0.97

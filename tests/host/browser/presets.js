@@ -92,7 +92,7 @@ ui.play(async (page, work) => {
     await ui.openMode(page, "Inpaint upload"); // pasting has left it
     await ui.choose(page, `${ui.CONTROL}preset`, "draft");
     await ui.fields(page, { upscaler: "Lanczos" });
-    for (const fold of [1, 2]) await page.locator(`${ui.CONTROL}fold_${fold} > .label-wrap`).click();
+    for (const fold of [1, 2, 3]) await page.locator(`${ui.CONTROL}fold_${fold} > .label-wrap`).click();
     await ui.fields(page, { resampling_steps: 1 });
     await ui.prepare(page, work);
     await ui.choose(page, "#img2img_sampling", "DPM++ 2M");

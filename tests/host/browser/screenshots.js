@@ -29,7 +29,7 @@ ui.play(async (page, work) => {
     await ui.chooseScript(page);
     await ui.choose(page, `${ui.CONTROL}preset`, "fast");
     await page.waitForTimeout(1000);
-    const folds = [1, 2].map((place) => page.locator(`${ui.CONTROL}fold_${place} > .label-wrap`));
+    const folds = [1, 2, 3].map((place) => page.locator(`${ui.CONTROL}fold_${place} > .label-wrap`));
     for (const fold of folds) await fold.click();
     await ui.fields(page, work.fields);
     await ui.prepare(page, work);
