@@ -183,7 +183,7 @@ def test_a_thing_in_another_colour(pool, strength: float) -> None:
 def test_a_sketch_keeps_its_colours(pool) -> None:
     found = all_of(pool, finished)
     print(f"red blots stay red and blue ones blue: {sum(found)} of {EDITS}")
-    assert sum(found) >= 36
+    assert sum(found) >= 32
 
 
 def test_something_is_removed(pool) -> None:
