@@ -168,8 +168,15 @@ def all_of(pool: ProcessPoolExecutor, one: Callable[[int, float], Any], value: f
     return list(pool.map(one, range(EDITS), [value] * EDITS))
 
 
-@pytest.mark.parametrize("strength", [0.3, 0.5, 0.7])
-def test_a_thing_in_another_colour(pool, strength: float) -> None:
+@pytest.mark.parametrize(
+    ("strength", "fewest"),
+    [
+        (0.3, 0),
+        pytest.param(0.5, 30, marks=pytest.mark.xfail(reason="10 of 40, 2026-11-30")),
+        (0.7, 0),
+    ],
+)
+def test_a_thing_in_another_colour(pool, strength: float, fewest: int) -> None:
     found = all_of(pool, recoloured, strength)
     kept = [colour and shape >= 0.8 for colour, shape in found]
     print(
@@ -178,12 +185,14 @@ def test_a_thing_in_another_colour(pool, strength: float) -> None:
         f"IoU {np.mean([s for _, s in found]):.2f} on average"
     )
     assert sum(colour for colour, _ in found) >= 36
+    assert sum(kept) >= fewest
 
 
+@pytest.mark.xfail(reason="34 of 40, 2026-11-30")
 def test_a_sketch_keeps_its_colours(pool) -> None:
     found = all_of(pool, finished)
     print(f"red blots stay red and blue ones blue: {sum(found)} of {EDITS}")
-    assert sum(found) >= 32
+    assert sum(found) >= 36
 
 
 def test_something_is_removed(pool) -> None:
