@@ -17,8 +17,10 @@ class Ablation:
     next (3.2). intermediate_strength: their share of the noise schedule (3.2: 0.4). tile_guidance:
     in place of `guidance_later` squared. tile_overlap: in units of the training resolution (3.2:
     128 of 512).
-    lowpass_background: whether it is as soft as the draft (3.2, Figure 5 f). decoder_iterations,
-    decoder_rate, decoder_background_weight: steps, Adam's rate and lambda of fine-tuning (3.3).
+    lowpass_background: whether it is as soft as the draft (3.2, Figure 5 f). hold_tone: whether
+    later stages keep their drafts' tone, see `detail.py`.
+    decoder_iterations, decoder_rate, decoder_background_weight: steps, Adam's rate and lambda of
+    fine-tuning (3.3).
     decoder_checkpointing: fine-tune with gradient checkpointing from the start, and not only when
     memory runs out. sampler: the command line's; euler_ancestral is DDIM with eta 1.
     """
@@ -32,6 +34,7 @@ class Ablation:
     tile_guidance: float | None = setting(None, span=(0.0, 2.0))
     tile_overlap: float = setting(0.25, span=(0.0, 0.5))
     lowpass_background: bool = setting(True)
+    hold_tone: bool = setting(False)
     decoder_iterations: int = setting(100, span=(1, 1000))
     decoder_rate: float = setting(1e-4, span=(1e-6, 1e-2))
     decoder_background_weight: float = setting(100.0, span=(0.0, 10000.0))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .backend import Backend
 from .compositing import cropped, feathered, filled, pasted, resized, used_part
+from .detail import texture
 from .errors import EditError, Interrupted
 from .geometry import Size
 from .masks import Mask
@@ -126,7 +127,13 @@ def _edited(
     if patch is None:
         return image
 
-    result = pasted(image, resized(patch.cpu(), part.crop.size), part.crop, alpha)
+    patch = resized(patch.cpu(), part.crop.size)
+    if settings.texture:
+        grain = texture(patch, crop, alpha, noise, settings.texture)
+        if grain is not None:
+            patch = (patch + grain.image).clamp(0, 1)
+            recorder.part.texture = grain.added
+    result = pasted(image, patch, part.crop, alpha)
     report, after = recorder.report, cropped(result, part.crop)
     recorder.part.seam = seam_ratio(after, alpha)
     outside = outside_difference(after, crop, alpha)

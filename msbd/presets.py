@@ -7,7 +7,13 @@ from typing import Any
 from .errors import EditError
 from .settings import APART, LAST_LAYER, OFF, SURROUNDINGS, EditSettings
 
-_OURS = {"whole_cells": True, "guidance_later": 0.5, "parts": APART}
+_OURS = {
+    "whole_cells": True,
+    "guidance_later": 0.5,
+    "parts": APART,
+    "hold_tone": True,
+    "texture": 1.0,
+}
 _QUICK = {**_OURS, "steps": 20, "resampling_steps": 0, "context": 0.125}
 _RECOMMENDED = {
     **_OURS,

@@ -35,12 +35,14 @@ class StageReport:
 @dataclass
 class PartReport:
     """What became of a part of the mask. scores: of its candidates, of which number `chosen` went
-    on. seam: see `seam_ratio`."""
+    on. seam: see `seam_ratio`. texture: added at the end, in 8-bit levels by octave, finest first;
+    None where none was, or too little was decoded round the edit to see any."""
 
     seed: int
     scores: list[float] | None = None
     chosen: int = 0
     seam: float | None = None
+    texture: list[float] | None = None
 
 
 @dataclass

@@ -169,6 +169,14 @@ class EditSettings:
         choices=(OFF, LAST_LAYER, FINE_TUNE),
         paper="3.3: the decoder is fine-tuned",
     )
+    texture: float = setting(
+        0.0,
+        "Texture",
+        "Grain, canvas or film that the model cannot paint is measured round the mask and put back "
+        "inside: 1 as strong as around, 0 none.",
+        span=(0.0, 1.0, 0.05),
+        paper="6: fine detail is lost in the autoencoder",
+    )
     guidance: float = setting(
         7.5,
         "Guidance",

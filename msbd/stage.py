@@ -22,6 +22,7 @@ from .compositing import (
     resized,
 )
 from .decoder import Decode, Segment, nearness, optimised
+from .detail import with_tone_of
 from .diffusion import denoised
 from .geometry import Box
 from .noise import Noise
@@ -133,6 +134,8 @@ def refined(
     recorder.fill()
     clock = stopwatch(backend.device)
     result = _merged(stage, seen, recorder.telling(decode))
+    if settings.ablation.hold_tone and stage.start == DRAFT:
+        result = with_tone_of(start, result, seen.painted)
     recorder.done.decoding_seconds = clock()
     recorder.callbacks.image("result", result, stage, f"stage {stage.index + 1}: {stage.size}")
     recorder.finish()

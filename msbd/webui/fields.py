@@ -47,6 +47,7 @@ CONTROLS = (
     "mask_shape",
     "grow",
     "parts",
+    "texture",
 )
 """The script's controls in the order of positional arguments, which never changes."""
 
@@ -58,7 +59,7 @@ FOLDED = {
     "First stage: painted small": (
         *("resampling_steps", "whole_cells", "early_selection", SHOW_CANDIDATES),
     ),
-    "Later stages: enlarged and refined": ("guidance_later", "context"),
+    "Later stages: enlarged and refined": ("guidance_later", "context", "texture"),
 }
 """Controls that are folded away, by what they change."""
 
