@@ -18,7 +18,7 @@ class Ablation:
     in place of `guidance_later` squared. tile_overlap: in units of the training resolution (3.2:
     128 of 512).
     lowpass_background: whether it is as soft as the draft (3.2, Figure 5 f). hold_tone: whether
-    later stages keep their drafts' tone, see `detail.py`.
+    later stages keep their drafts' tone, see `tone.py`.
     decoder_iterations, decoder_rate, decoder_background_weight: steps, Adam's rate and lambda of
     fine-tuning (3.3).
     decoder_checkpointing: fine-tune with gradient checkpointing from the start, and not only when

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from .backend import Backend
 from .compositing import cropped, feathered, filled, pasted, resized, used_part
-from .detail import texture
 from .errors import EditError, Interrupted
 from .geometry import Size
 from .masks import Mask
@@ -25,6 +24,7 @@ from .progress import Callbacks, Recorder
 from .report import Report, outside_difference, peak_memory, seam_ratio, stopwatch
 from .settings import LATENT_NOISE, LATENT_NOTHING, NEW, PAINT, SURROUNDINGS, EditSettings
 from .stage import StageInputs, refined
+from .texture import texture
 
 CANVASES = 8
 """Pictures as large as the crop that are there at one time, at the most."""
@@ -127,16 +127,30 @@ def _edited(
     if patch is None:
         return image
 
-    patch = resized(patch.cpu(), part.crop.size)
+    return _belonging(image, patch, part, alpha, settings, noise, recorder)
+
+
+def _belonging(
+    image: Tensor,
+    patch: Tensor,
+    part: PartPlan,
+    alpha: Tensor,
+    settings: EditSettings,
+    noise: Noise,
+    recorder: Recorder,
+) -> Tensor:
+    """The picture with a part's last stage in it, pasted at opacity `alpha` [1,1,crop]."""
+    patch, before = resized(patch, part.crop.size), cropped(image, part.crop)
     if settings.texture:
-        grain = texture(patch, crop, alpha, noise, settings.texture)
-        if grain is not None:
-            patch = (patch + grain.image).clamp(0, 1)
-            recorder.part.texture = grain.added
-    result = pasted(image, patch, part.crop, alpha)
+        known, opacity = (one.to(patch.device) for one in (before, alpha))
+        made = texture(patch, known, opacity, noise, settings.texture)
+        if made is not None:
+            patch = (patch + made.image).clamp(0, 1)
+            recorder.part.texture = made.added
+    result = pasted(image, patch.cpu(), part.crop, alpha)
     report, after = recorder.report, cropped(result, part.crop)
     recorder.part.seam = seam_ratio(after, alpha)
-    outside = outside_difference(after, crop, alpha)
+    outside = outside_difference(after, before, alpha)
     report.outside_max_difference = max(report.outside_max_difference, outside)
     return result
 

@@ -22,7 +22,6 @@ from .compositing import (
     resized,
 )
 from .decoder import Decode, Segment, nearness, optimised
-from .detail import with_tone_of
 from .diffusion import denoised
 from .geometry import Box
 from .noise import Noise
@@ -31,6 +30,7 @@ from .precision import finite
 from .progress import Recorder
 from .report import stopwatch
 from .settings import PAINT, PICTURE, EditSettings
+from .tone import with_tone_of
 
 AUTOENCODER = "the autoencoder"
 

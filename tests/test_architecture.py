@@ -20,10 +20,10 @@ ORDER = [
     *TORCH_FREE,
     *("noise", "backend", "memory", "precision", "compositing", "diffusion", "report", "progress"),
     *("decoder.regression", "decoder.fine_tune", "decoder.last_layer", "decoder"),
-    *("stage", "pipeline"),
+    *("tone", "stage", "spectra", "texture", "pipeline"),
 ]
 """The engine's modules; each knows only what is before it."""
-MOST_MODULES, MOST_LINES, MOST_STATEMENTS = 27, 250, 40
+MOST_MODULES, MOST_LINES, MOST_STATEMENTS = 30, 250, 40
 
 FLOORS = ("pictures", "miniature", "standalone", "check", "evaluation", "benchmark", "webui", "cli")
 """Packages, from the engine upwards."""

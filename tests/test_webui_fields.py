@@ -55,16 +55,16 @@ def test_every_setting_is_a_control_or_in_the_panel_or_the_hosts():
     controls = [*FIRST_SIGHT, *(name for names in FOLDED.values() for name in names)]
     ours = ["preset", *SETTINGS, "sampler", SHOW_CANDIDATES]
     assert sorted([*controls, *PANEL, *HOST_OWNED]) == sorted(ours)
-    assert len(SETTINGS) <= 19 and len(FIRST_SIGHT) <= 7
+    assert len(SETTINGS) <= 20 and len(FIRST_SIGHT) <= 7
     assert sorted(controls) == sorted(CONTROLS)
     assert [*FIELDS] == [*(name for name in CONTROLS if name != SHOW_CANDIDATES), *PANEL]
 
 
 def test_the_order_of_positional_arguments_never_changes():
-    assert CONTROLS[:16] == (
+    assert CONTROLS[:17] == (
         *("preset", "candidates", "resampling_steps", "margin", "final_strength", "upscaler"),
         *("decoder", "whole_cells", "early_selection", "guidance_later", "context"),
-        *(SHOW_CANDIDATES, "start", "mask_shape", "grow", "parts"),
+        *(SHOW_CANDIDATES, "start", "mask_shape", "grow", "parts", "texture"),
     )
 
 

@@ -108,6 +108,7 @@ def test_a_key_never_changes_whatever_the_controls_are_called():
         "mask_shape": "MSBD mask shape",
         "grow": "MSBD grow",
         "parts": "MSBD parts",
+        "texture": "MSBD texture",
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -198,6 +199,9 @@ def _summary(report: Mapping[str, Any]) -> str:
             best, candidates = part["chosen"] + 1, len(part["scores"])
             why = "fitted in best" if by_fit else "was nearest to the prompt"
             words.append(f"{which} {best} of {candidates} {why}.")
+        levels = math.hypot(*(part["texture"] or ()))
+        if levels >= 0.5:
+            words.append(f"Texture as around the mask was put back: {levels:.0f} of 255 levels.")
     return " ".join(words)
 
 
