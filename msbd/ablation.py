@@ -11,7 +11,8 @@ from .setting import Setting, collected, setting
 class Ablation:
     """Numbers of the method that the evaluation varies; users gain nothing by them (findings.md).
 
-    minimum_crop: the crop's shortest side, in units of the training resolution. repaint_from,
+    minimum_crop: the crop's shortest side, in units of the training resolution. square_crop:
+    whether later stages see all of it, and not what follows the mask's shape. repaint_from,
     repaint_until: between which shares of the first stage's steps RePaint repeats them. choose: by
     CLIP, by how they fit in, or the first candidate. growth: from one intermediate stage to the
     next (3.2). intermediate_strength: their share of the noise schedule (3.2: 0.4). tile_guidance:
@@ -26,6 +27,7 @@ class Ablation:
     """
 
     minimum_crop: float = setting(0.5, span=(0.1, 2.0))
+    square_crop: bool = setting(False)
     repaint_from: float = setting(0.0, span=(0.0, 0.95))
     repaint_until: float = setting(1.0, span=(0.05, 1.0))
     choose: str = setting("clip", choices=("clip", "fit", "first"))

@@ -12,6 +12,9 @@ from .parts import crop_box, parts_of
 from .plan import DRAFT, EditPlan, ModelSpec, PartPlan, Schedule, StagePlan
 from .settings import AUTOMATIC, FINE_TUNE, NEW, WHOLE_CROP, EditSettings
 
+NARROW = 0.25
+"""What later stages see beside the mask however narrow it is, in units of the training
+resolution; less if users say so."""
 LONGEST_FIRST = 4
 """Longest side of a first stage, for panoramas, in units of the training resolution."""
 
@@ -139,7 +142,7 @@ def _stage(
     # One tile is padded to what the network takes, several to the latent grid.
     high, wide = (spec.multiple if n <= side else spec.latent_factor for n in astuple(size))
     canvas = Size(ceil_to(size.height, high), ceil_to(size.width, wide))
-    tiles = _tiles(canvas, side, size, mask, settings, spec, first)
+    tiles, touching = _tiles(canvas, side, size, mask, settings, spec, first)
     start = DRAFT if not first else NEW if settings.start == AUTOMATIC else settings.start
     if first:
         name, strength = "first", 1.0 if start == NEW else settings.strength
@@ -148,10 +151,8 @@ def _stage(
     else:
         name, strength = "final" if final else "tiled", settings.final_strength
     guidance = settings.guidance_later if len(tiles) == 1 else settings.tile_guidance
-    reach = _reach(settings)
     # Where no cell is repainted from the first step on, there is nothing to choose from so soon.
     early = settings.early_selection if mask.max() >= 1 else 1.0
-    touching = tuple(tile for tile in tiles if _painted(tile, size, mask, reach))
     tuned = settings.decoder == FINE_TUNE
     # As many tiles as take no more room than the first stage's candidates do.
     room = settings.candidates * spec.resolution**2 // touching[0].size.area
@@ -181,14 +182,21 @@ def _tiles(
     settings: EditSettings,
     spec: ModelSpec,
     first: bool,
-) -> list[Box]:
-    """All tiles of a stage, whether they show a painted pixel or not."""
+) -> tuple[list[Box], tuple[Box, ...]]:
+    """All tiles of a stage, and those that show a painted pixel: over what later stages need to
+    see, or over the crop, whichever is less work."""
     overlap, grid = round(settings.ablation.tile_overlap * spec.resolution), spec.latent_factor
-    if first or settings.context >= WHOLE_CROP:
-        return all_tiles(canvas, side, overlap, grid)
-    needed = _needed(size, mask, _reach(settings), round(settings.context * spec.resolution))
-    least = ceil_to(spec.resolution, spec.multiple)
-    return fitted_tiles(canvas, needed, side, least, overlap, spec.multiple, grid)
+    layouts = [all_tiles(canvas, side, overlap, grid)]
+    if not first and not (settings.ablation.square_crop and settings.context >= WHOLE_CROP):
+        needed = _needed(size, mask, settings, spec)
+        least = ceil_to(spec.resolution, spec.multiple)
+        layouts.insert(0, fitted_tiles(canvas, needed, side, least, overlap, spec.multiple, grid))
+    reach = _reach(settings)
+    found = [
+        (tiles, tuple(tile for tile in tiles if _painted(tile, size, mask, reach)))
+        for tiles in layouts
+    ]
+    return min(found, key=lambda layout: sum(tile.size.area for tile in layout[1]))
 
 
 def _schedule(
@@ -225,11 +233,23 @@ def _reach(settings: EditSettings) -> int:
     return settings.feather if settings.whole_cells else 0
 
 
-def _needed(size: Size, mask: masks.Mask, reach: int, context: int) -> Box:
-    """The mask and the context round it, or all that is repainted, in a stage's pixels."""
+def _needed(size: Size, mask: masks.Mask, settings: EditSettings, spec: ModelSpec) -> Box:
+    """The mask and the context round it, or all that is repainted, in a stage's pixels.
+
+    As in the published code the model sees no more beside the mask's shorter side than the margin
+    shows of it; but for `NARROW`.
+    """
     scale = max(size.height / mask.shape[0], size.width / mask.shape[1])
     painted = masks.bounds(mask).scaled(size.height / mask.shape[0], size.width / mask.shape[1])
-    return painted.grown(max(context, math.ceil(reach * scale)), size)
+    context = math.inf if settings.context >= WHOLE_CROP else settings.context * spec.resolution
+
+    def around(side: int) -> int:
+        seen = max(math.ceil((settings.margin - 1) / 2 * side), NARROW * spec.resolution)
+        return max(round(min(context, seen)), math.ceil(_reach(settings) * scale))
+
+    tall = painted.grown(around(painted.size.height), size)
+    wide = painted.grown(around(painted.size.width), size)
+    return Box(tall.top, wide.left, tall.bottom, wide.right)
 
 
 def _painted(tile: Box, size: Size, mask: masks.Mask, reach: int) -> bool:

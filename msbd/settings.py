@@ -122,7 +122,7 @@ class EditSettings:
         WHOLE_CROP,
         "Surroundings in later stages",
         "How much around the mask later stages work on with it; less is faster. In sizes that the "
-        "model was trained at: 0.25 of 512 is 128 pixels, 4 is all that the model saw.",
+        "model was trained at: 0.25 of 512 is 128 pixels, 4 is as much as the margin shows.",
         span=(0.0625, WHOLE_CROP, 0.0625),
         paper="3.2: tiles, of all of the crop",
     )

@@ -167,6 +167,22 @@ def test_less_context_costs_no_more_and_the_first_stage_does_not_change():
     assert evaluations == sorted(evaluations) and evaluations[0] < evaluations[-1]
 
 
+@pytest.mark.parametrize("long", [600, 900, 1500, 2400, 3200])
+@pytest.mark.parametrize("spec", FACTS)
+def test_later_stages_follow_the_masks_shape(long: int, spec: ModelSpec):
+    """Of a mask three times as long as wide; a square one's stay as they are."""
+    size, later = Size(4000, 6000), {}
+    for across in (long, long // 3):
+        box = Box(600, 500, 600 + across, 500 + long)
+        for square in (False, True):
+            plan, _ = planned(size, box, spec, square_crop=square)
+            areas = [stage.model_calls * stage.tile_area for stage in plan.stages]
+            later[across, square] = sum(areas[1:])
+        assert later[across, False] <= later[across, True]
+    if long <= 8 * spec.resolution:  # of tiles much smaller than a mask few lie beside it anyway
+        assert later[long // 3, False] <= 0.6 * later[long // 3, True]
+
+
 def test_only_tiles_that_touch_the_mask_are_planned():
     size = Size(2048, 2048)
     mask = np.zeros((2048, 2048), np.float32)
