@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from . import masks
 from .geometry import Box, Size, ceil_to
 from .plan import ModelSpec
-from .settings import APART, EditSettings
+from .settings import APART, WHOLE_CROP, EditSettings
 
 Boxes = NDArray[np.int64]
 """[n,4]: top, left, bottom, right."""
+NARROW = 0.25
+"""What later stages see beside the mask however narrow it is, in units of the training
+resolution; less if users say so."""
 
 
 def parts_of(image: Size, mask: masks.Mask, settings: EditSettings, spec: ModelSpec) -> list[Box]:
@@ -81,3 +84,28 @@ def _crop_side(longest: int, settings: EditSettings, spec: ModelSpec) -> int:
     least = round(settings.ablation.minimum_crop * spec.resolution)
     faded = longest + 2 * settings.feather
     return ceil_to(max(math.ceil(settings.margin * longest), faded, least), spec.multiple)
+
+
+def reach_of(settings: EditSettings) -> int:
+    """How far beyond the mask cells are repainted, in the crop's pixels."""
+    return settings.feather if settings.whole_cells else 0
+
+
+def seen_box(size: Size, mask: masks.Mask, settings: EditSettings, spec: ModelSpec) -> Box:
+    """What a later stage of this size sees: the mask and the context round it, or all that is
+    repainted. mask: [H,W], inside the crop.
+
+    As in the published code the model sees no more beside the mask's shorter side than the margin
+    shows of it; but for `NARROW`.
+    """
+    scale = max(size.height / mask.shape[0], size.width / mask.shape[1])
+    painted = masks.bounds(mask).scaled(size.height / mask.shape[0], size.width / mask.shape[1])
+    context = math.inf if settings.context >= WHOLE_CROP else settings.context * spec.resolution
+
+    def around(side: int) -> int:
+        seen = max(math.ceil((settings.margin - 1) / 2 * side), NARROW * spec.resolution)
+        return max(round(min(context, seen)), math.ceil(reach_of(settings) * scale))
+
+    tall = painted.grown(around(painted.size.height), size)
+    wide = painted.grown(around(painted.size.width), size)
+    return Box(tall.top, wide.left, tall.bottom, wide.right)

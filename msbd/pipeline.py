@@ -140,14 +140,13 @@ def _belonging(
     recorder: Recorder,
 ) -> Tensor:
     """The picture with a part's last stage in it, pasted at opacity `alpha` [1,1,crop]."""
-    patch, before = resized(patch, part.crop.size), cropped(image, part.crop)
+    patch, before = resized(patch.cpu(), part.crop.size), cropped(image, part.crop)
     if settings.texture:
-        known, opacity = (one.to(patch.device) for one in (before, alpha))
-        made = texture(patch, known, opacity, noise, settings.texture)
+        made = texture(patch, before, alpha, noise, settings.texture)
         if made is not None:
             patch = (patch + made.image).clamp(0, 1)
             recorder.part.texture = made.added
-    result = pasted(image, patch.cpu(), part.crop, alpha)
+    result = pasted(image, patch, part.crop, alpha)
     report, after = recorder.report, cropped(result, part.crop)
     recorder.part.seam = seam_ratio(after, alpha)
     outside = outside_difference(after, before, alpha)

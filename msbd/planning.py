@@ -8,13 +8,10 @@ from dataclasses import astuple, replace
 from . import masks
 from .errors import EditError
 from .geometry import Box, Size, all_tiles, ceil_to, fitted_tiles, round_to
-from .parts import crop_box, parts_of
+from .parts import crop_box, parts_of, reach_of, seen_box
 from .plan import DRAFT, EditPlan, ModelSpec, PartPlan, Schedule, StagePlan
 from .settings import AUTOMATIC, FINE_TUNE, NEW, WHOLE_CROP, EditSettings
 
-NARROW = 0.25
-"""What later stages see beside the mask however narrow it is, in units of the training
-resolution; less if users say so."""
 LONGEST_FIRST = 4
 """Longest side of a first stage, for panoramas, in units of the training resolution."""
 
@@ -188,10 +185,10 @@ def _tiles(
     overlap, grid = round(settings.ablation.tile_overlap * spec.resolution), spec.latent_factor
     layouts = [all_tiles(canvas, side, overlap, grid)]
     if not first and not (settings.ablation.square_crop and settings.context >= WHOLE_CROP):
-        needed = _needed(size, mask, settings, spec)
+        needed = seen_box(size, mask, settings, spec)
         least = ceil_to(spec.resolution, spec.multiple)
         layouts.insert(0, fitted_tiles(canvas, needed, side, least, overlap, spec.multiple, grid))
-    reach = _reach(settings)
+    reach = reach_of(settings)
     found = [
         (tiles, tuple(tile for tile in tiles if _painted(tile, size, mask, reach)))
         for tiles in layouts
@@ -226,30 +223,6 @@ def _schedule(
         guidance=guidance,
         calls_per_step=spec.calls_per_step,
     )
-
-
-def _reach(settings: EditSettings) -> int:
-    """How far beyond the mask cells are repainted, in the crop's pixels."""
-    return settings.feather if settings.whole_cells else 0
-
-
-def _needed(size: Size, mask: masks.Mask, settings: EditSettings, spec: ModelSpec) -> Box:
-    """The mask and the context round it, or all that is repainted, in a stage's pixels.
-
-    As in the published code the model sees no more beside the mask's shorter side than the margin
-    shows of it; but for `NARROW`.
-    """
-    scale = max(size.height / mask.shape[0], size.width / mask.shape[1])
-    painted = masks.bounds(mask).scaled(size.height / mask.shape[0], size.width / mask.shape[1])
-    context = math.inf if settings.context >= WHOLE_CROP else settings.context * spec.resolution
-
-    def around(side: int) -> int:
-        seen = max(math.ceil((settings.margin - 1) / 2 * side), NARROW * spec.resolution)
-        return max(round(min(context, seen)), math.ceil(_reach(settings) * scale))
-
-    tall = painted.grown(around(painted.size.height), size)
-    wide = painted.grown(around(painted.size.width), size)
-    return Box(tall.top, wide.left, tall.bottom, wide.right)
 
 
 def _painted(tile: Box, size: Size, mask: masks.Mask, reach: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -141,7 +142,7 @@ class _Sample:
             near = (torch.exp(-alike / (2 * LIKE**2)) + 0.05) / (far[..., None] + 16)
             wanted, lost = (_weighted_median(one, near) for one in (self.wanted, self.lost))
             own = has[some[:, 0], some[:, 1]].unflatten(1, (OCTAVES, 3))
-            lacks = torch.minimum(lost, wanted - own).clamp(min=0)
+            lacks = torch.minimum(2 * lost, wanted - own).clamp(min=0)
             most = STRONGEST**2 / lacks.sum(1, keepdim=True).clamp(min=1e-12)
             result.append(lacks * most.clamp(max=1))
         return torch.cat(result)
@@ -173,9 +174,13 @@ def _made(root: Tensor, gains: Tensor, inside: Tensor, size: Size, noise: Noise)
     result = gains.new_zeros(1, 3, (rows + 1) * STEP, width)
     bands = octave_bands()
     each = gains.split(inside.sum(1).tolist())
+    strip_of = lru_cache(2)(lambda row: noise((1, 3, STEP, width), "texture", row))
     for row in inside.any(1).nonzero()[:, 0].tolist():
-        strips = [noise((1, 3, STEP, width), "texture", one) for one in (row, row + 1)]
-        white = torch.cat(strips, 2).unfold(3, WINDOW, STEP)[0].permute(2, 0, 1, 3)
+        white = (
+            torch.cat([strip_of(row), strip_of(row + 1)], 2)
+            .unfold(3, WINDOW, STEP)[0]
+            .permute(2, 0, 1, 3)
+        )
         spectra = torch.fft.rfft2(white[inside[row]] * fade)
         filtered = torch.einsum("hwij,njhw->nihw", root, spectra)
         filtered *= torch.einsum("noc,ohw->nchw", each[row], bands)

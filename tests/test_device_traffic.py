@@ -75,7 +75,7 @@ def test_nothing_crosses_that_fits_on_the_device(
     done = edited(model, device)
     crop = done.report.plan.crop.size.area * 4
     down, up = moved(device.moves, True), moved(device.moves, False)
-    assert down == {"pipeline.py:_edited": 3 * crop}, device
+    assert down == {"pipeline.py:_belonging": 3 * crop}, device
     judge = model.ranker._model
     assert judge is not None
     clip = size_of(*judge.network.parameters(), *judge.network.buffers())

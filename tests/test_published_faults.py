@@ -250,6 +250,9 @@ CHANGES: list[dict[str, Any]] = [
     {"start": "picture"},
     {"strength": 0.4},
     {"parts": "apart"},
+    {"texture": 1.0},
+    {"hold_tone": True},
+    {"square_crop": True},
 ]
 ELSEWHERE = {"upscaler", "guidance", "sampler", "mask_shape", "grow"}
 """Belong to the backend, or to the mask before it is an edit's, and are tested there."""

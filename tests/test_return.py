@@ -132,7 +132,7 @@ def told(found: dict[str, Any]) -> None:
 
 
 def test_texture_comes_back(all_returned) -> None:
-    """In brackets of three: true, without texture, with."""
+    """In threes: true, without texture, with."""
     for found in all_returned:
         told(found)
     grainy = [one for one in all_returned if one["version"] not in ("own", "defocused")]
@@ -140,8 +140,10 @@ def test_texture_comes_back(all_returned) -> None:
     print(f"nearer with texture: {better} of {len(grainy)} with grain or canvas")
     assert better >= 0.8 * len(grainy)
     for one in grainy:
-        for ours, true in zip(one[1.0], one["truth"], strict=True):
-            assert ours == pytest.approx(true, rel=0.15), (one["name"], one["version"])
+        for octave in range(2):  # coarser ones hold what is shown more than its grain
+            true, plain, ours = (one[key][octave] for key in ("truth", 0.0, 1.0))
+            if plain < true / 2:
+                assert ours == pytest.approx(true, rel=0.15), (one["name"], one["version"])
 
 
 def test_nothing_is_put_where_nothing_was(all_returned) -> None:

@@ -41,6 +41,7 @@ def reports(draw: Any) -> dict[str, Any]:
             {
                 "scores": scores,
                 "chosen": draw(st.integers(0, len(scores) - 1)) if scores else 0,
+                "texture": draw(st.sampled_from([None, [0.1, 0.2, 0.0], [3.0, 4.0, 0.0]])),
             }
         ]
         * draw(st.integers(1, parts)),

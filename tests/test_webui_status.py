@@ -21,7 +21,7 @@ from msbd.webui.fields import chosen, label
 
 BY_PRESET = [
     *("candidates", "resampling_steps", "margin", "final_strength", "upscaler", "decoder"),
-    *("whole_cells", "early_selection", "guidance_later", "context", "start", "parts"),
+    *("whole_cells", "early_selection", "guidance_later", "context", "start", "parts", "texture"),
 ]
 
 SCRIPT = Path(__file__).parent.parent / "javascript" / "msbd_preset.js"
