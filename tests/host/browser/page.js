@@ -73,6 +73,15 @@ async function draw(page, selector, path) {
     await page.waitForTimeout(500);
 }
 
+/** Gives an input a value that cannot be typed: a slider's, a colour's. */
+async function set(input, value) {
+    await input.evaluate((one, given) => {
+        const own = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set;
+        own.call(one, given);
+        for (const name of ["input", "change"]) one.dispatchEvent(new Event(name, { bubbles: true }));
+    }, value);
+}
+
 /** In the Batch tab, where it has a choice. */
 async function fromDirectory(page) {
     const source = page.locator("#img2img_batch_source > .tab-nav button").getByText("From directory");
@@ -219,6 +228,7 @@ module.exports = {
     prepare,
     ready,
     results,
+    set,
     type,
     upload,
     uploadBoth,

@@ -40,10 +40,6 @@ async function thin(page) {
     const button = page.locator(`${CANVAS} button[aria-label="Use brush"]`);
     if (await button.count()) await button.click();
     const slider = page.locator(`${CANVAS} input[type=range]`).first();
-    await slider.evaluate((one, gradio) => {
-        const set = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set;
-        set.call(one, gradio ? 11 : one.min);
-        for (const name of ["input", "change"]) one.dispatchEvent(new Event(name, { bubbles: true }));
-    }, (await button.count()) > 0);
+    await ui.set(slider, (await button.count()) ? 11 : await slider.getAttribute("min"));
     if (await button.count()) await button.click();
 }

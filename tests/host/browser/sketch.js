@@ -25,12 +25,7 @@ const alive = (page) =>
 async function chooseColour(page, colour) {
     const button = page.locator(`${SKETCH} button[aria-label="Select brush color"]`);
     if (await button.count()) await button.click();
-    const input = page.locator(`${SKETCH} input[type=color]`).first();
-    await input.evaluate((one, value) => {
-        const set = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set;
-        set.call(one, value);
-        for (const name of ["input", "change"]) one.dispatchEvent(new Event(name, { bubbles: true }));
-    }, colour);
+    await ui.set(page.locator(`${SKETCH} input[type=color]`).first(), colour);
     if (await button.count()) await button.click();
 }
 
