@@ -83,7 +83,10 @@ def staged(task: Task, replan: Replan = as_planned, enlarge: Enlarge = _bilinear
         wanted=frozenset(shown if len(plan.stages[0].tiles) == 1 else ["result"]),
     )
     done = edit(task.image, task.mask, plan, task.settings, task.backend, task.noise, callbacks)
-    return _pasted(shown["result"][-1], enlarge, task, plan, done.report, shown["candidate"])
+    found = _pasted(shown["result"][-1], enlarge, task, plan, done.report, shown["candidate"])
+    if enlarge is not _bilinear:
+        return found
+    return replace(found, result=cropped(done.image, plan.crop))  # with its texture
 
 
 def _with_stages(plan: EditPlan, stages: Sequence[StagePlan]) -> EditPlan:
@@ -104,6 +107,26 @@ def in_one_pass(plan: EditPlan, task: Task, times: float = 3.0) -> EditPlan:
     size = crop.scaled(scale, facts.multiple)
     stage = replace(plan.stages[0], size=size, canvas=size, tiles=(Box.of(size),), tile_grid=1)
     return _with_stages(plan, (stage,))
+
+
+def in_two_passes(plan: EditPlan, task: Task, strength: float = 0.4) -> EditPlan:
+    """The first stage, one enlargement, and one pass at the crop's own size."""
+    first, last = plan.stages[0], plan.stages[-1]
+    canvas = last.size.padded(task.backend.spec.multiple)
+    steps = max(1, round(strength * last.schedule.steps))
+    schedule = replace(
+        last.schedule, strength=strength, run_steps=steps, resamplings=(0,) * steps, guidance=1.0
+    )
+    whole = replace(
+        last,
+        index=1,
+        canvas=canvas,
+        tiles=(Box.of(canvas),),
+        tile_grid=1,
+        batch=1,
+        schedule=schedule,
+    )
+    return _with_stages(plan, (first, whole) if len(plan.stages) > 1 else (first,))
 
 
 def in_segments(plan: EditPlan, task: Task) -> EditPlan:
