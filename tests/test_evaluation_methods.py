@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import combinations, pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,7 +31,9 @@ from msbd.miniature import bank, clip_measures, clip_pictures, train_upscaler
 from msbd.miniature.oracle import read
 from msbd.noise import Noise
 from msbd.pipeline import edit
+from msbd.plan import ModelSpec
 from msbd.planning import plan_edit
+from msbd.presets import preset
 from msbd.settings import EditSettings
 
 QUICK = {"steps": 4, "resampling_steps": 1, "candidates": 3, "decoder": "off"}
@@ -285,3 +288,21 @@ def test_the_plan_is_for_the_miniature() -> None:
         case.size, mask, MULTI_STAGE.settings, replace(PointwiseBackend().spec, resolution=128)
     )
     assert plan.mask == own.mask
+
+
+@pytest.mark.parametrize("name", ["recommended", "fast"])
+@pytest.mark.parametrize(
+    ("size", "side", "most"), [(Size(2000, 3000), 800, 1.3), (Size(4000, 6000), 3200, 1.0)]
+)
+def test_ours_costs_no_more_than_two_passes(name: str, size: Size, side: int, most: float) -> None:
+    """One pass at the crop's own size takes memory with its area, ours with a tile's."""
+    spec = ModelSpec()
+    mask = box_mask(size, Box(200, 200, 200 + side, 200 + side))
+    settings = preset(name)
+    ours = plan_edit(size, mask, settings, spec)
+    task = SimpleNamespace(backend=SimpleNamespace(spec=spec))
+    theirs = ways.in_two_passes(ours, task)
+    assert theirs.stages[0] == ours.stages[0] and len(theirs.stages) == 2
+    assert ours.network_evaluations <= most * theirs.network_evaluations
+    areas = [max(stage.tile_area for stage in plan.stages) for plan in (ours, theirs)]
+    assert areas[0] < 0.5 * areas[1]

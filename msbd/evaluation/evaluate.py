@@ -21,7 +21,7 @@ SHEETS: dict[str, Sequence[str]] = {
     ),
     "baselines": (
         *("multi_stage", "recommended", "one_pass", "segments", "first_bilinear"),
-        *("first_esrgan", "only_masked", "two_passes"),
+        *("first_esrgan", "only_masked"),
     ),
     "presets": ("recommended", "fast", "draft"),
     "guidances": (

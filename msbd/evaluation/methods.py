@@ -91,13 +91,6 @@ BASELINES = (
         margin=1.15,
         **_PLAIN,
     ),
-    Method(
-        "two_passes",
-        "the first stage of recommended, one enlargement, one pass at the crop's own size at "
-        "strength 0.4, colours matched to the draft's (Krita's way)",
-        {**PRESETS["recommended"], "decoder": OFF, "texture": 0.0},
-        partial(staged, replan=ways.in_two_passes),
-    ),
 )
 UPSCALING = (
     _one(
