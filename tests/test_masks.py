@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 from numpy.typing import NDArray
 
@@ -25,6 +25,7 @@ MAIN = disc((300, 400), 90)
 CORNERS = ((3, 3), (3, 796), (596, 3), (596, 796))
 
 
+@settings(deadline=None)
 @given(some.lists(some.sampled_from(CORNERS), min_size=1), some.integers(0, 4), some.booleans())
 def test_stray_dots_are_left_out_and_told(corners, radius, soft) -> None:
     clean, told = masks.from_picture(MAIN, None, PICTURE, soft=soft)
@@ -152,6 +153,7 @@ def scribbles(draw) -> masks.Mask:
     return mask
 
 
+@settings(deadline=None)
 @given(scribbles())
 def test_a_closed_mask_holds_the_painted_one_and_a_filled_one_that(mask) -> None:
     painted, closed, filled = (
@@ -167,6 +169,7 @@ def test_a_closed_mask_holds_the_painted_one_and_a_filled_one_that(mask) -> None
     assert set(np.unique(filled)) <= {0, *np.unique(mask)}
 
 
+@settings(deadline=None)
 @given(scribbles(), some.integers(1, 30), some.sampled_from([masks.AS_PAINTED, masks.CLOSED]))
 def test_a_mask_grows_by_so_many_pixels_and_shrinks_back(mask, pixels: int, shape: str) -> None:
     region = masks.shaped(mask, shape, 0) > 0
