@@ -15,6 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from .backend import Condition
+from .geometry import Size
+
+CANVASES = 8
+"""Pictures as large as the crop that are there at one time, at the most."""
 
 _SIGNS = (
     "allocate memory",  # PyTorch on Linux and macOS, and these systems themselves
@@ -103,6 +107,15 @@ def may_stay(size: int, device: torch.device) -> bool:
 def suits(size: int, device: torch.device) -> bool:
     """Whether so many bytes are little for a device; always the same answer for the same one."""
     return not _sparing.get() and size <= capacity(device) / 16
+
+
+def picture_bytes(crop: Size, device: torch.device) -> int:
+    """Bytes that the stages' pictures take on a device; 0 if they lie in main memory.
+
+    Decided by what the device has in all, so that the same edit has the same bytes there.
+    """
+    size = CANVASES * 3 * 4 * crop.area
+    return size if suits(size, device) else 0
 
 
 def size_of(*tensors: Tensor) -> int:

@@ -15,7 +15,7 @@ from .compositing import cropped, feathered, filled, pasted, resized, used_part
 from .errors import EditError, Interrupted
 from .geometry import Size
 from .masks import Mask
-from .memory import attempts, is_out_of_memory, release, suits
+from .memory import attempts, is_out_of_memory, picture_bytes, release
 from .noise import Noise
 from .plan import EditPlan, PartPlan, StagePlan
 from .planning import smaller_tiles
@@ -25,9 +25,6 @@ from .report import Report, outside_difference, peak_memory, seam_ratio, stopwat
 from .settings import LATENT_NOISE, LATENT_NOTHING, NEW, PAINT, SURROUNDINGS, EditSettings
 from .stage import StageInputs, refined
 from .texture import texture
-
-CANVASES = 8
-"""Pictures as large as the crop that are there at one time, at the most."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,8 @@ def _edited(
         painted = crop_mask[None, None].to(place)
         faded = alpha.to(place) if settings.whole_cells else None
         known = _known(crop.to(place), painted, part, settings, paint)
-        inputs = partial(_inputs, known, painted, faded, backend.spec.latent_factor)
+        factor = backend.spec.latent_factor
+        inputs = partial(StageInputs.of, crop=known, mask=painted, alpha=faded, factor=factor)
         for planned in part.stages:
             seen = inputs(planned)
             if patch is None:
@@ -142,10 +140,8 @@ def _belonging(
     """The picture with a part's last stage in it, pasted at opacity `alpha` [1,1,crop]."""
     patch, before = resized(patch.cpu(), part.crop.size), cropped(image, part.crop)
     if settings.texture:
-        made = texture(patch, before, alpha, noise, settings.texture)
-        if made is not None:
-            patch = (patch + made.image).clamp(0, 1)
-            recorder.part.texture = made.added
+        with _keeping_the_best(recorder, lambda: True):
+            patch = _textured(patch, before, alpha, settings.texture, noise, recorder)
     result = pasted(image, patch, part.crop, alpha)
     report, after = recorder.report, cropped(result, part.crop)
     recorder.part.seam = seam_ratio(after, alpha)
@@ -154,10 +150,27 @@ def _belonging(
     return result
 
 
-def _inputs(
-    known: Tensor, painted: Tensor, faded: Tensor | None, factor: int, stage: StagePlan
-) -> StageInputs:
-    return StageInputs.of(stage, known, painted, faded, factor)
+def _textured(
+    patch: Tensor,
+    before: Tensor,
+    alpha: Tensor,
+    strength: float,
+    noise: Noise,
+    recorder: Recorder,
+) -> Tensor:
+    """An edit with the texture of what was there; without, where memory runs out for it."""
+    try:
+        made = texture(patch, before, alpha, noise, strength)
+        if made is None:
+            return patch
+        textured = (patch + made.image).clamp(0, 1)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        recorder.deviate("memory ran out for texture, which was left out: close other programs")
+        return patch
+    recorder.part.texture = made.added
+    return textured
 
 
 def _in_bytes(image: Tensor, before: Tensor) -> Tensor:
@@ -179,15 +192,6 @@ def _known(
     if start == PAINT and paint is not None:
         return torch.where(painted > 0, cropped(paint, part.crop).to(crop), crop)
     return crop
-
-
-def picture_bytes(crop: Size, device: torch.device) -> int:
-    """Bytes that the stages' pictures take on a device; 0 if they lie in main memory.
-
-    Decided by what the device has in all, so that the same edit has the same bytes there.
-    """
-    size = CANVASES * 3 * 4 * crop.area
-    return size if suits(size, device) else 0
 
 
 def blended_draft(

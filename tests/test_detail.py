@@ -6,17 +6,21 @@ import io
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from engine import box_mask, photograph, run
 from PIL import Image
 from torch import Tensor
 
+from msbd import pipeline
 from msbd.compositing import feathered, pasted
+from msbd.errors import Interrupted
 from msbd.evaluation.texture import octave_energies
-from msbd.geometry import Box
+from msbd.geometry import Box, Size
 from msbd.noise import Noise
 from msbd.texture import Texture, texture
 from msbd.tone import with_tone_of
@@ -263,6 +267,26 @@ def test_the_same_seed_gives_the_same_texture() -> None:
     one, same, other = (put_back(photograph, plain(), seed=seed).image for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
+
+
+@pytest.mark.edits
+def test_an_edit_is_kept_whatever_becomes_of_its_texture(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = photograph(150, 150)
+    mask = box_mask(Size(150, 150), Box(50, 50, 100, 100))
+    values = {"decoder": "off", "margin": 3.0}
+    plain = run(image, mask, **values)
+    for error, told, whole in (
+        (MemoryError(), "memory ran out for texture", True),
+        (KeyboardInterrupt(), "stopped after stage", False),
+        (Interrupted("skipped"), "skipped after stage", False),
+    ):
+        monkeypatch.setattr(pipeline, "texture", Mock(side_effect=error))
+        done = run(image, mask, texture=1.0, **values)
+        assert torch.equal(done.image, plain.image)
+        assert told in " ".join(done.report.notes) and done.report.interrupted != whole
+    monkeypatch.setattr(pipeline, "texture", Mock(side_effect=RuntimeError("a fault")))
+    with pytest.raises(RuntimeError, match="a fault"):
+        run(image, mask, texture=1.0, **values)
 
 
 def test_without_surroundings_there_is_no_texture() -> None:

@@ -7,7 +7,7 @@ from modules import shared
 from torch import nn
 
 from ..cost import FLOAT, MINIATURE, STABLE_DIFFUSION, Loaded
-from ..pipeline import picture_bytes
+from ..memory import picture_bytes
 from ..plan import EditPlan
 from ..settings import EditSettings
 from .hosts import which
