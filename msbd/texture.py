@@ -129,7 +129,7 @@ class _Sample:
         """Energies [n,OCTAVES,3] that an edit lacks in the n windows of it, see `windows_of`, that
         are `inside`, [rows,columns]."""
         places = inside.nonzero()
-        has = edited.new_full((*inside.shape, OCTAVES * 3), torch.nan)
+        has = edited.new_full((*inside.shape, OCTAVES * 3), torch.inf)
         result = []
         for some in places.split(2**12):
             windows = windows_at(some, edited)

@@ -30,7 +30,7 @@ def with_tone_of(draft: Tensor, image: Tensor, painted: Tensor) -> Tensor:
     share = F.avg_pool2d(padded(painted, grid, repeat_edge=False), CELL)
     change = F.avg_pool2d(padded(painted * (draft - image), grid, repeat_edge=False), CELL)
     change = change / share.clamp(min=1e-6)
-    usual = local_median(torch.where(share > 0, change, torch.nan), NEIGHBOURS)
+    usual = local_median(torch.where(share > 0, change, torch.inf), NEIGHBOURS)
     moved = ((change - usual).abs().amax(1, keepdim=True) > MOVED) & (share > 0)
     unknown = F.max_pool2d(moved.float(), 3, 1, 1).maximum((share == 0).float())
     if unknown.all():
@@ -43,11 +43,14 @@ def with_tone_of(draft: Tensor, image: Tensor, painted: Tensor) -> Tensor:
 
 
 def local_median(values: Tensor, reach: int) -> Tensor:
-    """Of each number's neighbours in [1,C,h,w] that are numbers, up to `reach` away."""
-    framed = F.pad(values, (reach,) * 4, value=torch.nan)
+    """Lower median of each number's neighbours in [1,C,h,w] that are finite, up to `reach` away;
+    infinite where there are none."""
+    framed = F.pad(values, (reach,) * 4, value=torch.inf)
     side = 2 * reach + 1
-    rows = [
-        framed[:, :, top : top + side].unfold(3, side, 1).transpose(2, 3).flatten(3).nanmedian(3)[0]
-        for top in range(values.shape[2])
-    ]
+    rows = []
+    for top in range(values.shape[2]):
+        around = framed[:, :, top : top + side].unfold(3, side, 1).transpose(2, 3).flatten(3)
+        middle = (around < torch.inf).sum(3, keepdim=True).sub(1).clamp(min=0) // 2
+        # Every device can sort; not every one knows medians.
+        rows.append(around.sort(3).values.gather(3, middle)[..., 0])
     return torch.stack(rows, 2)
