@@ -180,14 +180,16 @@ def _tiles(
     spec: ModelSpec,
     first: bool,
 ) -> tuple[list[Box], tuple[Box, ...]]:
-    """All tiles of a stage, and those that show a painted pixel: over what later stages need to
-    see, or over the crop, whichever is less work."""
+    """All tiles of a stage, and those that show a painted pixel: over what it needs to see, or
+    over the crop where that may be seen and is less work."""
     overlap, grid = round(settings.ablation.tile_overlap * spec.resolution), spec.latent_factor
-    layouts = [all_tiles(canvas, side, overlap, grid)]
-    if not first and not (settings.ablation.square_crop and settings.context >= WHOLE_CROP):
+    whole, layouts = first or settings.context >= WHOLE_CROP, []
+    if not first and not (whole and settings.ablation.square_crop):
         needed = seen_box(size, mask, settings, spec)
         least = ceil_to(spec.resolution, spec.multiple)
-        layouts.insert(0, fitted_tiles(canvas, needed, side, least, overlap, spec.multiple, grid))
+        layouts.append(fitted_tiles(canvas, needed, side, least, overlap, spec.multiple, grid))
+    if whole:
+        layouts.append(all_tiles(canvas, side, overlap, grid))
     reach = reach_of(settings)
     found = [
         (tiles, tuple(tile for tile in tiles if _painted(tile, size, mask, reach)))

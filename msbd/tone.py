@@ -39,7 +39,7 @@ def with_tone_of(draft: Tensor, image: Tensor, painted: Tensor) -> Tensor:
     for _ in range(2):
         smooth = F.avg_pool2d(F.pad(smooth, (1,) * 4, mode="replicate"), 3, 1)
     tone = F.interpolate(smooth, scale_factor=CELL, mode="bilinear")[..., :height, :width]
-    return image + painted * tone
+    return torch.where(painted > 0, (image + tone).clamp(0, 1), image)
 
 
 def local_median(values: Tensor, reach: int) -> Tensor:

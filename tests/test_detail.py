@@ -13,7 +13,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from engine import box_mask, photograph, run
+from fakes import PointwiseBackend
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from msbd import pipeline
@@ -22,6 +24,8 @@ from msbd.errors import Interrupted
 from msbd.evaluation.texture import octave_energies
 from msbd.geometry import Box, Size
 from msbd.noise import Noise
+from msbd.precision import single_precision
+from msbd.spectra import octave_bands
 from msbd.texture import Texture, texture
 from msbd.tone import with_tone_of
 
@@ -31,13 +35,10 @@ DOWN, ACROSS = torch.meshgrid(torch.arange(SIDE) + 0.5, torch.arange(SIDE) + 0.5
 LEVEL = 1 / 255
 
 
-def blurred(image: Tensor, sigma: float) -> Tensor:
-    reach = math.ceil(3 * sigma)
-    kernel = torch.exp(-torch.arange(-reach, reach + 1).square() / (2 * sigma**2))
-    kernel = (kernel / kernel.sum()).expand(image.shape[1], 1, 1, -1)
-    framed = F.pad(image, (reach,) * 4, mode="replicate")
-    across = F.conv2d(framed, kernel, groups=image.shape[1])
-    return F.conv2d(across, kernel.transpose(2, 3), groups=image.shape[1])
+def blurred(image: Tensor, sigma: float | tuple[float, float], mode: str = "nearest") -> Tensor:
+    """sigma: downwards and across."""
+    down, across = sigma if isinstance(sigma, tuple) else (sigma, sigma)
+    return torch.from_numpy(gaussian_filter(image.numpy(), (0, 0, down, across), mode=mode))
 
 
 def plain(level: float = 0.5) -> Tensor:
@@ -121,13 +122,8 @@ def field(
     """Noise of deviation 1. sigma: of its blur downwards and across. colours: 0 for grey."""
     noise = Noise(5)((1, 3, SIDE, SIDE), key)
     noise = noise[:, :1].lerp(noise, colours)
-    down, across = sigma if isinstance(sigma, tuple) else (sigma, sigma)
-    numbers = noise.numpy()
-    if down or across:
-        from scipy.ndimage import gaussian_filter
-
-        numbers = gaussian_filter(numbers, (0, 0, down, across), mode="wrap")
-    return torch.from_numpy(numbers / numbers.std())
+    noise = blurred(noise, sigma, "wrap")
+    return noise / noise.std()
 
 
 def put_back(photograph: Tensor, ground: Tensor, alpha: Tensor = MASK, seed: int = 1) -> Texture:
@@ -267,6 +263,29 @@ def test_the_same_seed_gives_the_same_texture() -> None:
     one, same, other = (put_back(photograph, plain(), seed=seed).image for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
+
+
+@pytest.mark.edits
+def test_the_picture_stays_between_black_and_white() -> None:
+    image, mask = photograph(150, 150), box_mask(Size(150, 150), Box(50, 50, 100, 100))
+    values = {"texture": 1.0, "hold_tone": True, "decoder": "off", "margin": 4.0}
+    done = run(image, mask, PointwiseBackend(tint=0.1, mode="bilinear"), **values).image
+    assert float(done.min()) >= 0 and float(done.max()) <= 1
+    draft, made = plain(0.98), plain(0.9)
+    made[..., ::2] = 1.0
+    held = with_tone_of(draft, made, disc(100))
+    assert float(held.max()) <= 1
+
+
+def test_texture_is_the_same_in_a_hosts_precision() -> None:
+    """Autocast and inference mode, as hosts call `edit`; then what is cached is theirs."""
+    given = plain(), plain() + field(0.5) * GRAIN, MASK, Noise(1), 1.0
+    octave_bands.cache_clear()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        hosted = single_precision()(texture)(*given)
+    done = texture(*given)
+    assert done is not None and hosted is not None and sum(done.added) > 1
+    assert torch.equal(done.image, hosted.image.clone())
 
 
 @pytest.mark.edits
