@@ -27,7 +27,7 @@ class Ablation:
     """
 
     minimum_crop: float = setting(0.5, span=(0.1, 2.0))
-    square_crop: bool = setting(True)
+    square_crop: bool = setting(False)
     repaint_from: float = setting(0.0, span=(0.0, 0.95))
     repaint_until: float = setting(1.0, span=(0.05, 1.0))
     choose: str = setting("clip", choices=("clip", "fit", "first"))

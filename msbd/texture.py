@@ -29,7 +29,8 @@ from .tone import local_median
 STRONGEST = 12 / 255
 """The strongest texture that is made, as a root mean square: there is no coarser grain."""
 LIKE = 0.15
-"""Difference of levels from which on another window says little of a window's grain."""
+"""Difference of levels from which on another window says little of a window's grain; of contrast
+a third of it."""
 FEWEST, MOST = 4, 256
 """Windows that texture is measured in."""
 
@@ -55,8 +56,8 @@ def texture(
     there; the edit lacks as much. It is put back as noise of that spectrum, directions and
     correlations of the channels included (Galerne, Gousseau & Morel 2011, "Random Phase Textures:
     Theory and Synthesis"). How much, in each octave and channel, follows the surroundings that are
-    near and as bright. It is less where the edit has such detail already, and none where the
-    surroundings have none.
+    near, as bright and as busy. It is less where the edit has such detail already, and none where
+    the surroundings have none.
 
     edited: the decoded picture [1,3,H,W] in [0,1], the edit and what was decoded round it; where
     nothing was, the photograph itself. photograph: before the edit, likewise. alpha: opacity
@@ -78,7 +79,7 @@ def texture(
         return None
     sample = _Sample.of(before[even], after[even], places[even])
     inside = shares(own) > 0
-    amounts = sample.missing(all_edited, inside)
+    amounts = sample.missing(all_edited, windows_of(own), inside)
     gains = strength * (amounts / sample.power.clamp(min=1e-12)).sqrt()
     added = (strength * amounts.mean((0, 2)).sqrt() * 255).tolist()
     image = _made(sample.root, gains, inside, Size(*edited.shape[-2:]), noise)
@@ -94,14 +95,14 @@ def texture(
 class _Sample:
     """Texture that was lost round an edit.
 
-    places: of n windows, [n,2]. levels: their mean colours, [n,3]. wanted, lost: energies by
+    places: of n windows, [n,2]. looks: see `_looks`, [n,4]. wanted, lost: energies by
     octave and channel, [n,OCTAVES,3], of the photograph, and of it what the networks lost. root:
     Hermitian root of the lost texture's cross-spectrum, [WINDOW,WINDOW // 2 + 1,3,3]. power: its
     energies [OCTAVES,3].
     """
 
     places: Tensor
-    levels: Tensor
+    looks: Tensor
     wanted: Tensor
     lost: Tensor
     root: Tensor
@@ -123,11 +124,12 @@ class _Sample:
         root = vectors @ (values.sqrt()[..., None] * turned)
         lost = (vectors @ (values[..., None] * turned)).diagonal(dim1=-2, dim2=-1).real
         power = energies(lost.permute(2, 0, 1)[None])[0]
-        return cls(places, after.mean((2, 3)), wanted, wanted - had, root, power)
+        looks = _looks(after, torch.ones_like(after[:, :1]))
+        return cls(places, looks, wanted, wanted - had, root, power)
 
-    def missing(self, edited: Tensor, inside: Tensor) -> Tensor:
-        """Energies [n,OCTAVES,3] that an edit lacks in the n windows of it, see `windows_of`, that
-        are `inside`, [rows,columns]."""
+    def missing(self, edited: Tensor, own: Tensor, inside: Tensor) -> Tensor:
+        """Energies [n,OCTAVES,3] that an edit lacks in the n windows of it that are `inside`,
+        [rows,columns]. edited, own: its windows, see `windows_of`, and where they are its own."""
         places = inside.nonzero()
         has = edited.new_full((*inside.shape, OCTAVES * 3), torch.inf)
         result = []
@@ -136,11 +138,12 @@ class _Sample:
             has[some[:, 0], some[:, 1]] = energies(spectra_of(windows).abs().square()).flatten(1)
         has = local_median(has.permute(2, 0, 1)[None], 2)[0].permute(1, 2, 0)
         for some in places.split(2**12):
-            levels = windows_at(some, edited).mean((2, 3))
+            looks = _looks(windows_at(some, edited), windows_at(some, own))
             far = torch.cdist(some.float(), self.places.float()).square()
-            alike = (levels[:, None] - self.levels).square()
-            near = (torch.exp(-alike / (2 * LIKE**2)) + 0.05) / (far[..., None] + 16)
-            wanted, lost = (_weighted_median(one, near) for one in (self.wanted, self.lost))
+            unlike = (looks[:, None] - self.looks).square()
+            unlike = unlike[..., :3] + unlike[..., 3:]
+            near = (torch.exp(-unlike / (2 * LIKE**2)) + 1e-3) / (far[..., None] + 16)
+            wanted, lost = (_surely(one, near) for one in (self.wanted, self.lost))
             own = has[some[:, 0], some[:, 1]].unflatten(1, (OCTAVES, 3))
             lacks = torch.minimum(2 * lost, wanted - own).clamp(min=0)
             most = STRONGEST**2 / lacks.sum(1, keepdim=True).clamp(min=1e-12)
@@ -148,15 +151,27 @@ class _Sample:
         return torch.cat(result)
 
 
-def _weighted_median(values: Tensor, weights: Tensor) -> Tensor:
-    """Medians of values [m,O,C] by n sets of weights [n,m,C], [n,O,C]."""
+def _looks(windows: Tensor, where: Tensor) -> Tensor:
+    """Mean colours of windows [n,3,WINDOW,WINDOW], and three times their contrast, [n,4]; where
+    [n,1,WINDOW,WINDOW] is 1."""
+    size = where.sum((2, 3), keepdim=True)
+    means = (windows * where).sum((2, 3), keepdim=True) / size
+    contrast = ((windows - means).square() * where).sum((2, 3), keepdim=True) / size
+    return torch.cat([means, 3 * contrast.mean(1, keepdim=True).sqrt()], 1)[..., 0, 0]
+
+
+def _surely(values: Tensor, weights: Tensor) -> Tensor:
+    """What the medians of values [m,O,C] by n sets of weights [n,m,C] surely reach, [n,O,C]: the
+    value one window below. Few windows that differ show things, and no texture."""
     result = weights.new_empty(len(weights), *values.shape[1:])
     for channel in range(values.shape[2]):
-        totals = weights[..., channel].sum(1, keepdim=True)
+        total = weights[..., channel].sum(1, keepdim=True)
+        count = total.square() / weights[..., channel].square().sum(1, keepdim=True)
+        wanted = (total / 2 - total / count).clamp(min=0)
         for octave in range(values.shape[1]):
             ordered, order = values[:, octave, channel].sort()
             below = weights[:, order, channel].cumsum(1)
-            middle = (below < totals / 2).sum(1).clamp(max=len(ordered) - 1)
+            middle = (below < wanted).sum(1).clamp(max=len(ordered) - 1)
             result[:, octave, channel] = ordered[middle]
     return result
 

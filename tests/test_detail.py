@@ -203,6 +203,18 @@ def test_texture_follows_the_side_that_has_it() -> None:
     assert left > 3 * right
 
 
+@pytest.mark.parametrize("levels", [30, 50, 80])
+@pytest.mark.parametrize("fades", [0.7, 1.0, 1.5])
+def test_what_houses_lose_is_not_put_into_the_sky(levels: int, fades: float) -> None:
+    """Busy below, as bright as the sky above, and still seen when the networks have blurred it; the
+    edit is sky."""
+    houses = blurred(field(key="houses").sign(), 1.0) * (DOWN > MIDDLE).float()
+    houses = houses / houses.std() * levels * LEVEL
+    ground = torch.where(MASK > 0, plain(), plain() + blurred(houses, fades))
+    made = put_back(plain() + houses + field() * LEVEL, ground)
+    assert max(rms(made.image, INSIDE)) < 1.5
+
+
 def test_texture_follows_brightness() -> None:
     ground = plain(0.2)
     ground[..., MIDDLE:, :] = 0.7

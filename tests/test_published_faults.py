@@ -252,7 +252,7 @@ CHANGES: list[dict[str, Any]] = [
     {"parts": "apart"},
     {"texture": 1.0},
     {"hold_tone": True},
-    {"square_crop": False},
+    {"square_crop": True},
 ]
 ELSEWHERE = {"upscaler", "guidance", "sampler", "mask_shape", "grow"}
 """Belong to the backend, or to the mask before it is an edit's, and are tested there."""

@@ -164,6 +164,21 @@ RECOMMENDED = Method(
     "recommended",
     "the preset `recommended`, with the decoder's last layer solved for",
     PRESETS["recommended"],
+    recall=False,
+)
+TWO_PASSES = Method(
+    "two_passes",
+    "the first stage of `recommended`, one enlargement, and one pass at the crop's own size with "
+    "strength 0.4, in the draft's colours",
+    {**PRESETS["recommended"], "decoder": OFF, "texture": 0.0},
+    partial(staged, replan=ways.in_two_passes),
+    recall=False,
+)
+FITTED_ONCE = Method(
+    "fitted_once",
+    "recommended, but with the decoder fitted in the first stage alone",
+    PRESETS["recommended"],
+    partial(staged, replan=ways.fitted_once),
 )
 INSIDE = (_one("inside", "multi_stage that stays inside the mask", whole_cells=True),)
 
@@ -227,7 +242,7 @@ class Experiment:
 EXPERIMENTS = (
     Experiment("baselines", "Baselines (A.3)", (MULTI_STAGE, *BASELINES), 60),
     Experiment("segments", "Separate segments (A.3)", (SEGMENTS,), 20),
-    Experiment("recommended", "The preset recommended", (RECOMMENDED,), 60),
+    Experiment("recommended", "The preset recommended", (TWO_PASSES, RECOMMENDED, FITTED_ONCE), 60),
     Experiment("inside", "Staying inside the mask", INSIDE, 12, objects=True),
     Experiment("presets", "The presets fast and draft", OTHER_PRESETS, 16, objects=True),
     Experiment("savings", "What recommended saves and changes", SAVINGS, 12, objects=True),

@@ -18,7 +18,7 @@ from ..plan import EditPlan, StagePlan
 from ..planning import plan_edit
 from ..progress import Callbacks, Recorder
 from ..report import Report
-from ..settings import TOGETHER, EditSettings
+from ..settings import OFF, TOGETHER, EditSettings
 from ..stage import StageInputs, refined
 
 
@@ -127,6 +127,12 @@ def in_two_passes(plan: EditPlan, task: Task, strength: float = 0.4) -> EditPlan
         schedule=schedule,
     )
     return _with_stages(plan, (first, whole) if len(plan.stages) > 1 else (first,))
+
+
+def fitted_once(plan: EditPlan, task: Task) -> EditPlan:
+    """Leave the decoder as it is after the first stage."""
+    first, *later = plan.stages
+    return _with_stages(plan, (first, *(replace(stage, decoder=OFF) for stage in later)))
 
 
 def in_segments(plan: EditPlan, task: Task) -> EditPlan:
