@@ -9,8 +9,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from .ablation import ABLATIONS
 from .errors import EditError
+from .setting import ABLATIONS
 from .settings import FINE_TUNE, LAST_LAYER, OFF, SETTINGS, EditSettings
 
 logger = logging.getLogger(__name__)

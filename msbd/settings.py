@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .ablation import ABLATIONS, Ablation
 from .errors import EditError
 from .masks import AS_PAINTED, CLOSED, FILLED
-from .setting import Setting, collected, setting
+from .setting import ABLATIONS, Ablation, Setting, collected, setting
 
 WHOLE_CROP = 4.0
 """The context from which on later stages denoise all of the crop."""

@@ -18,7 +18,6 @@ from live_bytes import LiveBytes
 from torch import nn
 
 from msbd import cost, pipeline
-from msbd.ablation import Ablation
 from msbd.backend import Decoder, ModelSpec
 from msbd.benchmark import random_model
 from msbd.cost import FITTING, MINIATURE, STABLE_DIFFUSION, Kind, Loaded
@@ -32,6 +31,7 @@ from msbd.plan import EditPlan
 from msbd.planning import plan_edit
 from msbd.presets import preset
 from msbd.report import Report, StageReport
+from msbd.setting import Ablation
 from msbd.settings import EditSettings
 from msbd.standalone import models
 from msbd.standalone.autoencoder import Autoencoder

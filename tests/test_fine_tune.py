@@ -19,7 +19,6 @@ from live_bytes import LiveBytes
 from torch import Tensor, nn
 
 from msbd import decoder as package
-from msbd.ablation import Ablation
 from msbd.backend import Decoder
 from msbd.decoder import Segment, nearness
 from msbd.decoder.fine_tune import checkpointed, fine_tune
@@ -27,6 +26,7 @@ from msbd.errors import Interrupted
 from msbd.geometry import Box, Size
 from msbd.noise import Noise
 from msbd.progress import Callbacks
+from msbd.setting import Ablation
 from msbd.settings import SETTINGS
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE

@@ -11,7 +11,6 @@ from engine import box_mask, errors_outside, photograph, run
 from fakes import PointwiseBackend, PointwiseDecoder
 from torch import Tensor, nn
 
-from msbd.ablation import Ablation
 from msbd.decoder import Segment, nearness
 from msbd.decoder import last_layer as module
 from msbd.decoder.fine_tune import fine_tune
@@ -19,6 +18,7 @@ from msbd.decoder.last_layer import LastLayer
 from msbd.geometry import Box, Size
 from msbd.noise import Noise
 from msbd.pictures.summary import numbers
+from msbd.setting import Ablation
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE
 

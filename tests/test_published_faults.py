@@ -14,12 +14,12 @@ import torch
 from engine import box_mask, photograph, run, within
 from fakes import PointwiseBackend
 
-from msbd.ablation import ABLATIONS
 from msbd.backend import ModelSpec
 from msbd.errors import EditError, Interrupted
 from msbd.geometry import Box, Size
 from msbd.planning import plan_edit
 from msbd.progress import Callbacks
+from msbd.setting import ABLATIONS
 from msbd.settings import SETTINGS, EditSettings
 
 pytestmark = pytest.mark.edits
@@ -213,7 +213,7 @@ def test_defaults_are_written_once():
     names = "|".join(known)
     pattern = re.compile(rf"\b({names})\s*(?::\s*\w+\s*)?=\s*([\d.]+)\b")
     for path in (Path(__file__).parent.parent / "msbd").rglob("*.py"):
-        if path.name in ("settings.py", "ablation.py") or {"miniature", "evaluation"} & set(
+        if path.name in ("settings.py", "setting.py") or {"miniature", "evaluation"} & set(
             path.parts
         ):
             continue

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from msbd.ablation import ABLATIONS, Ablation
 from msbd.errors import EditError
 from msbd.presets import PRESETS, preset
+from msbd.setting import ABLATIONS, Ablation
 from msbd.settings import SETTINGS, EditSettings
 
 

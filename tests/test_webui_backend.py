@@ -16,10 +16,10 @@ from standin import Host, installed
 from standin.desk import mask_of, photograph, request
 from standin.model import COLOURS, SPREAD, LatentDiffusion
 
-from msbd.ablation import Ablation
 from msbd.decoder.fine_tune import Segment, fine_tune
 from msbd.errors import EditError, Interrupted
 from msbd.geometry import Box, Size
+from msbd.setting import Ablation
 
 ZEROS = torch.zeros(1, 5, 1, 1)
 BOX = (slice(10, 20), slice(15, 35))

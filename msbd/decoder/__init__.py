@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from ..ablation import Ablation
 from ..backend import Backend
 from ..memory import attempts, evict
 from ..plan import StagePlan
 from ..progress import Recorder
+from ..setting import Ablation
 from ..settings import FINE_TUNE, LAST_LAYER, OFF, SETTINGS
 from .fine_tune import Segment, fine_tune
 from .last_layer import LastLayer, nearness

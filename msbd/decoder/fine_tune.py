@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..ablation import Ablation
 from ..precision import single_precision
+from ..setting import Ablation
 
 
 @dataclass(frozen=True)

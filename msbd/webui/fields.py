@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..ablation import ABLATIONS
 from ..errors import EditError
 from ..legacy import LABELS, with_stored
 from ..presets import DEFAULT_PRESET, PRESETS, preset
-from ..setting import Setting
+from ..setting import ABLATIONS, Setting
 from ..settings import (
     LATENT_NOISE,
     LATENT_NOTHING,

@@ -10,9 +10,8 @@ import gradio as gr
 import torch
 from modules import shared
 
-from ..ablation import ABLATIONS
 from ..presets import DEFAULT_PRESET, PRESETS
-from ..setting import Setting
+from ..setting import ABLATIONS, Setting
 from ..settings import SETTINGS
 from ..standalone.clip import OPENAI
 from . import infotext

@@ -14,10 +14,10 @@ from typing import Any
 from fastapi import HTTPException
 from modules import scripts
 
-from ..ablation import ABLATIONS
 from ..errors import EditError
 from ..legacy import LABELS, LABELS_0_2, RENAMED, with_stored
 from ..presets import PRESETS
+from ..setting import ABLATIONS
 from ..settings import SETTINGS
 from .fields import CONTROLS, FIELDS, TITLE, chosen, label
 from .options import defaults
