@@ -21,7 +21,8 @@ from .plan import EditPlan, PartPlan, StagePlan
 from .planning import smaller_tiles
 from .precision import finite, single_precision
 from .progress import Callbacks, Recorder
-from .report import Report, outside_difference, peak_memory, seam_ratio, stopwatch
+from .report import Report, outside_difference, peak_memory, stopwatch
+from .seam import seam
 from .settings import LATENT_NOISE, LATENT_NOTHING, NEW, PAINT, SURROUNDINGS, EditSettings
 from .stage import StageInputs, refined
 from .texture import texture
@@ -144,7 +145,7 @@ def _belonging(
             patch = _textured(patch, before, alpha, settings.texture, noise, recorder)
     result = pasted(image, patch, part.crop, alpha)
     report, after = recorder.report, cropped(result, part.crop)
-    recorder.part.seam = seam_ratio(after, alpha)
+    recorder.part.seam = seam(after, alpha)
     outside = outside_difference(after, before, alpha)
     report.outside_max_difference = max(report.outside_max_difference, outside)
     return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from . import __version__
 from .geometry import bands
 from .plan import EditPlan
+from .seam import Seam
 from .settings import EditSettings
 
 
@@ -35,13 +36,14 @@ class StageReport:
 @dataclass
 class PartReport:
     """What became of a part of the mask. scores: of its candidates, of which number `chosen` went
-    on. seam: see `seam_ratio`. texture: added at the end, in 8-bit levels by octave, finest first;
-    None where none was, or too little was decoded round the edit to see any."""
+    on. seam: how well its edge can be seen, None without one. texture: added at the end, in 8-bit
+    levels by octave, finest first; None where none was, or too little was decoded round the edit to
+    see any."""
 
     seed: int
     scores: list[float] | None = None
     chosen: int = 0
-    seam: float | None = None
+    seam: Seam | None = None
     texture: list[float] | None = None
 
 
@@ -73,7 +75,7 @@ class Report:
             **vars(self),
             "settings": self.settings.flat(),
             "plan": self.plan.to_dict(),
-            "parts": [vars(part) for part in self.parts],
+            "parts": [asdict(part) for part in self.parts],
             "stages": [vars(stage) for stage in self.stages],
             "model_calls": self.model_calls,
         }
@@ -104,33 +106,6 @@ def peak_memory(device: torch.device) -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
-
-
-def seam_ratio(image: Tensor, alpha: Tensor) -> float | None:
-    """How much stronger neighbouring pixels differ across the edit's edge than outside it.
-
-    image [1,3,H,W] in [0,1]; alpha [1,1,H,W] in [0,1], the opacity the edit was pasted with: its
-    edge is wherever alpha changes. 1 means the edge cannot be told from the untouched picture by
-    this measure; None if there is no edge, or nothing is outside.
-    """
-    steps, pairs = [0.0, 0.0], [0, 0]
-    height = image.shape[-2]
-    for rows in bands(height):
-        for axis in (2, 3):
-            # Downwards the band's last row is compared with the next band's first.
-            rows_and_next = slice(rows.start, min(rows.stop + (axis == 2), height))
-            part, opacity = image[..., rows_and_next, :], alpha[..., rows_and_next, :]
-            count = part.shape[axis] - 1
-            one, other = (part.narrow(axis, start, count) for start in (0, 1))
-            a, b = (opacity.narrow(axis, start, count) for start in (0, 1))
-            difference = (one - other).abs_().mean(1, keepdim=True)
-            for which, chosen in enumerate((a != b, (a == 0) & (b == 0))):
-                steps[which] += float(torch.where(chosen, difference, 0).sum())
-                pairs[which] += int(chosen.sum())
-    if not all(pairs):
-        return None
-    edge, outside = (total / count for total, count in zip(steps, pairs, strict=True))
-    return round(edge / max(outside, 1e-4), 3)
 
 
 def outside_difference(result: Tensor, image: Tensor, changed: Tensor) -> int:

@@ -13,14 +13,15 @@ import pytest
 ROOT = Path(__file__).parent.parent
 HOST_ONLY = {"modules", "gradio"}
 TORCH_FREE = [
-    *("errors", "geometry", "masks", "setting", "ablation", "settings", "presets", "legacy"),
+    *("errors", "geometry", "masks", "setting", "settings", "presets", "legacy"),
     *("plan", "parts", "planning", "cost"),
 ]
 ORDER = [
     *TORCH_FREE,
-    *("noise", "backend", "memory", "precision", "compositing", "diffusion", "report", "progress"),
+    *("noise", "backend", "memory", "precision", "compositing", "diffusion", "spectra", "seam"),
+    *("report", "progress"),
     *("decoder.regression", "decoder.fine_tune", "decoder.last_layer", "decoder"),
-    *("tone", "stage", "spectra", "texture", "pipeline"),
+    *("tone", "stage", "texture", "pipeline"),
 ]
 """The engine's modules; each knows only what is before it."""
 MOST_MODULES, MOST_LINES, MOST_STATEMENTS = 30, 250, 40

@@ -16,7 +16,6 @@ from msbd.evaluation.texture import (
     pooled,
     sharpness,
     smoothed,
-    spectral_slope,
 )
 from msbd.evaluation.verdict import judge, object_region
 from msbd.geometry import Box
@@ -41,27 +40,24 @@ def noise(seed: int = 0, falloff: float = 0.0) -> np.ndarray:
 
 def test_the_same_texture_is_as_sharp_as_itself():
     found = sharpness(noise(), HALVES, ~HALVES)
-    assert found["laplacian"] == pytest.approx(1, abs=0.1)
-    assert found["slope"] == pytest.approx(0, abs=0.1)
+    assert found == pytest.approx(1, abs=0.1)
 
 
 @pytest.mark.parametrize("sigma", [0.7, 1.5, 3.0])
-def test_a_blurred_texture_is_softer_by_both_measures(sigma: float):
+def test_a_blurred_texture_is_softer(sigma: float):
     image = np.where(HALVES, ndimage.gaussian_filter(noise(), sigma), noise(1))
     inner = HALVES & (np.arange(SIDE) < 50)
     found = sharpness(image, inner, ~HALVES)
     blurred = ndimage.gaussian_filter(noise(), sigma)
     expected = laplacian_energy(blurred, inner) / laplacian_energy(noise(1), ~HALVES)
-    assert found["laplacian"] == pytest.approx(expected) and expected < 0.5
-    assert found["slope"] is not None and found["slope"] < -0.5
+    assert found == pytest.approx(expected) and expected < 0.5
 
 
 @pytest.mark.parametrize("contrast", [0.5, 2.0])
-def test_contrast_changes_energy_by_its_square_and_no_slope(contrast: float):
+def test_contrast_changes_energy_by_its_square(contrast: float):
     image = 0.5 + np.where(HALVES, contrast, 1.0) * (noise() - 0.5)
     found = sharpness(image, HALVES, ~HALVES)
-    assert found["laplacian"] == pytest.approx(contrast**2, rel=0.15)
-    assert found["slope"] == pytest.approx(0, abs=0.1)
+    assert found == pytest.approx(contrast**2, rel=0.15)
 
 
 def test_the_laplacian_of_white_noise_has_twenty_times_its_variance():
@@ -69,30 +65,20 @@ def test_the_laplacian_of_white_noise_has_twenty_times_its_variance():
     assert laplacian_energy(image, np.ones(image.shape, bool)) == pytest.approx(20, rel=0.03)
 
 
-def test_the_slope_of_a_power_law_falls_by_its_exponent():
-    slopes = [
-        np.mean([spectral_slope(noise(seed, falloff), WHOLE) for seed in range(4)])
-        for falloff in (0.0, 1.0, 2.0, 3.0)
-    ]
-    assert np.diff(slopes) == pytest.approx([-1, -1, -1], abs=0.25)
-
-
 def test_what_lies_outside_a_region_is_not_seen():
     image = noise()
     other = np.where(DISC, image, 9.0)
-    for measure in (laplacian_energy, spectral_slope):
-        assert measure(image, DISC) == pytest.approx(measure(other, DISC))
+    assert laplacian_energy(image, DISC) == pytest.approx(laplacian_energy(other, DISC))
     assert smoothed(other, DISC, 2.0)[DISC].max() < 1
 
 
 def test_too_small_a_region_has_no_texture():
-    nothing = {"laplacian": None, "slope": None}
     for rows, columns in ((slice(0, 12), slice(0, 12)), (slice(0, 2), slice(None))):
         small = np.zeros_like(WHOLE)
         small[rows, columns] = True
         assert small.sum() > LEAST / 2
-        assert sharpness(noise(), small, ~small) == nothing
-        assert sharpness(noise(), ~small, small) == nothing
+        assert sharpness(noise(), small, ~small) is None
+        assert sharpness(noise(), ~small, small) is None
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
@@ -102,9 +88,9 @@ def test_rounding_to_8_bits_is_no_texture(scale: int):
     image = pooled(rounded, scale)
     left = np.arange(image.shape[1]) < image.shape[1] // 2
     half = left[None].repeat(image.shape[0], 0)
-    assert sharpness(image, half, ~half, scale)["laplacian"] is None
+    assert sharpness(image, half, ~half, scale) is None
     textured = pooled(rounded + 0.03 * np.random.default_rng(0).standard_normal(slope.shape), scale)
-    assert sharpness(textured, half, ~half, scale)["laplacian"] == pytest.approx(1, abs=0.1)
+    assert sharpness(textured, half, ~half, scale) == pytest.approx(1, abs=0.1)
 
 
 @pytest.mark.parametrize("background", ["grass", "sand", "bricks", "wood"])
@@ -116,8 +102,8 @@ def test_the_worlds_grounds_are_as_sharp_as_themselves_and_sharper_than_blurred(
     alike = sharpness(pooled(grey(drawn / 255), 2), halves, ~halves, 2)
     left = np.arange(320)[None, :, None] < 160
     mixed = sharpness(pooled(grey(np.where(left, blurred, drawn) / 255), 2), halves, ~halves, 2)
-    assert alike["laplacian"] == pytest.approx(1, abs=0.6)
-    assert mixed["laplacian"] < 0.5 * alike["laplacian"]
+    assert alike == pytest.approx(1, abs=0.6)
+    assert mixed < 0.5 * alike
 
 
 @pytest.mark.parametrize("sigma", [1.0, 2.0, 4.0])
@@ -134,34 +120,6 @@ def test_contrast_does_not_change_the_width_and_nothing_has_none():
     assert edge_width(0.3 * soft, DISC, 128) == pytest.approx(edge_width(soft, DISC, 128))
     assert edge_width(noise() * 0.01, DISC, 128) is None
     assert edge_width(soft, None, 128) is None
-
-
-def test_an_untouched_picture_has_no_seam():
-    image = noise(0, 1.0)
-    for scale in (1, 2, 4):
-        assert seams.mask_seam(image, DISC, image, scale) == pytest.approx(1, abs=0.25)
-
-
-@pytest.mark.parametrize("step", [0.02, 0.1])
-def test_a_step_at_the_masks_edge_is_a_seam_in_proportion(step: float):
-    slope = np.linspace(0, 1, SIDE)[None].repeat(SIDE, 0) * 0.3
-    stepped = slope + step * HALVES
-    assert seams.mask_seam(stepped, HALVES, slope) == pytest.approx(step / seams.FLOOR, rel=0.01)
-    assert seams.mask_seam(slope, HALVES, slope) == pytest.approx(0, abs=1e-6)
-
-
-def test_a_step_that_a_feather_spreads_is_seen_on_coarse_pixels():
-    image = noise(0, 3.0)
-    soft = ndimage.gaussian_filter(DISC.astype(float), 2)
-    spread = image + 0.15 * soft
-    fine, coarse = (seams.mask_seam(spread, DISC, image, scale) for scale in (1, 4))
-    assert coarse > 1.5 * fine and coarse > 2
-
-
-def test_no_edge_no_seam():
-    image = noise()
-    assert seams.mask_seam(image, WHOLE, image) is None
-    assert seams.mask_seam(image, ~WHOLE, image) is None
 
 
 def test_steps_at_the_borders_of_tiles_are_found_there_and_nowhere_else():

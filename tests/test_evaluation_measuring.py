@@ -62,10 +62,8 @@ def test_a_perfect_edit_is_perfect_by_every_measure() -> None:
     found = examine(CASE, *perfect())
     assert found["one_right"] and found["objects"] == 1 and found["inside"]
     assert found["laplacian"] == pytest.approx(1, abs=0.4)
-    assert found["slope"] == pytest.approx(0, abs=0.4)
     assert 1 <= found["edge"] < 2.5
-    for name in ("seam", "seam_coarse", "continuity"):
-        assert found[name] == pytest.approx(1, abs=0.6), name
+    assert abs(found["seam"]) < 0.1
     assert found["tile_seam"] < 2  # joints of bricks run along some borders
     assert found["ring_psnr"] == 100 and found["tone_shift"] == 0 and found["outside"] == 0
 
@@ -81,7 +79,7 @@ def test_another_tone_is_seen_at_edge_and_ring_only() -> None:
     shifted = altered(painting, image, lambda patch: (patch + 24 / 255).clamp(0, 1))
     found, before = examine(CASE, image, shifted), examine(CASE, image, painting)
     assert found["tone_shift"] == pytest.approx(24, abs=0.5)
-    assert found["seam_coarse"] > 1.1 * before["seam_coarse"]
+    assert found["seam"] > before["seam"] + 0.3
     assert found["laplacian"] == pytest.approx(before["laplacian"], rel=0.05)
     assert found["one_right"] and found["outside"] == 0
 
@@ -96,7 +94,7 @@ def test_a_soft_edit_is_soft_and_nothing_else() -> None:
     found, before = (
         examine(CASE, image, one) for one in (altered(painting, image, softened), painting)
     )
-    assert found["laplacian"] < 0.5 * before["laplacian"] and found["slope"] < before["slope"]
+    assert found["laplacian"] < 0.5 * before["laplacian"]
     assert found["edge"] > 2 * before["edge"] and found["one_right"]
 
 

@@ -19,8 +19,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from msbd.evaluation.seams import mask_seam
-from msbd.evaluation.texture import grey
+from msbd.compositing import feathered
 from msbd.evaluation.verdict import Verdict, judge
 from msbd.geometry import Size
 from msbd.masks import Mask
@@ -29,8 +28,9 @@ from msbd.noise import Noise
 from msbd.pipeline import edit
 from msbd.planning import plan_edit
 from msbd.presets import preset
+from msbd.seam import seam
 from msbd.standalone import models
-from msbd.standalone.pictures import to_pixels
+from msbd.standalone.pictures import Picture, to_pixels
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(0)]
 
@@ -131,15 +131,17 @@ def finished(number: int, _: float) -> bool:
 
 
 def removed(number: int, strength: float) -> tuple[bool, float]:
-    """Whether nothing is left of a thing, without a prompt, and the coarse seam in doublings."""
+    """Whether nothing is left of a thing, without a prompt, and the seam, less what a picture that
+    never had it shows there."""
     one = Subject.of(number)
     plain, mask = one.plain, one.disc(0.4)
     before = draw_object(plain, one.shape, one.colour, one.place, 0.5, UNIT)
     seed = SEED * 1000 + number
     after = made(before, mask.astype(np.float32), "", seed, "remove", strength=strength)
-    seam = mask_seam(grey(after / 255), mask, grey(plain / 255), 4)
-    assert seam is not None
-    return not judge(after, mask, "", "", UNIT).objects, float(np.log2(max(seam, 2**-8)))
+    alpha = feathered(torch.from_numpy(mask)[None, None].float(), preset("remove").feather)
+    seams = [seam(Picture(one).tensor(), alpha) for one in (after, plain)]
+    figures = [one.figure for one in seams if one is not None]
+    return not judge(after, mask, "", "", UNIT).objects, figures[0] - figures[1]
 
 
 def apart(number: int, _: float) -> tuple[bool, bool]:
@@ -198,8 +200,8 @@ def test_a_sketch_keeps_its_colours(pool) -> None:
 def test_something_is_removed(pool) -> None:
     found = all_of(pool, removed, 0.75)
     clean = sum(gone for gone, _ in found)
-    seam = np.mean([s for _, s in found])
-    print(f"removed without a trace: {clean} of {EDITS}, coarse seam {seam:.2f} doublings")
+    left = np.mean([s for _, s in found])
+    print(f"removed without a trace: {clean} of {EDITS}, seam {left:.2f}")
     assert clean >= 36
 
 

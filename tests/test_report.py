@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from msbd.geometry import BAND, bands
-from msbd.report import outside_difference, seam_ratio
+from msbd.report import outside_difference
 
 HEIGHTS = [1, 2, BAND - 1, BAND, BAND + 1, 2 * BAND + 40]
 
@@ -32,21 +32,6 @@ def test_bands_are_all_rows_once(height: int) -> None:
     assert all(band.stop - band.start <= BAND for band in bands(height))
 
 
-@pytest.mark.parametrize("height", HEIGHTS[2:])
-def test_a_seam_is_steps_across_the_edge_over_those_outside(height: int) -> None:
-    image, _ = pictures(height)
-    alpha = pasted_with(height)
-    across, outside = [], []
-    for axis in (2, 3):
-        step = image.diff(dim=axis).abs().mean(1, keepdim=True)
-        same = alpha.diff(dim=axis) == 0
-        before = alpha.narrow(axis, 0, alpha.shape[axis] - 1)
-        across.append(step[~same])
-        outside.append(step[same & (before == 0)])
-    expected = torch.cat(across).mean() / torch.cat(outside).mean()
-    assert seam_ratio(image, alpha) == pytest.approx(float(expected), abs=0.002)
-
-
 def test_what_is_no_number_inside_the_mask_does_not_matter() -> None:
     height = 2 * BAND + 40
     image, _ = pictures(height)
@@ -55,25 +40,8 @@ def test_what_is_no_number_inside_the_mask_does_not_matter() -> None:
     assert (alpha[middle] == 1).all()
     spoilt = image.clone()
     spoilt[middle] = torch.nan
-    assert seam_ratio(spoilt, alpha) == seam_ratio(image, alpha)
     spoilt[0, 0, height // 2, 0] += 0.1
     assert outside_difference(spoilt, image, alpha) in (25, 26)
-
-
-def test_without_an_edge_or_an_outside_there_is_no_seam() -> None:
-    image, _ = pictures(BAND + 5)
-    for opacity in (0.0, 1.0):
-        assert seam_ratio(image, torch.full_like(image[:, :1], opacity)) is None
-
-
-def test_a_seam_counts_once_where_it_lies_between_two_bands() -> None:
-    alpha = torch.zeros(1, 1, 2 * BAND, 8)
-    alpha[..., BAND:, :] = 1
-    image = torch.arange(2 * BAND).float()[:, None].expand(1, 3, -1, 8) / 1000
-    image = image + 0.1 * alpha
-    # Downwards 127 rows of 8 steps are outside, across 128 rows of 7, which are none.
-    outside = 0.001 * 127 * 8 / (127 * 8 + 128 * 7)
-    assert seam_ratio(image, alpha) == pytest.approx(0.101 / outside, rel=1e-3)
 
 
 @pytest.mark.parametrize("row", [0, BAND - 1, BAND, 2 * BAND + 39])

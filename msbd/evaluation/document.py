@@ -12,47 +12,48 @@ from .results import Results
 COLUMNS: dict[str, Sequence[str]] = {
     "baselines": (
         *("one_right_object", "as_asked", "one_object", "right_shape", "inside", "edge"),
-        *("sharpness", "slope", "seam", "seam_coarse", "ring_psnr", "tone_shift"),
+        *("sharpness", "seam", "seam_tone", "seam_texture", "ring_psnr", "tone_shift"),
         *("evaluations", "seconds", "memory"),
     ),
     "segments": (
-        *("one_right_object", "as_asked", "one_object", "edge", "seam_coarse", "ring_psnr"),
+        *("one_right_object", "as_asked", "one_object", "edge", "seam", "ring_psnr"),
         *("evaluations", "seconds", "memory"),
     ),
     "recommended": (
         *("one_right_object", "as_asked", "one_object", "right_shape", "edge", "sharpness"),
-        *("seam", "seam_coarse", "ring_psnr", "tone_shift", "evaluations", "seconds"),
+        *("seam", "seam_tone", "seam_texture", "seam_sharpness", "ring_psnr", "tone_shift"),
+        *("evaluations", "seconds", "memory"),
     ),
     "inside": (
-        *("one_right_object", "candidates_right", "inside", "right_shape", "seam", "seam_coarse"),
+        *("one_right_object", "candidates_right", "inside", "right_shape", "seam"),
         "evaluations",
     ),
     "savings": (
-        *("one_right_object", "right_shape", "inside", "sharpness", "seam", "seam_coarse"),
+        *("one_right_object", "right_shape", "inside", "sharpness", "seam", "seam_tone"),
         *("ring_psnr", "evaluations", "seconds"),
     ),
     "presets": (
-        *("one_right_object", "right_shape", "inside", "edge", "seam", "seam_coarse", "ring_psnr"),
+        *("one_right_object", "right_shape", "inside", "edge", "seam", "seam_tone", "ring_psnr"),
         *("evaluations", "seconds"),
     ),
     "guidances": (
-        *("one_right_object", "one_object", "right_shape", "edge", "sharpness", "seam_coarse"),
+        *("one_right_object", "one_object", "right_shape", "edge", "sharpness", "seam"),
         "evaluations",
     ),
     "upscaling": (
-        *("one_right_object", "edge", "sharpness", "slope", "seam", "seam_coarse", "ring_psnr"),
+        *("one_right_object", "edge", "sharpness", "seam", "seam_texture", "ring_psnr"),
         *("tone_shift", "evaluations"),
     ),
     "candidates": ("one_right_object", "candidates_right", "evaluations", "seconds"),
-    "repaint": ("candidates_right", "continuity", "seam_coarse", "evaluations", "seconds"),
+    "repaint": ("candidates_right", "seam", "evaluations", "seconds"),
     "strengths": (
-        *("one_right_object", "edge", "sharpness", "slope", "seam_coarse", "ring_psnr"),
+        *("one_right_object", "edge", "sharpness", "seam", "ring_psnr"),
         "evaluations",
     ),
-    "seeds": ("one_right_object", "edge", "seam_coarse"),
-    "overlap": ("one_right_object", "tile_seam", "seam_coarse", "ring_psnr", "evaluations"),
+    "seeds": ("one_right_object", "edge", "seam"),
+    "overlap": ("one_right_object", "tile_seam", "seam", "ring_psnr", "evaluations"),
     "decoder": (
-        *("ring_psnr", "tone_shift", "seam", "seam_coarse", "edge", "sharpness"),
+        *("ring_psnr", "tone_shift", "seam", "seam_tone", "edge", "sharpness"),
         *("seconds", "memory"),
     ),
 }

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from ..compositing import any_touch, latent_mask, resized
+from ..compositing import any_touch, feathered
 from ..geometry import Box
+from ..seam import seam
 from ..settings import SETTINGS
-from ..standalone.pictures import to_pixels
+from ..standalone.pictures import Picture, to_pixels
 from . import seams
 from .cases import SCRATCH, Case
 from .texture import edge_width, grey, pooled, sharpness
@@ -32,19 +34,13 @@ def examine_painting(case: Case, before: Tensor, painting: Painting) -> Measures
 
     before: the whole picture [1,3,H,W] in [0,1].
     """
-    crop, size = painting.plan.crop, painting.plan.stages[-1].size
+    crop = painting.plan.crop
     photograph = before[..., crop.rows, crop.columns]
     original, patch = _array(photograph), _array(painting.patch)
-    mask = (painting.alpha >= 1).float()
     ring = seams.ring(painting.alpha[0, 0].numpy() > 0)
-    # The model repaints whole latent cells; their edge is where its own picture could break.
-    cells = latent_mask(any_touch(mask, size), 8)[0, 0].numpy() > 0
-    repainted = np.kron(cells, np.ones((8, 8), bool))[: size.height, : size.width]
-    own, theirs = (grey(_array(image)) for image in (painting.shown, resized(photograph, size)))
     return {
         "candidates_right": [_right(case, one, painting) for one in painting.candidates],
         "scores": painting.report.parts[0].scores,
-        "continuity": _rounded(seams.mask_seam(own, repainted, theirs)),
         "ring_psnr": _rounded(seams.background_psnr(patch, original, ring)),
         "tone_shift": _rounded(seams.tone_shift(patch, original, ring)),
         "decoder_loss": [stage.decoder_loss for stage in painting.report.stages],
@@ -60,7 +56,7 @@ def examine_picture(
     """What the finished picture tells, from its 8-bit pixels.
 
     image: before the edit, [H,W,3]. record: of `examine_painting`. result: inside the crop. The
-    oracle looks at mask and feather; texture and seams are those of luma.
+    oracle looks at mask and feather; texture and the tiles' seams are those of luma.
     """
     crop = Box(*record["crop"])
     original, inside = image[crop.rows, crop.columns], mask[crop.rows, crop.columns] > 0
@@ -68,7 +64,7 @@ def examine_picture(
     verdict = judge(result, inside, case.colour, case.shape, case.unit)
     scratch = inside & (original == SCRATCH).all(-1)
     gone = np.abs(result.astype(int) - original).max(-1)[scratch] > 12
-    luma, luma_before = grey(result / 255), grey(original / 255)
+    luma = grey(result / 255)
     objects = object_region(result, case.unit)
     deep = inside & ~seams.ring(~inside, AWAY) & ~objects
     around = seams.ring(opened, 40) & ~seams.ring(opened, AWAY) & ~objects
@@ -83,13 +79,31 @@ def examine_picture(
         "right_shape": verdict.right_shape,
         "inside": verdict.inside,
         "one_right": verdict.one_right and bool(not scratch.any() or gone.mean() > 0.9),
-        **_all_rounded(sharpness(pooled(luma, scale), edited, beside, scale)),
+        "laplacian": _rounded(sharpness(pooled(luma, scale), edited, beside, scale)),
         "edge": _rounded(edge_width(luma, verdict.region, case.unit)),
-        "seam": _rounded(seams.mask_seam(luma, inside, luma_before)),
-        "seam_coarse": _rounded(seams.mask_seam(luma, inside, luma_before, 4)),
+        **_seam(result, None if scratch.any() else original, inside),
         "tile_seam": _rounded(seams.tile_seam(luma, inside, tiles)),
         "outside": int(outside.max()) if outside.size else 0,
     }
+
+
+def _seam(result: Pixels, original: Pixels | None, inside: NDArray[np.bool_]) -> Measures:
+    """How well the edit's edge can be seen, less what there was to see before; what was to be
+    retouched is no measure of that."""
+    alpha = feathered(torch.from_numpy(inside)[None, None].float(), FEATHER)
+    names = ("seam", "seam_tone", "seam_texture", "seam_sharpness")
+    after = seam(_picture(result), alpha)
+    before = None if original is None else seam(_picture(original), alpha)
+    if after is None or before is None:
+        return dict.fromkeys(names)
+    octaves = np.subtract(after.texture, before.texture)
+    values = (
+        after.figure - before.figure,
+        after.tone,
+        float(np.abs(octaves).mean()),
+        after.sharpness - before.sharpness,
+    )
+    return {name: _rounded(value) for name, value in zip(names, values, strict=True)}
 
 
 def _right(case: Case, candidate: Tensor, painting: Painting) -> bool:
@@ -116,8 +130,8 @@ def _array(image: Tensor) -> NDArray[np.float64]:
     return np.asarray(image[0].permute(1, 2, 0).numpy(), np.float64)
 
 
-def _all_rounded(values: dict[str, float | None]) -> Measures:
-    return {name: _rounded(value) for name, value in values.items()}
+def _picture(pixels: Pixels) -> Tensor:
+    return Picture(pixels).tensor()
 
 
 def _rounded(value: float | None) -> float | None:

@@ -123,31 +123,26 @@ _ALL = (
         _doublings("laplacian"),
     ),
     Quantity(
-        "slope",
-        "spectral slope",
-        "difference of the same grounds' spectral slopes, in doublings per octave: 0 is alike, "
-        "less is softer",
-        _plain("slope"),
-    ),
-    Quantity(
         "seam",
         "seam",
-        "jump of the gradient across the mask's edge against that in the untouched picture beside "
-        "it, in doublings: 0 cannot be seen",
-        _doublings("seam"),
+        "how well the edge of the edit can be seen: steps of tone, texture and sharpness between "
+        "just inside and just outside, see `msbd/seam.py`, less what was there before the edit; 0 "
+        "cannot be seen, a difference of 0.1 can",
+        _plain("seam"),
+    ),
+    Quantity("seam_tone", "step of tone", "of it, in 8-bit levels", _plain("seam_tone")),
+    Quantity(
+        "seam_texture",
+        "step of texture",
+        "of it, in doublings, the mean of three octaves, less what was there before; either way",
+        _plain("seam_texture"),
     ),
     Quantity(
-        "seam_coarse",
-        "seam, coarse",
-        "the same on pixels of 4 x 4, which sees a step of tone that the feather spreads",
-        _doublings("seam_coarse"),
-    ),
-    Quantity(
-        "continuity",
-        "seam before the paste",
-        "the same in the model's own picture, across the edge of the latent cells it repainted: "
-        "whether what it painted goes on there",
-        _doublings("continuity"),
+        "seam_sharpness",
+        "step of sharpness",
+        "of it, in doublings that the finest octave has more than the coarsest, inside over "
+        "outside, less what was there before: less than 0 is softer",
+        _plain("seam_sharpness"),
     ),
     Quantity(
         "tile_seam",

@@ -11,7 +11,7 @@ from .results import Results
 
 INK, RED, BLUE = "#333333", "#c8352b", "#2b62c8"
 SWEEPS = {
-    "repaint": ("RePaint repeats", ("candidates_right", "continuity")),
+    "repaint": ("RePaint repeats", ("candidates_right", "seam")),
     "strengths": ("final strength", ("one_right_object", "edge")),
     "decoder": ("decoder iterations", ("ring_psnr", "tone_shift")),
 }

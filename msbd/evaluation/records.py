@@ -20,7 +20,7 @@ Pixels = NDArray[np.uint8]
 PAINTED = 3
 """To be raised when the same settings paint otherwise, or `examine_painting` measures otherwise:
 what was recorded before is then made anew."""
-MEASURED = 5
+MEASURED = 6
 """To be raised when `examine_picture` measures otherwise: recorded pictures are then looked at
 again."""
 

@@ -1,4 +1,4 @@
-"""Seams: what can be seen along a line, measured against the same along other lines."""
+"""What can be seen along tiles' borders, and what an edit does to the pixels round it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..geometry import Box
-from .texture import Picture, Region, pooled, smoothed
+from .texture import Picture, Region, smoothed
 
 Colours = NDArray[np.floating]
 """[H,W,3] in [0,1]."""
 FLOOR = 1.2e-3
 """The least jump a reference counts with: that of a slope rounded to 8 bits."""
-REACH = 24
-"""Pixels round the mask in which the untouched picture is the reference."""
-
-
 BESIDE = (2, 10)
 """Pixels to either side of a tile's border between which the picture is the reference."""
 
@@ -43,25 +39,6 @@ def jumps(image: Picture) -> tuple[Picture, Picture]:
         return departure
 
     return along(0), along(1)
-
-
-def mask_seam(image: Picture, mask: Region, reference: Picture, scale: int = 1) -> float | None:
-    """Mean jump across the mask's edge over the mean jump in the untouched picture near it.
-
-    image, reference: [H,W] in [0,1], after the edit and before it. 1 means that the edge cannot
-    be told by this. scale: measured on pixels of `scale` x `scale`, to see steps that a feather
-    spreads. None if the mask has no edge here, or nothing is left round it.
-    """
-    if scale > 1:
-        image, reference = (pooled(picture, scale) for picture in (image, reference))
-        mask = pooled(mask.astype(np.float64), scale) > 0.5
-    near = ndimage.distance_transform_edt(~mask) if mask.any() else np.full(mask.shape, np.inf)
-    around = (near > 2) & (near <= max(REACH / scale, 6))
-    across, beside = [], []
-    for axis, (ours, before) in enumerate(zip(jumps(image), jumps(reference), strict=True)):
-        across.append(ours[_pairs(mask, axis) == 1])
-        beside.append(before[_pairs(around, axis) == 2])
-    return _ratio(np.concatenate(across), np.concatenate(beside))
 
 
 def tile_seam(image: Picture, mask: Region, tiles: Sequence[Box]) -> float | None:

@@ -52,31 +52,17 @@ def laplacian_energy(image: Picture, region: Region) -> float:
     return float(np.mean(np.square(ndimage.laplace(image))[inner]))
 
 
-def spectral_slope(image: Picture, region: Region) -> float:
-    """Doublings of energy per octave towards finer detail: falls when texture is softened."""
-    energies = np.log2(np.maximum(octave_energies(image, region), 1e-12))
-    return float(np.polyfit(np.arange(len(energies)), energies, 1)[0] * -1)
+def sharpness(image: Picture, edited: Region, surroundings: Region, scale: int = 1) -> float | None:
+    """The edited region's Laplacian energy over that of its surroundings: 1 alike, less softer.
 
-
-def sharpness(
-    image: Picture, edited: Region, surroundings: Region, scale: int = 1
-) -> dict[str, float | None]:
-    """The edited region's texture against that of its surroundings.
-
-    image: luma in [0,1] that was rounded to 8 bits, then pooled by `scale`. laplacian: ratio of
-    Laplacian energies, 1 = alike, less = softer. slope: difference of the spectral slopes, 0 =
-    alike, negative = softer. None where a region is too small to say, or the surroundings are so
-    smooth that there is little but the rounding.
+    image: luma in [0,1] that was rounded to 8 bits, then pooled by `scale`. None where a region is
+    too small to say, or the surroundings are so smooth that there is little but the rounding.
     """
-    nothing: dict[str, float | None] = {"laplacian": None, "slope": None}
     if min(ndimage.binary_erosion(region).sum() for region in (edited, surroundings)) < LEAST:
-        return nothing
+        return None
     ours, theirs = (laplacian_energy(image, region) for region in (edited, surroundings))
     rounding = 20 / 12 / 255**2 / scale**2 * LUMA_ROUNDING
-    if theirs < 3 * rounding:
-        return nothing
-    slopes = [spectral_slope(image, region) for region in (edited, surroundings)]
-    return {"laplacian": ours / theirs, "slope": slopes[0] - slopes[1]}
+    return ours / theirs if theirs >= 3 * rounding else None
 
 
 def edge_width(image: Picture, region: Region | None, unit: float) -> float | None:
