@@ -1,1 +1,1 @@
-"""What an edit costs: ours beside the published way, in one run."""
+"""What an edit costs: ours beside the paper's way, in one run."""

@@ -22,7 +22,7 @@ from .runs import Run, alone, bound, load, measured
 from .setups import MASKS, MODELS, SIZES, WAYS, Setup, setup
 
 SIDE_BY_SIDE = (Size(1024, 1024), "small")
-"""The edit made whole both ways on a CPU, where the published way takes minutes for this one."""
+"""The edit made whole both ways on a CPU, where the paper's takes minutes for this one."""
 SIDE_BY_SIDE_GPU = (Size(2000, 3000), "medium")
 LARGEST = (Size(4000, 6000), "large")
 FITTED = (
@@ -50,13 +50,15 @@ QUICK = {
 class Bench:
     """What to do.
 
-    file: for the JSON; the Markdown goes beside it. gpu: with Stable Diffusion 1's size on CUDA,
+    file: for the JSON; the Markdown goes beside it. recount: only what plans alone tell; what was
+    measured in the file stays. gpu: with Stable Diffusion 1's size on CUDA,
     else with the miniature on the CPU. quick: hardly any steps, to see that everything works.
     """
 
     file: Path
     gpu: bool = False
     quick: bool = False
+    recount: bool = False
     threads: int = os.cpu_count() or 1
 
     @property
@@ -109,9 +111,21 @@ def perform(bench: Bench, say: Callable[[str], None]) -> None:
         bench.file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EditError(f"cannot make the folder {bench.file.parent}: {error.strerror}") from None
-    found = results(bench, say)
+    found = _recounted(bench.file) if bench.recount else results(bench, say)
     _write(bench.file, json.dumps(found, indent=1) + "\n", say)
     _write(bench.file.with_suffix(".md"), document.markdown(found), say)
+
+
+def _recounted(file: Path) -> dict[str, Any]:
+    """The figures of a file with what is counted of today."""
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EditError(f"there are no figures in {file}: measure them first ({error})") from None
+    found |= {"counted": call_counts.comparison(), "growth": call_counts.growth()}
+    found["ratios"]["network_evaluations"] = _evaluations(found)
+    found["made"]["counted"] = date.today().isoformat()
+    return found
 
 
 def _write(path: Path, text: str, say: Callable[[str], None]) -> None:
@@ -133,6 +147,7 @@ def results(bench: Bench, say: Callable[[str], None]) -> dict[str, Any]:
             "command": "python -m msbd bench" + " --gpu" * bench.gpu,
             "version": __version__,
             "date": date.today().isoformat(),
+            "counted": date.today().isoformat(),
             "machine": machine(),
             "device": torch.cuda.get_device_name() if bench.gpu else "CPU",
             "threads": bench.threads,
@@ -168,10 +183,10 @@ def _edited(bench: Bench, what: Setup, say: Callable[[str], None]) -> dict[str, 
 
 
 def _every(bench: Bench, say: Callable[[str], None]) -> list[dict[str, dict[str, Any]]]:
-    """Both ways; on a GPU ours only, as the published way takes many times as long."""
+    """Both ways; on a GPU ours only, as the paper's takes many times as long."""
     ways = bench.ways
     if bench.gpu:
-        del ways["published"]
+        del ways["paper"]
     rows = []
     for what in bench.setups:
         say(f"editing {what.image} with a mask of {what.side} pixels {' and '.join(ways)}")
@@ -197,28 +212,33 @@ def _fitting(bench: Bench, say: Callable[[str], None]) -> list[dict[str, Any]]:
 
 
 def _fitted(what: Setup, gpu: bool, iterations: int, last: bool) -> dict[str, Any]:
-    settings = WAYS["published"]
+    settings = WAYS["paper"]
     backend = bound(load(gpu), settings)
     fitting.compared(what, settings, backend, 1)  # libraries are loaded when first used
     return fitting.compared(what, settings, backend, iterations, last)
 
 
-def _ratios(found: dict[str, Any]) -> dict[str, float | None]:
-    """Ours over the published way; the evaluations are those of Stable Diffusion 1 at 3000x2000
-    with a medium mask, the decoder's seconds and losses are measured, the memory too: of the edit
-    on a GPU, of its parts on a CPU. Losses of random weights, on a GPU, are none."""
-    (evaluations,) = (
+def _evaluations(found: dict[str, Any]) -> float:
+    """The ratio of evaluations for Stable Diffusion 1 at 3000x2000 with a medium mask."""
+    (ratio,) = (
         row["ratio"]
         for row in found["counted"]
         if (row["model"], row["image"], row["mask"]) == (next(iter(MODELS)), "3000x2000", "medium")
     )
+    return float(ratio)
+
+
+def _ratios(found: dict[str, Any]) -> dict[str, float | None]:
+    """Ours over the paper's: evaluations over the published code's, of Stable Diffusion 1 at
+    3000x2000 with a medium mask; the decoder's seconds and losses are measured, the memory too: of
+    the edit on a GPU, of its parts on a CPU. Losses of random weights, on a GPU, are none."""
     trained = "memory" in found
     largest = found["memory"]["largest"] if trained else None
     memory = [
-        largest[way] if largest else found["edits"][way]["memory"] for way in ("ours", "published")
+        largest[way] if largest else found["edits"][way]["memory"] for way in ("ours", "paper")
     ]
     return {
-        "network_evaluations": evaluations,
+        "network_evaluations": _evaluations(found),
         "decoder_optimisation": _summed(found["fitting"], "seconds"),
         "decoder_loss": _summed(found["fitting"], "loss") if trained else None,
         "peak_memory": round(memory[0] / memory[1], 4) if all(memory) else None,

@@ -9,6 +9,7 @@ from ..geometry import Size
 from ..plan import EditPlan
 from ..planning import plan_edit
 from ..settings import EditSettings
+from .published import published
 from .setups import MASKS, MODELS, SIZES, WAYS, Setup, setup
 
 AREAS = (200, 400, 600, 800, 1000, 1200)
@@ -23,22 +24,30 @@ def planned(what: Setup, settings: EditSettings, facts: ModelSpec) -> EditPlan:
 
 
 def comparison() -> list[dict[str, Any]]:
-    """For every model, picture and mask: evaluations of both ways, in units of one at the
-    training resolution, and steps of fitting the decoder, likewise weighted by area."""
+    """For every model, picture and mask: evaluations of the published code and of both ways, in
+    units of one at the training resolution, and passes of fitting the decoder, likewise weighted
+    by area."""
     rows = []
     for model, facts in MODELS.items():
         for image in SIZES:
             for mask in MASKS:
-                plans = {w: planned(setup(image, mask), s, facts) for w, s in WAYS.items()}
-                evaluations = {way: plan.network_evaluations for way, plan in plans.items()}
+                what = setup(image, mask)
+                plans = {way: planned(what, settings, facts) for way, settings in WAYS.items()}
+                code = published(image, what.box, WAYS["paper"], facts)
+                evaluations = {"published": code.network_evaluations} | {
+                    way: plan.network_evaluations for way, plan in plans.items()
+                }
+                passes = {"published": round(code.decoder_passes, 1)} | {
+                    way: decoder_passes(plan) for way, plan in plans.items()
+                }
                 rows.append(
                     {
                         "model": model,
                         "image": str(image),
                         "mask": mask,
-                        "side": setup(image, mask).side,
+                        "side": what.side,
                         "evaluations": {way: round(n, 1) for way, n in evaluations.items()},
-                        "decoder_steps": {way: decoder_passes(p) for way, p in plans.items()},
+                        "decoder_steps": passes,
                         "ratio": round(evaluations["ours"] / evaluations["published"], 4),
                     }
                 )

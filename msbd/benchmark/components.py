@@ -10,21 +10,21 @@ from typing import Any
 
 import torch
 
-from ..ablation import Ablation
 from ..decoder import Segment, nearness
 from ..decoder.fine_tune import fine_tune
 from ..decoder.last_layer import LastLayer
 from ..evaluation.memory import PeakMemory
 from ..noise import Noise
 from ..report import stopwatch
+from ..setting import Ablation
 from .random_model import WIDTH, autoencoder, random_stable_diffusion, unet
 from .runs import alone
 from .setups import WAYS
 
 CPU = torch.device("cpu")
 TILE = 512
-"""Side of the decoder's tile in pixels, the smallest there is; the published way's are up to 768,
-and its memory grows with their area."""
+"""Side of the decoder's tile in pixels, the smallest there is; the paper's are up to 768, and its
+memory grows with their area."""
 LARGEST = 768
 """Side of the largest tile there is."""
 CELLS = 64
@@ -38,7 +38,7 @@ def peaks(
     of what our way takes on a GPU.
 
     The estimate adds the weights in half precision to the largest part in single precision, with
-    the largest tile there is and the decoder's copy. sparing: bytes of the published way's fitting
+    the largest tile there is and the decoder's copy. sparing: bytes of the paper's fitting
     with gradient checkpointing, and its seconds over those without.
     """
     first = {way: settings.candidates for way, settings in WAYS.items()}
@@ -48,7 +48,7 @@ def peaks(
     trained, seconds = alone(_train, threads, tile)
     less, took = alone(_train, threads, tile, True)
     sparing = {"bytes": less, "times_as_long": round(took / seconds, 2)}
-    fitting = {"published": trained, "ours": alone(_solve, threads, tile)}
+    fitting = {"paper": trained, "ours": alone(_solve, threads, tile)}
     ways: dict[str, Any] = {
         way: {"denoising": denoising, "decoding": decoding, "fitting": fitting[way]} for way in WAYS
     }

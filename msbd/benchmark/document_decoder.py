@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from ..evaluation.markdown import table
-from .colour_matching import REACH
 from .components import LARGEST
 from .figures import Results, mebibytes, number
 
@@ -47,7 +46,7 @@ def _on_losses(found: Results) -> str:
     return (
         "Training ends at a lower loss where the picture is full of outlines, as bricks are: one "
         f"layer cannot redraw them. {tiles} pixels together are {_megapixels(tiles):.2f} "
-        "megapixels; a single tile of the published way's for Stable Diffusion, "
+        "megapixels; a single tile of the paper's for Stable Diffusion, "
         f"{LARGEST}x{LARGEST}, is {LARGEST**2 / 1e6:.2f}.\n"
     )
 
@@ -57,48 +56,6 @@ def _megapixels(tiles: str) -> float:
     count, size = tiles.split(" of ")
     width, height = map(int, size.split("x"))
     return int(count) * width * height / 1e6
-
-
-def matching(found: Results) -> list[str]:
-    ways = ("before", "coloured", "ours", "spread")
-    rows = [
-        (
-            f"{row['ground']}, {row['side']} px",
-            *(f"{1000 * row['loss'][way]:.2f}" for way in ways),
-            *(number(row["tone"][way], "{:.2f}") for way in ways),
-        )
-        for row in found["fitting"]
-        if row["tone"]["before"] is not None
-    ]
-    if not rows:
-        return []
-    named = ("colours matched", "ours", "ours, rest spread")
-    head = ("mask", "loss before, 1/1000", *named, "tone before, levels", *named)
-    return [
-        "### Matching the ring's colours\n\nInstead of the decoder's last layer, the decoded "
-        "picture's colours alone are solved for, a matrix and an offset that bring it nearest to "
-        "the truth outside the mask; or what ours leaves there, averaged over "
-        f"{2 * REACH + 1}x{2 * REACH + 1} pixels, is taken inwards as well.\n",
-        table(head, rows),
-        _on_the_ring(found),
-    ]
-
-
-def _on_the_ring(found: Results) -> str:
-    def mean(way: str) -> float:
-        tones = [row["tone"][way] for row in found["fitting"] if row["tone"][way] is not None]
-        return float(sum(tones) / len(tones))
-
-    ours, others = mean("ours"), {way: mean(way) for way in ("coloured", "spread")}
-    text = (
-        f"Mean tone inside the mask: {others['coloured']:.2f} levels with colours matched, "
-        f"{ours:.2f} with ours, {others['spread']:.2f} with the rest spread."
-    )
-    gains = min(others.values()) <= 0.98 * ours
-    text += " One gains" if gains else " Neither gains"
-    text += " 2 % or more on solving for the last layer"
-    text += "." if gains else ", so that neither is offered."
-    return text + "\n"
 
 
 def memory(found: Results) -> list[str]:
@@ -121,7 +78,7 @@ def memory(found: Results) -> list[str]:
         "Stable Diffusion 1's size, random weights, in single precision: all candidates denoised "
         f"together on {measured['cells']}x{measured['cells']} latents, a tile of "
         f"{measured['tile']}x{measured['tile']} pixels decoded, and the decoder fitted to it. The "
-        "published way's tiles are up to 768x768, and its memory grows with their area.\n",
+        "paper's tiles are up to 768x768, and its memory grows with their area.\n",
         table(head, rows),
         "With gradient checkpointing, which leads to the same decoder bit by bit (a test compares) "
         "and is turned on where memory does not suffice, the published fitting adds "

@@ -11,7 +11,7 @@ from . import call_counts
 from .setups import MODELS, Setup
 
 PASSES = 200
-"""So many tiles are gone through in the published way's fitting, in two steps at least, after which
+"""So many tiles are gone through in the paper's fitting, in two steps at least, after which
 the optimiser's memory is there. Its seconds are told as if all steps had been made."""
 
 

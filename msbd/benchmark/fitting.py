@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..ablation import Ablation
 from ..backend import Backend, Decoder
 from ..compositing import any_touch, cropped, resized
 from ..decoder import Segment, nearness
@@ -19,9 +18,9 @@ from ..decoder.last_layer import LastLayer
 from ..miniature.world import draw_object
 from ..planning import plan_edit
 from ..report import stopwatch
+from ..setting import Ablation
 from ..settings import EditSettings
 from ..standalone.pictures import Picture
-from .colour_matching import matched
 from .setups import Setup
 
 ADAM = Ablation()
@@ -76,7 +75,7 @@ def fits(segments: list[Segment], backend: Backend, iterations: int) -> Fits:
         layer.decoded(index) if layer.reaches(index) else as_is
         for index, as_is in enumerate(images["before"])
     ]
-    return Fits(segments, images | matched(images, segments), seconds)
+    return Fits(segments, images, seconds)
 
 
 @torch.no_grad()

@@ -16,8 +16,8 @@ from ..presets import preset
 SIZES = (Size(1024, 1024), Size(2000, 3000), Size(4000, 6000))
 MASKS = {"small": 0.15, "medium": 0.4, "large": 0.8}
 """Side of the square mask in units of the picture's shorter side."""
-WAYS = {"published": preset("paper"), "ours": preset("recommended")}
-"""The published way: its stages, its tiles, Adam on the whole decoder for 100 steps."""
+WAYS = {"paper": preset("paper"), "ours": preset("recommended")}
+"""The paper's procedure, with Adam on the whole decoder for 100 steps; and ours."""
 MODELS = {
     "Stable Diffusion 1": ModelSpec(),
     "miniature": ModelSpec(resolution=128, multiple=32),
