@@ -18,7 +18,7 @@ from ..masks import Mask, from_grey
 from ..miniature.world import BACKGROUNDS, COLOURS, SHAPES, draw_background, draw_object
 from . import masks
 
-COUNT = 60
+COUNT = 30
 SEED = 910
 FORMATS = {
     "landscape": Size(512, 768),
