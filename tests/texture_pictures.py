@@ -13,8 +13,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from test_return import PLACES, SEED, Pixels, model, photograph
 
+from msbd.evaluation.photographs import (
+    GUIDANCE,
+    PLACES,
+    SEED,
+    Pixels,
+    mask_of,
+    model,
+    photograph,
+)
 from msbd.geometry import Size
 from msbd.noise import Noise
 from msbd.pipeline import edit
@@ -32,15 +40,14 @@ WIDE, GAP = 260, 6
 
 def row(name: str, version: str, values: dict[str, object], prompt: str) -> Pixels:
     picture = photograph(name, version)
-    down, across, radius = PLACES[name]
-    y, x = np.mgrid[: picture.shape[0], : picture.shape[1]]
-    mask = (np.hypot(y - down, x - across) < radius).astype(np.float32)
+    down, across, _ = PLACES[name]
+    mask = mask_of(name, picture.shape).astype(np.float32)
     image = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
     shown = [picture]
     for texture in (0.0, 1.0):
         settings = preset("recommended").with_values({**values, "texture": texture})
         settings = settings.decided(False, prompt)
-        backend = model().bind(prompt, "", 6.0, "euler_ancestral")
+        backend = model(settings.upscaler).bind(prompt, "", GUIDANCE, settings.ablation.sampler)
         plan = plan_edit(Size(*picture.shape[:2]), mask, settings, backend.spec)
         shown.append(to_pixels(edit(image, mask, plan, settings, backend, Noise(SEED)).image))
     top, left = max(0, down - WIDE // 2), max(0, across - WIDE // 2)

@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_run(demo)
     _add_check(commands)
+    _add_compare(commands)
     _add_evaluate(commands)
     _add_bench(commands)
     commands.add_parser(
@@ -137,7 +138,7 @@ def _add_check(commands: Any) -> None:
 def _add_bench(commands: Any) -> None:
     bench = commands.add_parser(
         "bench",
-        help="measure what an edit costs, ours beside the published way",
+        help="measure what an edit costs, ours beside the paper's way",
         description="Make the same edits by the presets paper and recommended, with the embedded "
         "miniature on the CPU, and write what they cost as JSON, and as Markdown beside it.",
     )
@@ -156,6 +157,25 @@ def _add_bench(commands: Any) -> None:
     )
     bench.add_argument(
         "--quick", action="store_true", help="hardly any steps, to see that everything works"
+    )
+    bench.add_argument(
+        "--recount",
+        action="store_true",
+        help="only what plans alone tell; what was measured in FILE stays",
+    )
+
+
+def _add_compare(commands: Any) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="show two results beside each other where they differ",
+        description="Write a picture of the place where two pictures differ, of both at 100 %, and "
+        "of the difference.",
+    )
+    compare.add_argument("one", type=Path, metavar="A", help="PNG, JPEG or WebP")
+    compare.add_argument("other", type=Path, metavar="B", help="of the same size")
+    compare.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="picture to write"
     )
 
 
@@ -195,6 +215,14 @@ def _add_evaluate(commands: Any) -> None:
         default=os.cpu_count() or 1,
         metavar="N",
         help="pictures edited at a time (default: %(default)s, the number of cores)",
+    )
+    evaluate.add_argument(
+        "--photographs",
+        action="store_true",
+        help="measure instead what photographs lose that go through the later stages",
+    )
+    evaluate.add_argument(
+        "--upscaler", type=Path, metavar="FILE", help="with --photographs: a Real-ESRGAN model, too"
     )
 
 

@@ -154,6 +154,30 @@ def _given(arguments: argparse.Namespace) -> tuple[Path, ...]:
     return tuple(filter(None, (arguments.image, arguments.mask, arguments.paint)))
 
 
+def _compare(arguments: argparse.Namespace) -> int:
+    from ..pictures.comparison import comparison, difference
+    from ..standalone.pictures import read_picture
+    from . import saving
+
+    paths: tuple[Path, Path] = (arguments.one, arguments.other)
+    saving.check_output(arguments.output)
+    if arguments.output.resolve() in [path.resolve() for path in paths]:
+        raise EditError(f"{arguments.output} is compared itself: write to another file")
+    pictures = [read_picture(path).pixels for path in paths]
+    found = difference(*pictures)
+    if found is None:
+        _say("the pictures are the same, pixel by pixel: nothing was written")
+        return DONE
+    box, levels = found
+    page = comparison(pictures, [path.name for path in paths], box)
+    saving.save_drawing(arguments.output, page)
+    _say(
+        f"they differ by up to {levels} levels of 255, in {box.size} pixels from {box.left}, "
+        f"{box.top}: wrote {arguments.output}"
+    )
+    return DONE
+
+
 def _demo(arguments: argparse.Namespace) -> int:
     from . import demo
 
@@ -177,10 +201,17 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    from ..evaluation import photographs_page
     from ..evaluation.evaluate import Evaluation, perform
 
     if arguments.workers < 1:
         raise EditError("--workers must be at least 1")
+    if arguments.upscaler and not arguments.photographs:
+        raise EditError("--upscaler is for --photographs")
+    if arguments.photographs:
+        folder, upscaler = arguments.output, arguments.upscaler
+        photographs_page.perform(folder, arguments.workers, upscaler, _say)
+        return DONE
     kept = arguments.records or arguments.output / "records"
     evaluation = Evaluation(
         arguments.output, kept, arguments.only, arguments.quick, arguments.workers
@@ -196,7 +227,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 def _bench(arguments: argparse.Namespace) -> int:
     from ..benchmark.bench import Bench, perform
 
-    perform(Bench(arguments.output, arguments.gpu, arguments.quick), _say)
+    perform(Bench(arguments.output, arguments.gpu, arguments.quick, arguments.recount), _say)
     return DONE
 
 
@@ -208,6 +239,7 @@ def _settings(arguments: argparse.Namespace) -> int:
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "edit": _edit,
     "plan": _plan,
+    "compare": _compare,
     "demo": _demo,
     "check": _check,
     "evaluate": _evaluate,
