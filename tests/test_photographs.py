@@ -51,7 +51,7 @@ def test_what_is_lost_added_and_displaced_is_told() -> None:
     moved = compared(NAME, "film", picture, edited(picture, np.roll(picture, 9, 1) * 1.0))
     assert moved["displaced"][0] > 0.8 and abs(moved["octaves"][0]) < 0.1
     tinted = compared(NAME, "film", picture, edited(picture, picture * 1.0 + 10))
-    assert tinted["tone"] == pytest.approx(10, abs=1) and tinted["seam"] > 0.3
+    assert tinted["tone"] == pytest.approx(10, abs=1) and tinted["seam"] > 0.1
 
 
 @pytest.mark.parametrize("version", GRAIN)
@@ -63,8 +63,8 @@ def test_grain_is_as_strong_as_it_is_told(version: str) -> None:
     assert rms(photograph("coffee", version), inside)[0] > 1
 
 
-def test_twenty_crops_are_shown_none_too_large() -> None:
-    assert len(SHOWN) == len(set(SHOWN)) == 20
+def test_twelve_crops_are_shown_none_too_large() -> None:
+    assert len(SHOWN) == len(set(SHOWN)) == 12
     assert {name for name, _ in SHOWN} == set(PLACES)
     assert all(1.3 * 2 * radius <= 768 for _, _, radius in PLACES.values())
 

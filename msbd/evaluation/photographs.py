@@ -46,18 +46,19 @@ AS_PAINTED = {"start": "picture", "strength": 0.0, "candidates": 1}
 INNER = 6
 """Pixels inside the mask's edge that are left out."""
 WITH_TEXTURE = (*GRAIN, "canvas")
-SHOWN = tuple((name, "own") for name in PLACES) + tuple(
+SHOWN = tuple(
     (name, version)
     for version, names in {
-        "fine": ("astronaut", "camera"),
-        "coarse": ("coffee", "stereo_motorcycle"),
+        "own": ("chelsea", "camera", "coffee", "rocket"),
+        "fine": ("astronaut",),
+        "coarse": ("stereo_motorcycle",),
         "film": ("chelsea", "moon"),
         "canvas": ("rocket", "retina"),
-        "defocused": ("chelsea", "camera", "coffee", "rocket"),
+        "defocused": ("camera", "coffee"),
     }.items()
     for name in names
 )
-"""The twenty crops of the tables."""
+"""The twelve crops of the tables."""
 
 
 @dataclass(frozen=True)
