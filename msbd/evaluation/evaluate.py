@@ -23,6 +23,7 @@ SHEETS: dict[str, Sequence[str]] = {
         *("multi_stage", "recommended", "one_pass", "segments", "first_bilinear"),
         *("first_esrgan", "only_masked"),
     ),
+    "recommended": ("recommended", "two_passes", "multi_stage", "first_esrgan"),
     "presets": ("recommended", "fast", "draft"),
     "guidances": (
         *("multi_stage", "tile_guidance_0.5", "tile_guidance_0"),
@@ -34,8 +35,8 @@ SHEETS: dict[str, Sequence[str]] = {
     ),
 }
 """What a contact sheet shows, where that is not just its experiment's own methods."""
-WITHOUT_SHEET = ("segments", "recommended", "candidates")
-"""The first two are on others' sheets; the last's pictures are those of the first stage."""
+WITHOUT_SHEET = ("segments", "candidates")
+"""The first is on another's sheet; the second's pictures are those of the first stage."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from .records import Records
 
 CELL, GAP, ROWS = 168, 8, 8
 _TEXT, _LINE = 13, 18
-DETAIL = ("decoder", "overlap")
+DETAIL = ("decoder", "overlap", "recommended")
 """Experiments whose cells show a part of the edit only, at its own size."""
 
 
