@@ -92,8 +92,8 @@ def _seam(result: Pixels, original: Pixels | None, inside: NDArray[np.bool_]) ->
     retouched is no measure of that."""
     alpha = feathered(torch.from_numpy(inside)[None, None].float(), FEATHER)
     names = ("seam", "seam_tone", "seam_texture", "seam_sharpness")
-    after = seam(_picture(result), alpha)
-    before = None if original is None else seam(_picture(original), alpha)
+    after = seam(Picture(result).tensor(), alpha)
+    before = None if original is None else seam(Picture(original).tensor(), alpha)
     if after is None or before is None:
         return dict.fromkeys(names)
     octaves = np.subtract(after.texture, before.texture)
@@ -128,10 +128,6 @@ def _scaled(tile: Box, painting: Painting) -> list[int]:
 
 def _array(image: Tensor) -> NDArray[np.float64]:
     return np.asarray(image[0].permute(1, 2, 0).numpy(), np.float64)
-
-
-def _picture(pixels: Pixels) -> Tensor:
-    return Picture(pixels).tensor()
 
 
 def _rounded(value: float | None) -> float | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from scipy import ndimage
 
 from ..presets import preset
 from ..settings import OFF
-from .texture import SCALES, grey, smoothed
+from .texture import grey, octave_energies, octaves
 
 if TYPE_CHECKING:
     from ..standalone.model import StandaloneModel
@@ -152,16 +151,9 @@ def returned(name: str, version: str, way: Way) -> Pixels:
     return to_pixels(edit(task.image, mask, plan, settings, backend, task.noise).image)
 
 
-def octaves(pixels: Pixels, inside: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
-    """Differences of Gaussians of the luma there, in levels, finest first."""
-    luma = grey(pixels.astype(np.float64))
-    blurred = [smoothed(luma, inside, sigma)[inside] for sigma in SCALES]
-    return [fine - coarse for fine, coarse in pairwise(blurred)]
-
-
 def rms(pixels: Pixels, inside: NDArray[np.bool_]) -> list[float]:
     """Of each octave, in levels."""
-    return [float(np.sqrt(np.mean(np.square(one)))) for one in octaves(pixels, inside)]
+    return [energy**0.5 for energy in octave_energies(grey(pixels), inside)]
 
 
 def doublings(ours: float, true: float) -> float:
@@ -185,10 +177,10 @@ def compared(name: str, version: str, before: Pixels, after: Pixels) -> dict[str
     from ..standalone.pictures import Picture
 
     inside = mask_of(name, before.shape, INNER)
-    pairs = list(zip(octaves(after, inside), octaves(before, inside), strict=True))
+    lumas = [grey(one) for one in (after, before)]
+    pairs = list(zip(*(octaves(luma, inside) for luma in lumas), strict=True))
     found = [doublings(float(ours.std()), float(true.std())) for ours, true in pairs]
     tones = [ndimage.gaussian_filter(one.astype(np.float32), (6, 6, 0)) for one in (after, before)]
-    lumas = [grey(one.astype(np.float64)) for one in (after, before)]
     _, similar = structural_similarity(*lumas, data_range=255, full=True)
     mask = torch.from_numpy(mask_of(name, before.shape))[None, None].float()
     alpha = feathered(mask, preset("recommended").feather)

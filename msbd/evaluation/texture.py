@@ -18,8 +18,8 @@ SCALES = (0.0, 0.7, 1.4, 2.8)
 """Standard deviations in pixels between which the octaves lie."""
 
 
-def grey(image: NDArray[np.floating]) -> Picture:
-    """Luma [H,W] of [H,W,3], both in [0,1] (ITU-R BT.601)."""
+def grey(image: NDArray[np.floating] | NDArray[np.uint8]) -> Picture:
+    """Luma [H,W] of [H,W,3], in the same units (ITU-R BT.601)."""
     return np.asarray(image, np.float64) @ np.array([0.299, 0.587, 0.114])
 
 
@@ -39,10 +39,15 @@ def pooled(image: Picture, scale: int) -> Picture:
     return np.asarray(blocks.mean((1, 3)))
 
 
+def octaves(image: Picture, region: Region) -> list[Picture]:
+    """The region's differences of Gaussians between `SCALES`, finest first, each [pixels]."""
+    blurred = [smoothed(image, region, sigma)[region] for sigma in SCALES]
+    return [fine - coarse for fine, coarse in pairwise(blurred)]
+
+
 def octave_energies(image: Picture, region: Region) -> list[float]:
-    """Variance of the region's differences of Gaussians between `SCALES`, finest first."""
-    blurred = [smoothed(image, region, sigma) for sigma in SCALES]
-    return [float(np.mean(np.square(fine - coarse)[region])) for fine, coarse in pairwise(blurred)]
+    """Variance of each of the region's octaves, finest first."""
+    return [float(np.mean(np.square(octave))) for octave in octaves(image, region)]
 
 
 def laplacian_energy(image: Picture, region: Region) -> float:
