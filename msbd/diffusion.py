@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,15 +18,14 @@ from torch import Tensor
 
 from .backend import Backend, Condition, Denoise, Sampler
 from .compositing import cropped
-from .geometry import Box, Size
+from .geometry import Box
 from .memory import AdaptiveBatches
-from .noise import Noise
+from .noise import KeyedNoise, Noise, parts_of_fields
 from .plan import StagePlan
 from .precision import finite
+from .report import Candidates
 from .settings import LATENT_NOISE, LATENT_NOTHING, NEW
 
-KeyedNoise = Callable[..., Tensor]
-"""`noise(*key) -> [B,4,h,w]`, standard normal, always the same for the same key."""
 NETWORK = "the denoising network"
 SAME = 1e-4
 """Noise levels and masks' levels that differ by no more are the same."""
@@ -58,6 +57,16 @@ class Repainted:
         return torch.where(self.cells > 0, z, source)
 
 
+@dataclass(frozen=True)
+class Selection:
+    """How one of a first stage's candidates is selected. choose: which of all goes on. earlier: the
+    first of them, from an earlier run. finishes: see `Keeper`."""
+
+    choose: Callable[[Candidates], int]
+    earlier: Candidates | None = None
+    finishes: bool = False
+
+
 def denoised(
     stage: StagePlan,
     canvas: Tensor,
@@ -65,22 +74,22 @@ def denoised(
     cells: Tensor,
     backend: Backend,
     noise: Noise,
-    choose: Callable[[Tensor], int],
+    selection: Selection,
     advance: Callable[[int, Tensor], None],
 ) -> Tensor:
     """Latents [n,4,h,w] of the stage's tiles, each denoised as if it were alone.
 
     canvas: [1,3,canvas], what the stage starts from. painted: [1,1,canvas] of 0 and 1. cells:
-    [1,1,canvas in cells] in [0,1], see `Repainted`; where 0, the canvas stays. choose: which of a
-    first stage's candidates [n,4,h,w] goes on. advance: see `AdaptiveBatches`; the samples are all
-    tiles of one candidate after the other.
+    [1,1,canvas in cells] in [0,1], see `Repainted`; where 0, the canvas stays. selection: of
+    a first stage's candidates. advance: see `AdaptiveBatches`; the samples are all tiles of one
+    candidate after the other.
     """
     run, factor = stage.schedule, backend.spec.latent_factor
     boxes = [tile.divided(factor) for tile in stage.tiles]
     known = torch.cat([_encoded(canvas, tile, backend) for tile in stage.tiles])
     levels = torch.cat([cropped(cells, box) for box in boxes]).to(known)
     grid = stage.canvas.divided(factor)
-    epsilon = partial(_parts_of_fields, noise, stage.index, grid, boxes, known)
+    epsilon = partial(parts_of_fields, noise, stage.index, grid, boxes, known)
     source = _with_content(stage, known, levels, epsilon)
     if not run.run_steps:
         return source
@@ -88,47 +97,33 @@ def denoised(
     mask = Repainted(levels, sigmas.to(source))
     guided = partial(backend.denoise, guidance=run.guidance)
 
-    everyone, U = range(run.candidates), run.resamplings
+    first, U = run.first_candidate, run.resamplings
     n, k = len(U), run.choose_at or len(U)
     # What is repainted later must be the source until then.
     mean = torch.where(levels < 1, source, 0) if stage.start == NEW else source
-    start = epsilon(everyone)("start")
-    z = mean + float(sigmas[0]) * start
     with ExitStack() as during:
+        start = epsilon([first])("start")
         condition = _told(stage, canvas, painted, known, start, backend, during)
         model = AdaptiveBatches(guided, condition, stage.batch, advance)
         sample = partial(blended_diffusion, model, backend.sampler, source, mask)
-        z = finite(sample(z, sigmas[: k + 1], epsilon(everyone), U[:k]), NETWORK)
-        if not stage.first or len(boxes) > 1:  # tiles are no candidates
-            return z
-        if k < n:
-            seen = mask.at(sigmas[k - 1 : k].to(source))
-        i = choose(z if k == n else torch.where(seen, model.predicted, source))
-        z = z[i : i + 1]
-        return z if k == n else finite(sample(z, sigmas[k:], epsilon([i], k), U[k:]), NETWORK)
 
+        def finished(z: Tensor, who: Sequence[int]) -> Tensor:
+            return z if k == n else finite(sample(z, sigmas[k:], epsilon(who, k), U[k:]), NETWORK)
 
-def _parts_of_fields(
-    noise: Noise,
-    stage: int,
-    grid: Size,
-    boxes: Sequence[Box],
-    like: Tensor,
-    candidates: Sequence[int],
-    first: int = 0,
-) -> KeyedNoise:
-    """Noise for all candidates' tiles: parts of one field, of which each candidate has its own.
-
-    grid: the field's size in cells. first: the number of what is step 0 to whoever asks.
-    """
-    shape = (like.shape[1], grid.height, grid.width)
-
-    def named(purpose: str, *key: int) -> Tensor:
-        step = [first + key[0], *key[1:]] if key else []
-        fields = (noise(shape, "stage", stage, purpose, *step, n) for n in candidates)
-        return torch.stack([cropped(field, box) for field in fields for box in boxes]).to(like)
-
-    return named
+        candidates = selection.earlier
+        if candidates is None or candidates.chosen is None:
+            there = 0 if candidates is None else len(candidates.z)
+            new = range(first + there, first + run.candidates)
+            z = mean + float(sigmas[0]) * epsilon(new)("start")
+            z = finite(sample(z, sigmas[: k + 1], epsilon(new), U[:k]), NETWORK)
+            if not stage.first or len(boxes) > 1:  # tiles are no candidates
+                return z
+            shown = finished(z, new) if selection.finishes else z
+            if k < n and not selection.finishes:
+                shown = torch.where(mask.at(sigmas[k - 1 : k].to(source)), model.predicted, source)
+            candidates = Candidates(first, z, shown).after(candidates)
+            candidates = replace(candidates, chosen=selection.choose(candidates))
+        return finished(candidates.one.to(known), [candidates.number])
 
 
 def blended_diffusion(

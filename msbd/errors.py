@@ -13,3 +13,7 @@ class Interrupted(BaseException):
     A `BaseException`, like `KeyboardInterrupt`, so that no `except Exception` on the way
     swallows it. `pipeline.edit` turns it into the best result reached so far.
     """
+
+
+class Paused(Exception):
+    """The candidates of a part of the mask are there, and the user is to choose among them."""

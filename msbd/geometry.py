@@ -91,6 +91,12 @@ class Box:
             min(self.right + reach, within.width),
         )
 
+    def overlaps(self, other: Box) -> bool:
+        """Whether they have a pixel in common."""
+        return max(self.top, other.top) < min(self.bottom, other.bottom) and max(
+            self.left, other.left
+        ) < min(self.right, other.right)
+
     def joined(self, other: Box) -> Box:
         """The smallest box that holds both."""
         return Box(

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from .compositing import cropped
+from .geometry import Box, Size
+
+KeyedNoise = Callable[..., Tensor]
+"""`noise(*key) -> [B,4,h,w]`, standard normal, always the same for the same key."""
 
 
 @dataclass(frozen=True)
@@ -42,3 +48,26 @@ def _drawn(seed: int, key: tuple[int | str, ...], shape: Sequence[int]) -> Tenso
     digest = hashlib.blake2b(repr((seed, key)).encode(), digest_size=8)
     generator = torch.Generator().manual_seed(int.from_bytes(digest.digest(), "big") >> 1)
     return torch.randn(*shape, generator=generator)
+
+
+def parts_of_fields(
+    noise: Noise,
+    stage: int,
+    grid: Size,
+    boxes: Sequence[Box],
+    like: Tensor,
+    candidates: Sequence[int],
+    first: int = 0,
+) -> KeyedNoise:
+    """Noise for all candidates' tiles: parts of one field, of which each candidate has its own.
+
+    grid: the field's size in cells. first: the number of what is step 0 to whoever asks.
+    """
+    shape = (like.shape[1], grid.height, grid.width)
+
+    def named(purpose: str, *key: int) -> Tensor:
+        step = [first + key[0], *key[1:]] if key else []
+        fields = (noise(shape, "stage", stage, purpose, *step, n) for n in candidates)
+        return torch.stack([cropped(field, box) for field in fields for box in boxes]).to(like)
+
+    return named

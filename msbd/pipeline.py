@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +10,7 @@ from torch import Tensor
 
 from .backend import Backend
 from .compositing import cropped, feathered, filled, pasted, resized, used_part
-from .errors import EditError, Interrupted
+from .errors import Paused
 from .geometry import Size
 from .masks import Mask
 from .memory import attempts, is_out_of_memory, picture_bytes, release
@@ -63,10 +61,17 @@ def edit(
     """
     clock = stopwatch(backend.device)
     recorder = Recorder(plan, settings, noise.seed, callbacks, backend.device)
+    paused = list[PartPlan]()
     for part in plan.parts:
-        own = noise.of_part(part.number)
+        own, before = noise.of_part(part.number), image
         recorder.begin_part(own.seed)
-        before, image = image, _edited(image, mask, part, settings, backend, own, recorder, paint)
+        if any(part.sees(other, settings.feather) for other in paused):
+            continue  # what it sees is not decided yet
+        try:
+            image = _edited(image, mask, part, settings, backend, own, recorder, paint)
+        except Paused:
+            paused.append(part)
+            continue
         if recorder.stopped:
             release()  # what the unfinished stage held
             break
@@ -105,24 +110,32 @@ def _edited(
 
     patch: Tensor | None = None
     context: Tensor | None = None
-    with _keeping_the_best(recorder, lambda: patch is not None or part.number > 0):
+    with recorder.keeping_the_best(lambda: patch is not None or part.number > 0):
         painted = crop_mask[None, None].to(place)
         faded = alpha.to(place) if settings.whole_cells else None
         known = _known(crop.to(place), painted, part, settings, paint)
         factor = backend.spec.latent_factor
         inputs = partial(StageInputs.of, crop=known, mask=painted, alpha=faded, factor=factor)
-        for planned in part.stages:
+        there = len(recorder.keeper.stages(part.number))
+        if there:
+            patch = recorder.keeper.result(part.number).to(place)
+            context = inputs(part.stages[there - 1]).target
+            recorder.go_on(part)
+        for planned in part.stages[there:]:
             seen = inputs(planned)
             if patch is None:
                 start = seen.target
                 recorder.callbacks.image("crop", start, planned, f"crop {part.crop.size}")
             else:
-                start = blended_draft(patch, context, planned, seen, backend, recorder.callbacks)
+                softer = context if settings.ablation.lowpass_background else None
+                start = blended_draft(patch, softer, planned, seen, backend, recorder.callbacks)
             for stage, attempt in attempts(planned, smaller):
                 with attempt:
                     seen = seen if stage is planned else inputs(stage)
                     patch = refined(stage, start, seen, settings, backend, noise, recorder)
-            context = seen.target if settings.ablation.lowpass_background else None
+            if patch is not None:
+                recorder.keeper.keep(stage, patch, recorder.done)
+            context = seen.target
     if patch is None:
         return image
 
@@ -141,7 +154,7 @@ def _belonging(
     """The picture with a part's last stage in it, pasted at opacity `alpha` [1,1,crop]."""
     patch, before = resized(patch.cpu(), part.crop.size), cropped(image, part.crop)
     if settings.texture:
-        with _keeping_the_best(recorder, lambda: True):
+        with recorder.keeping_the_best(lambda: True):
             patch = _textured(patch, before, alpha, settings.texture, noise, recorder)
     result = pasted(image, patch, part.crop, alpha)
     report, after = recorder.report, cropped(result, part.crop)
@@ -220,28 +233,3 @@ def blended_draft(
     for name, shown in (("draft", draft), ("context", surroundings), ("start", start)):
         callbacks.image(name, shown, stage, name)
     return start
-
-
-@contextmanager
-def _keeping_the_best(recorder: Recorder, has_result: Callable[[], bool]) -> Iterator[None]:
-    """Turn an interruption or a failure into an early end if there is something to keep."""
-    reason = "stopped"
-    try:
-        yield
-        return
-    except (Interrupted, KeyboardInterrupt) as stop:
-        reason = str(stop) or reason
-        if not has_result():
-            raise Interrupted(f"{reason} before the first stage was finished") from None
-    except EditError as error:
-        if not has_result():
-            raise
-        recorder.note(str(error))
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        advice = "lower Tile size or Candidates, or close other programs"
-        if not has_result():
-            raise EditError(f"not enough memory for the first stage: {advice}") from error
-        recorder.note(f"memory ran out: {advice}")
-    recorder.stop(reason)

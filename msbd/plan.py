@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -42,7 +42,7 @@ class Schedule:
     last `run_steps` of them are run. resamplings: how often RePaint repeats each of these (U).
     candidates: samples of each tile. choose_at: after how many steps one of them is chosen, to go
     on alone; 0 for after the last. guidance: in units of the bound guidance scale. calls_per_step:
-    network evaluations of the sampler.
+    network evaluations of the sampler. first_candidate: the number of the first one, from 0.
     """
 
     strength: float
@@ -53,6 +53,7 @@ class Schedule:
     choose_at: int
     guidance: float
     calls_per_step: int
+    first_candidate: int = 0
 
     @property
     def calls(self) -> tuple[int, ...]:
@@ -152,6 +153,12 @@ class PartPlan:
     mask: Box
     crop: Box
     stages: tuple[StagePlan, ...]
+
+    def sees(self, other: PartPlan, feather: int) -> bool:
+        """Whether the edit of another part changes what this one's crop shows."""
+        top, left, bottom, right = astuple(other.mask)
+        changed = top - feather, left - feather, bottom + feather, right + feather
+        return self.crop.overlaps(Box(*changed))
 
     def mask_in_crop(self, mask: Mask) -> Mask:
         """The part of the picture's mask [H,W] alone, inside its crop."""

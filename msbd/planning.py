@@ -10,6 +10,7 @@ from .errors import EditError
 from .geometry import Box, Size, all_tiles, ceil_to, fitted_tiles, round_to
 from .parts import crop_box, parts_of, reach_of, seen_box
 from .plan import DRAFT, EditPlan, ModelSpec, PartPlan, Schedule, StagePlan
+from .setting import number_for
 from .settings import AUTOMATIC, FINE_TUNE, NEW, WHOLE_CROP, EditSettings
 
 LONGEST_FIRST = 4
@@ -163,7 +164,9 @@ def _stage(
         canvas=canvas,
         tiles=touching,
         tile_grid=len(tiles),
-        schedule=_schedule(first, strength, 1.0 if first else guidance, settings, spec, early),
+        schedule=_schedule(
+            first, strength, 1.0 if first else guidance, settings, spec, early, part.number
+        ),
         batch=settings.candidates if first else max(1, min(len(touching), room)),
         decoder=settings.decoder,
         decoder_iterations=settings.ablation.decoder_iterations if tuned else 0,
@@ -205,9 +208,11 @@ def _schedule(
     settings: EditSettings,
     spec: ModelSpec,
     early: float,
+    part: int,
 ) -> Schedule:
     run_steps = max(1, round(strength * settings.steps)) if strength > 0 else 0
-    candidates = settings.candidates if first else 1
+    number = number_for(part, settings.candidate) if first else None
+    candidates = settings.candidates if first and number is None else 1
     chosen_at = max(1, round(early * run_steps))
     begin = min(round(settings.ablation.repaint_from * run_steps), max(run_steps - 1, 0))
     end = max(round(settings.ablation.repaint_until * run_steps), begin + 1)
@@ -221,9 +226,10 @@ def _schedule(
             settings.resampling_steps * (step in repeated) for step in range(run_steps)
         ),
         candidates=candidates,
-        choose_at=chosen_at if candidates > 1 and chosen_at < run_steps else 0,
+        choose_at=chosen_at if first and chosen_at < run_steps else 0,
         guidance=guidance,
         calls_per_step=spec.calls_per_step,
+        first_candidate=0 if number is None else number - 1,
     )
 
 

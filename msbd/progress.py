@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .plan import EditPlan, StagePlan
-from .report import PartReport, Report, StageReport, stopwatch
+from .errors import EditError, Interrupted
+from .memory import is_out_of_memory
+from .plan import EditPlan, PartPlan, StagePlan
+from .report import Candidates, Keeper, PartReport, Report, StageReport, stopwatch
 from .settings import EditSettings
 
 STEP_WORK = 8
@@ -41,6 +44,7 @@ class Callbacks:
     predicted(stage, first, z): what the network made of some of the stage's samples, which are all
     tiles of one candidate after the other; z: their latents [n,4,h,w], on the device; first: the
     number of the first. decoding(stage, index): a tile of the stage's result is decoded next.
+    keeper: where the edit finds and keeps its work.
     picture(name, image, stage, caption): an intermediate picture, image [1,3,H,W] in [0,1] on the
     CPU (names: crop, candidate, draft, context, start, before, result); only those in `wanted`, if
     that is given, and pictures that cost extra work are only made then. Any of them may raise
@@ -54,6 +58,7 @@ class Callbacks:
     wanted: frozenset[str] | None = None
     predicted: Callable[[StagePlan, int, Tensor], None] = _ignore
     decoding: Callable[[StagePlan, int], None] = _ignore
+    keeper: Keeper = Keeper()
 
     def wants(self, name: str) -> bool:
         """Whether somebody wants intermediate pictures of this name."""
@@ -95,6 +100,19 @@ class Recorder:
         """The next part of the mask begins."""
         self.part = PartReport(seed)
         self.report.parts.append(self.part)
+
+    def chosen(self, candidates: Candidates) -> None:
+        """One of the candidates goes on."""
+        self.part.chosen, self.part.scores = candidates.number, candidates.scores
+
+    def go_on(self, part: PartPlan) -> None:
+        """After those of a part's stages that are there from an earlier run."""
+        for stage, done in zip(part.stages, self.keeper.stages(part.number), strict=False):
+            self.report.stages.append(done)
+            self._done += (work := stage_work(stage, self._plan))
+            self.callbacks.advance(work, f"stage {stage.index + 1}: from before")
+        if made := self.keeper.candidates(part.number):
+            self.chosen(made)
 
     def start(self, stage: StagePlan) -> None:
         """A stage begins, perhaps once more."""
@@ -165,6 +183,35 @@ class Recorder:
         self.report.notes.append(
             f"{reason} after {where}: {shows if done else 'that part is unchanged'}"
         )
+
+    @property
+    def keeper(self) -> Keeper:
+        """Of the edit's work, earlier and present."""
+        return self.callbacks.keeper
+
+    @contextmanager
+    def keeping_the_best(self, has_result: Callable[[], bool]) -> Iterator[None]:
+        """Turn an interruption or a failure into an early end if there is something to keep."""
+        reason = "stopped"
+        try:
+            yield
+            return
+        except (Interrupted, KeyboardInterrupt) as stop:
+            reason = str(stop) or reason
+            if not has_result():
+                raise Interrupted(f"{reason} before the first stage was finished") from None
+        except EditError as error:
+            if not has_result():
+                raise
+            self.note(str(error))
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            advice = "lower Tile size or Candidates, or close other programs"
+            if not has_result():
+                raise EditError(f"not enough memory for the first stage: {advice}") from error
+            self.note(f"memory ran out: {advice}")
+        self.stop(reason)
 
     def _advance(self, calls: float, text: str) -> None:
         """Work in units of a model call on one of the stage's tiles."""

@@ -1,10 +1,10 @@
-"""What was done, for people and programs."""
+"""What was done, for people and programs, and what is kept of it to go on from."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from . import __version__
 from .geometry import bands
-from .plan import EditPlan
+from .plan import EditPlan, StagePlan
 from .seam import Seam
 from .settings import EditSettings
 
@@ -35,10 +35,10 @@ class StageReport:
 
 @dataclass
 class PartReport:
-    """What became of a part of the mask. scores: of its candidates, of which number `chosen` went
-    on. seam: how well its edge can be seen, None without one. texture: added at the end, in 8-bit
-    levels by octave, finest first; None where none was, or too little was decoded round the edit to
-    see any."""
+    """What became of a part of the mask. scores: of its candidates. chosen: the number of the one
+    that went on, counted from 0. seam: how well its edge can be seen, None without one.
+    texture: added at the end, in 8-bit levels by octave, finest first; None where none was, or too
+    little was decoded round the edit to see any."""
 
     seed: int
     scores: list[float] | None = None
@@ -79,6 +79,66 @@ class Report:
             "stages": [vars(stage) for stage in self.stages],
             "model_calls": self.model_calls,
         }
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Some of a part's candidates when one of them is chosen. first: the number of the first, from
+    0. z: their samples then, [n,4,h,w]. shown: their latents as they will look, like z. chosen: the
+    place of the one that goes on, None before that."""
+
+    first: int
+    z: Tensor
+    shown: Tensor
+    scores: list[float] | None = None
+    chosen: int | None = None
+
+    def after(self, others: Candidates | None) -> Candidates:
+        """These, not yet ranked, and others before them."""
+        if others is None:
+            return self
+        z = torch.cat([others.z.to(self.z), self.z])
+        return Candidates(others.first, z, torch.cat([others.shown.to(self.z), self.shown]))
+
+    @property
+    def number(self) -> int:
+        """Of the one that goes on, among all."""
+        return self.first + (self.chosen or 0)
+
+    @property
+    def one(self) -> Tensor:
+        """Its sample [1,4,h,w]."""
+        return self.z[self.number - self.first, None]
+
+
+class Keeper:
+    """Where an edit finds its earlier work, and keeps its present; here nothing, nowhere.
+
+    What it returns is as it was kept, bit for bit. It raises nothing: what cannot be read is not
+    there, and what cannot be kept is lost. wants_candidates: whether it keeps them. finishes:
+    whether all candidates are to be finished before one is chosen, for the user to see. pauses:
+    whether a part's edit ends when its candidates are there.
+    """
+
+    wants_candidates = finishes = pauses = False
+
+    def stages(self, part: int) -> Sequence[StageReport]:
+        """Of the part's first stages, which are there already."""
+        return ()
+
+    def result(self, part: int) -> Tensor:
+        """The last of these, [1,3,size] in [0,1]."""
+        raise LookupError(part)
+
+    def candidates(self, part: int) -> Candidates | None:
+        """Those that are there."""
+        return None
+
+    def keep_candidates(self, part: int, made: Candidates, pictures: Tensor) -> None:
+        """Keep a part's candidates, of which one was chosen. pictures: [n,3,size] in [0,1]."""
+
+    def keep(self, stage: StagePlan, result: Tensor, done: StageReport) -> None:
+        """Keep a finished stage, [1,3,size]."""
 
 
 def stopwatch(device: torch.device) -> Callable[[], float]:

@@ -6,6 +6,7 @@ With those that only the evaluation varies, `Ablation`.
 from __future__ import annotations
 
 import dataclasses
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_type_hints
@@ -18,6 +19,19 @@ _WORDS = {"true": True, "yes": True, "on": True, "1": True} | {
     "off": False,
     "0": False,
 }
+BEST = "best"
+"""The candidate that is chosen by its score."""
+NUMBERS = (
+    rf"{BEST}|[1-9]\d{{0,2}}|[1-9]\d*:[1-9]\d{{0,2}}(,[1-9]\d*:[1-9]\d{{0,2}})*",
+    f"{BEST}, a number, or numbers for parts as in 1:3,2:5",
+)
+
+
+def number_for(part: int, numbers: str) -> int | None:
+    """What such a text says of the part `part`, counted from 0; None for the best."""
+    named = dict(each.split(":") for each in numbers.split(",") if ":" in each)
+    number = named.get(str(part + 1), BEST) if named else numbers
+    return None if number == BEST else int(number)
 
 
 def setting(
@@ -27,18 +41,26 @@ def setting(
     *,
     span: tuple[float, ...] = (),
     choices: tuple[str, ...] | None = None,
+    pattern: tuple[str, str] | None = None,
     paper: str = "",
 ) -> Any:
     """A dataclass field with what a user interface must know of it.
 
     span: inclusive bounds, and the step between values that are offered. choices: the only values
-    allowed. paper: section or figure.
+    allowed. pattern: what a text must match, and that in words. paper: section or figure.
     """
     low, high, step = (*span, *3 * (None,))[:3]
     return field(
         default=default,
         metadata=dict(
-            label=label, help=help, low=low, high=high, step=step, choices=choices, paper=paper
+            label=label,
+            help=help,
+            low=low,
+            high=high,
+            step=step,
+            choices=choices,
+            pattern=pattern,
+            paper=paper,
         ),
     )
 
@@ -57,6 +79,7 @@ class Setting:
     high: float | None
     step: float | None
     choices: tuple[str, ...] | None
+    pattern: tuple[str, str] | None
     paper: str
 
     def converted(self, value: Any) -> Any:
@@ -68,6 +91,8 @@ class Setting:
                 value = float(value)
             elif self.type is int and not isinstance(value, bool):
                 value = int(value) if float(value).is_integer() else value
+            elif self.pattern and type(value) is int:
+                value = str(value)
         self.check(value)
         return value
 
@@ -78,6 +103,8 @@ class Setting:
         allowed = value in self.choices if self.choices else type(value) is self.type
         if allowed and self.low is not None and self.high is not None:
             allowed = bool(self.low <= value <= self.high)
+        if allowed and self.pattern is not None:
+            allowed = re.fullmatch(self.pattern[0], value) is not None
         if not allowed:
             raise EditError(f"{self.name} must be {self.kind}, not {value!r}")
 
@@ -91,7 +118,7 @@ class Setting:
         if self.low is not None and self.high is not None:
             what = "a whole number" if self.type is int else "a number"
             return f"{what} from {self.low:g} to {self.high:g}"
-        return "a text"
+        return self.pattern[1] if self.pattern else "a text"
 
 
 def collected(group: type) -> dict[str, Setting]:

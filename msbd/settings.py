@@ -13,7 +13,7 @@ from typing import Any
 
 from .errors import EditError
 from .masks import AS_PAINTED, CLOSED, FILLED
-from .setting import ABLATIONS, Ablation, Setting, collected, setting
+from .setting import ABLATIONS, BEST, NUMBERS, Ablation, Setting, collected, setting
 
 WHOLE_CROP = 4.0
 """The context from which on later stages denoise all of the crop."""
@@ -57,6 +57,13 @@ class EditSettings:
         "How many versions are painted; what fits the prompt best is kept. Each takes time.",
         span=(1, 16, 1),
         paper="3.1: a batch, reranked by CLIP",
+    )
+    candidate: str = setting(
+        BEST,
+        "Candidate",
+        "Which one goes on: the best, or the one of this number, which alone is then painted. "
+        "1:3,2:5 names those of two parts of the mask.",
+        pattern=NUMBERS,
     )
     steps: int = setting(
         50,

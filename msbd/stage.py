@@ -22,13 +22,14 @@ from .compositing import (
     resized,
 )
 from .decoder import Decode, Segment, nearness, optimised
-from .diffusion import denoised
+from .diffusion import Selection, denoised
+from .errors import Paused
 from .geometry import Box
 from .noise import Noise
 from .plan import DRAFT, StagePlan
 from .precision import finite
 from .progress import Recorder
-from .report import stopwatch
+from .report import Candidates, stopwatch
 from .settings import PAINT, PICTURE, EditSettings
 from .tone import with_tone_of
 
@@ -101,20 +102,19 @@ def refined(
     """
     recorder.start(stage)
 
-    choose = partial(
-        choose_candidate,
-        stage=stage,
-        seen=seen,
-        settings=settings,
-        backend=backend,
-        recorder=recorder,
-    )
+    def choose(made: Candidates) -> int:
+        return choose_candidate(made, stage, seen, settings, backend, recorder)
+
+    earlier = recorder.keeper.candidates(stage.part) if stage.first else None
+    if earlier is not None and earlier.chosen is not None:
+        recorder.chosen(earlier)
+    selection = Selection(choose, earlier, recorder.keeper.finishes)
     maps = padded(start, stage.canvas), seen.canvas_painted, seen.cells
     apart = [replace(stage, tiles=(tile,)) for tile in stage.tiles]
     parts: list[Tensor] = []
     for part in apart if backend.tile_by_tile else [stage]:
         told = partial(recorder.denoised, tile=len(parts))
-        parts.append(denoised(part, *maps, backend, noise, choose, told))
+        parts.append(denoised(part, *maps, backend, noise, selection, told))
     latents = torch.cat(parts).split(1)
 
     decode: Decode = lambda index: backend.decode(latents[index])  # noqa: E731
@@ -152,18 +152,21 @@ def _merged(stage: StagePlan, seen: StageInputs, decode: Decode) -> Tensor:
 
 
 def choose_candidate(
-    z: Tensor,
+    made: Candidates,
     stage: StagePlan,
     seen: StageInputs,
     settings: EditSettings,
     backend: Backend,
     recorder: Recorder,
 ) -> int:
-    """Which candidate of z [n,4,h,w] goes on, ranked on the decoded crop."""
-    how = settings.ablation.choose if len(z) > 1 else "first"
-    if how == "first" and not recorder.callbacks.wants("candidate"):
+    """Which candidate goes on, ranked on the decoded crop, or as the keeper says."""
+    keeper = recorder.keeper
+    how = settings.ablation.choose if len(made.z) > 1 else "first"
+    wanted = recorder.callbacks.wants("candidate") or keeper.wants_candidates
+    if how == "first" and not wanted:
+        recorder.chosen(replace(made, chosen=0))
         return 0
-    candidates = torch.cat([backend.decode(one[None]).to(seen.target) for one in z])
+    candidates = torch.cat([backend.decode(z).to(seen.target) for z in made.shown.split(1)])
     decoded = finite(candidates, AUTOENCODER)
     shown = torch.lerp(seen.target, cropped(decoded, Box.of(stage.size)), seen.painted)
     scores = None
@@ -173,16 +176,19 @@ def choose_candidate(
             recorder.note("CLIP is not available, so the first candidate was taken")
     elif how == "fit":
         scores = fit(shown, seen.painted)
-    chosen = 0 if scores is None else int(scores.argmax())
+    best = 0 if scores is None else int(scores.argmax())
     told = None if scores is None else [round(float(score), 4) for score in scores]
-    recorder.part.chosen, recorder.part.scores = chosen, told
+    ranked = replace(made, scores=told, chosen=best)
+    keeper.keep_candidates(stage.part, ranked, shown.cpu())
+    recorder.chosen(ranked)
     for index, one in enumerate(shown):
         score = f" {told[index]:.3f}" if told else ""
-        mark = " (chosen)" if index == chosen else ""
-        recorder.callbacks.image(
-            "candidate", one[None], stage, f"candidate {index + 1}{score}{mark}"
-        )
-    return chosen
+        mark = " (chosen)" if index == best and not keeper.pauses else ""
+        number = made.first + index + 1
+        recorder.callbacks.image("candidate", one[None], stage, f"candidate {number}{score}{mark}")
+    if keeper.pauses:
+        raise Paused
+    return best
 
 
 def fit(images: Tensor, painted: Tensor) -> Tensor:

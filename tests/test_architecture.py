@@ -18,15 +18,25 @@ TORCH_FREE = [
 ]
 ORDER = [
     *TORCH_FREE,
-    *("noise", "backend", "memory", "precision", "compositing", "diffusion", "spectra", "seam"),
-    *("report", "progress"),
+    *("backend", "memory", "precision", "compositing", "noise", "spectra", "seam"),
+    *("report", "progress", "diffusion"),
     *("decoder.regression", "decoder.fine_tune", "decoder.last_layer", "decoder"),
     *("tone", "stage", "texture", "pipeline"),
 ]
 """The engine's modules; each knows only what is before it."""
 MOST_MODULES, MOST_LINES, MOST_STATEMENTS = 30, 250, 40
 
-FLOORS = ("pictures", "miniature", "standalone", "check", "evaluation", "benchmark", "webui", "cli")
+FLOORS = (
+    "keeping",
+    "pictures",
+    "miniature",
+    "standalone",
+    "check",
+    "evaluation",
+    "benchmark",
+    "webui",
+    "cli",
+)
 """Packages, from the engine upwards."""
 
 

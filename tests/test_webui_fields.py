@@ -40,7 +40,7 @@ def one_value(name: str) -> st.SearchStrategy:
     if setting.choices:
         return st.sampled_from(setting.choices)
     if setting.type is str:
-        return st.text()
+        return st.from_regex(setting.pattern[0], fullmatch=True) if setting.pattern else st.text()
     if setting.type is int:
         return st.integers(int(setting.low), int(setting.high))
     return st.floats(setting.low, setting.high)
@@ -55,7 +55,7 @@ def test_every_setting_is_a_control_or_in_the_panel_or_the_hosts():
     controls = [*FIRST_SIGHT, *(name for names in FOLDED.values() for name in names)]
     ours = ["preset", *SETTINGS, "sampler", SHOW_CANDIDATES]
     assert sorted([*controls, *PANEL, *HOST_OWNED]) == sorted(ours)
-    assert len(SETTINGS) <= 20 and len(FIRST_SIGHT) <= 7
+    assert len(SETTINGS) <= 21 and len(FIRST_SIGHT) <= 7
     assert sorted(controls) == sorted(CONTROLS)
     assert [*FIELDS] == [*(name for name in CONTROLS if name != SHOW_CANDIDATES), *PANEL]
 
@@ -126,7 +126,7 @@ def test_a_choice_written_out_is_the_same_choice(values):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"candidate": 3}, ["unknown field 'candidate'", "candidates", "tile_size"]),
+        ({"candidat": 3}, ["unknown field 'candidat'", "candidates", "tile_size"]),
         ({1: 3}, ["unknown field 1"]),
         ({"steps": 20}, ["steps is set by the request's own field 'steps'"]),
         ({"guidance": 7}, ["guidance", "'cfg_scale'"]),
@@ -142,6 +142,8 @@ def test_a_choice_written_out_is_the_same_choice(values):
         ({"candidates": 2.5}, ["candidates", "2.5"]),
         ({"candidates": True}, ["candidates", "True"]),
         ({"candidates": "many"}, ["candidates", "'many'"]),
+        ({"candidate": "0"}, ["candidate must be best, a number", "'0'"]),
+        ({"candidate": "1:2,3"}, ["candidate must be best, a number", "'1:2,3'"]),
         ({"candidates": [3]}, ["candidates", "[3]"]),
         ({"margin": float("nan")}, ["margin", "from 1 to 4"]),
         ({"margin": float("inf")}, ["margin"]),
@@ -228,6 +230,8 @@ class TestSchema:
             "number": st.floats(facts.get("minimum"), facts.get("maximum"), allow_nan=False),
         }
         values = st.sampled_from(facts["enum"]) if "enum" in facts else kinds[facts["type"]]
+        if "pattern" in facts:
+            values = st.from_regex(facts["pattern"], fullmatch=True).map(str.strip)
         chosen([{name: data.draw(values)}], PAPER)
 
     @given(st.sampled_from(FIELDS), st.booleans())

@@ -94,6 +94,7 @@ def test_a_key_never_changes_whatever_the_controls_are_called():
     assert {name: key(name) for name in FIELDS} == {
         "preset": "MSBD preset",
         "candidates": "MSBD candidates",
+        "candidate": "MSBD candidate",
         "resampling_steps": "MSBD repaint repeats",
         "margin": "MSBD margin",
         "final_strength": "MSBD detail strength",

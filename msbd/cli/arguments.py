@@ -24,6 +24,8 @@ textured grounds; give a Stable Diffusion 1.x checkpoint to edit real pictures."
 _EDIT = """\
 Repaint the white part of MASK in IMAGE after PROMPT. Outside the mask, and its feather, the
 picture keeps its pixels. Ctrl-C stops after the present step and keeps the best result so far."""
+_SET = "change one setting; may be repeated; 'msbd settings' lists them"
+_NUMBERS = "which candidate goes on; for several parts of a mask as in 1:3,2:5"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_run(demo)
     _add_check(commands)
+    _add_kept(commands)
     _add_compare(commands)
     _add_evaluate(commands)
     _add_bench(commands)
@@ -68,6 +71,19 @@ def _add_edit(commands: Any) -> None:
         epilog=settings_in_short(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_what(edit)
+    edit.add_argument("--candidate", metavar="N", help=_NUMBERS)
+    edit.add_argument(
+        "--keep", type=Path, metavar="DIR", help="keep the work in a new folder, to go on from"
+    )
+    _add_outputs(edit)
+    edit.add_argument("--plan-only", action="store_true", help="print what would be done, and end")
+    _add_run(edit)
+    _add_offload(edit)
+
+
+def _add_what(edit: argparse.ArgumentParser) -> None:
+    """What is to be painted, and how."""
     _add_pictures(edit)
     edit.add_argument(
         "prompt",
@@ -76,13 +92,6 @@ def _add_edit(commands: Any) -> None:
         help="what to paint, with its surroundings: 'a red star on grass'; emphasis is written as "
         "in the WebUI: (red:1.3), [star]",
     )
-    edit.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="OUT",
-        help="picture to write: .png, .webp (both lossless) or .jpg",
-    )
     edit.add_argument("--negative", metavar="TEXT", help="what not to paint")
     edit.add_argument(
         "--seed", type=int, metavar="N", help="names the result; random without, or -1"
@@ -90,11 +99,90 @@ def _add_edit(commands: Any) -> None:
     _add_start(edit)
     _add_settings(edit)
     _add_models(edit)
+
+
+def _add_outputs(edit: argparse.ArgumentParser) -> None:
+    edit.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUT",
+        help="picture to write: .png, .webp (both lossless) or .jpg",
+    )
     edit.add_argument("--sheet", type=Path, metavar="FILE", help="picture of every step")
     edit.add_argument("--report", type=Path, metavar="FILE", help="what was done, as JSON")
-    edit.add_argument("--plan-only", action="store_true", help="print what would be done, and end")
-    _add_run(edit)
-    _add_offload(edit)
+
+
+def _add_kept(commands: Any) -> None:
+    """Edits that are kept in a folder."""
+    candidates = commands.add_parser(
+        "candidates",
+        help="paint the first stage's candidates, and stop for you to choose one",
+        description="Paint the candidates of an edit, keep them in a new folder, and write a board "
+        "of them with numbers and scores. 'msbd continue' goes on with one of them.",
+        epilog=settings_in_short(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_what(candidates)
+    candidates.add_argument(
+        "--keep", type=Path, metavar="DIR", required=True, help="new folder to keep them in"
+    )
+    candidates.add_argument(
+        "--finish",
+        action="store_true",
+        help="show all of them finished, where the preset chooses one before that",
+    )
+    candidates.add_argument(
+        "-o", "--output", type=Path, metavar="BOARD", help="where (default: in DIR)"
+    )
+    _add_run(candidates)
+    _add_offload(candidates)
+    going_on = commands.add_parser(
+        "continue",
+        help="go on with an edit that is kept",
+        description="Go on with an edit from where it was stopped, was killed, or waits for your "
+        "choice; with another candidate it goes on from that one.",
+    )
+    _add_folder(going_on)
+    going_on.add_argument("--candidate", metavar="N", help=_NUMBERS)
+    redo = commands.add_parser(
+        "redo",
+        help="do an edit that is kept again from a stage on",
+        description="Do the later stages of a kept edit again, with other settings or another "
+        "prompt. The stages before, and the folder, stay as they are.",
+    )
+    _add_folder(redo)
+    redo.add_argument(
+        "--from",
+        type=int,
+        metavar="N",
+        required=True,
+        dest="first",
+        help="the first stage to be done again: 1 is that of the candidates",
+    )
+    redo.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="changes", help=_SET
+    )
+    redo.add_argument("--prompt", metavar="PROMPT", help="what to paint instead")
+    redo.add_argument("--negative", metavar="TEXT", help="what not to paint")
+    redo.add_argument(
+        "--keep", type=Path, metavar="NEW", help="keep the work in another new folder"
+    )
+    for parser in (going_on, redo):
+        _add_outputs(parser)
+        parser.add_argument(
+            "--checkpoint", type=Path, metavar="FILE", help="where its model is now, if it moved"
+        )
+        _add_run(parser)
+        _add_offload(parser)
+    show = commands.add_parser(
+        "show", help="say what is kept in a folder", description="Say what is kept in a folder."
+    )
+    _add_folder(show)
+
+
+def _add_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of an edit")
 
 
 def _add_plan(commands: Any) -> None:
@@ -274,7 +362,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         dest="changes",
-        help="change one setting; may be repeated; 'msbd settings' lists them",
+        help=_SET,
     )
 
 

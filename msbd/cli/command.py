@@ -18,7 +18,8 @@ from .settings_list import settings_in_full
 
 if TYPE_CHECKING:
     from ..settings import EditSettings
-    from .editing import Inputs
+    from .editing import Inputs, Outputs, Request
+    from .kept import Files
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit codes; 130 is what shells report for Ctrl-C."""
@@ -84,11 +85,36 @@ def _print(text: str, stream: TextIO) -> None:
 
 
 def _edit(arguments: argparse.Namespace) -> int:
-    from ..standalone import models
-    from . import editing
+    from . import editing, kept
 
     if arguments.output is None and not arguments.plan_only:
         raise EditError("there is no output: say where the result goes with -o OUT.png")
+    if arguments.candidate:
+        arguments.changes.append(f"candidate={arguments.candidate}")
+    outputs = editing.Outputs(arguments.output, arguments.sheet, arguments.report)
+    request = _request(arguments, outputs)
+    if arguments.plan_only:
+        _say(editing.plan_in_words(request, request.plan()))
+        return DONE
+    if arguments.keep:
+        request = kept.begun(arguments.keep, request, _files(arguments))
+    return _performed(request)
+
+
+def _performed(request: Request) -> int:
+    from . import editing
+
+    done, stopped = editing.perform(request, _say)
+    if stopped:
+        return INTERRUPTED
+    return FAILED if done.report.interrupted else DONE
+
+
+def _request(arguments: argparse.Namespace, outputs: Outputs) -> Request:
+    """The edit that is asked for, its files read."""
+    from ..standalone import models
+    from . import editing
+
     if arguments.upscaler:
         arguments.changes.append(f"upscaler={arguments.upscaler}")
     arguments.changes += _start(arguments)
@@ -100,21 +126,92 @@ def _edit(arguments: argparse.Namespace) -> int:
         like=arguments.like is not None,
     )
     inputs = _inputs(arguments, recipe.settings)
-    outputs = editing.Outputs(arguments.output, arguments.sheet, arguments.report)
     outputs.check(inputs.picture, _given(arguments))
     if base.model not in ("", recipe.model):
         _complain(f"note: {arguments.like} was made with {base.model}, this will differ")
     # What is decided is stored, so that who repeats it is asked for the same paint.
     decided = recipe.settings.decided(inputs.paint is not None, recipe.prompt)
     recipe = replace(recipe, settings=decided)
-    request = editing.Request(inputs, recipe, chosen, outputs, arguments.quiet)
-    if arguments.plan_only:
-        _say(editing.plan_in_words(request, request.plan()))
-        return DONE
-    done, stopped = editing.perform(request, _say)
-    if stopped:
-        return INTERRUPTED
-    return FAILED if done.report.interrupted else DONE
+    return editing.Request(inputs, recipe, chosen, outputs, arguments.quiet)
+
+
+def _files(arguments: argparse.Namespace) -> Files:
+    from . import kept
+
+    given = arguments.image, arguments.mask, arguments.paint
+    return kept.Files(*given, arguments.soft_mask, arguments.checkpoint, arguments.clip)
+
+
+def _candidates(arguments: argparse.Namespace) -> int:
+    from . import editing, kept, saving
+
+    if arguments.output:
+        saving.check_output(arguments.output)
+    request = _request(arguments, editing.Outputs(drawing=arguments.output))
+    request = kept.begun(arguments.keep, request, _files(arguments))
+    stopped = kept.make_candidates(request, arguments.finish, arguments.output, _say)
+    return INTERRUPTED if stopped else DONE
+
+
+def _continue(arguments: argparse.Namespace) -> int:
+    from ..keeping.folder import EditFolder
+    from . import kept
+
+    folder = EditFolder.open(arguments.folder)
+    numbers = {"candidate": arguments.candidate} if arguments.candidate else {}
+    changes = kept.Changes(
+        settings=numbers,
+        checkpoint=arguments.checkpoint,
+        device=arguments.device,
+        offload=arguments.offload,
+    )
+    request = kept.restored(folder, changes, _outputs(arguments), arguments.quiet)
+    if arguments.candidate:
+        kept.choose(folder, request, arguments.candidate)
+    return _performed(request)
+
+
+def _redo(arguments: argparse.Namespace) -> int:
+    from ..keeping.folder import EditFolder
+    from . import editing, kept
+
+    folder = EditFolder.open(arguments.folder)
+    changes = kept.Changes(
+        arguments.prompt,
+        arguments.negative,
+        editing.assigned(arguments.changes),
+        arguments.checkpoint,
+        arguments.device,
+        arguments.offload,
+    )
+    folder.redo_from, folder.reads_only = arguments.first, True
+    request = kept.restored(folder, changes, _outputs(arguments), arguments.quiet)
+    folder.begin(request.plan(), request.settings.feather)
+    if arguments.keep:
+        request = kept.copied(request, arguments.keep)
+    if arguments.first > 1:
+        _say(
+            f"what is before stage {arguments.first} is the kept edit's: --like the result makes "
+            "all of it anew"
+        )
+    return _performed(request)
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from ..keeping.folder import EditFolder
+    from . import kept
+
+    for line in kept.described(EditFolder.open(arguments.folder)):
+        _say(line)
+    return DONE
+
+
+def _outputs(arguments: argparse.Namespace) -> Outputs:
+    from . import editing
+
+    if arguments.output is None:
+        raise EditError("there is no output: say where the result goes with -o OUT.png")
+    return editing.Outputs(arguments.output, arguments.sheet, arguments.report)
 
 
 def _plan(arguments: argparse.Namespace) -> int:
@@ -238,6 +335,10 @@ def _settings(arguments: argparse.Namespace) -> int:
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "edit": _edit,
+    "candidates": _candidates,
+    "continue": _continue,
+    "redo": _redo,
+    "show": _show,
     "plan": _plan,
     "compare": _compare,
     "demo": _demo,

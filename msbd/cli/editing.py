@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from .progress import Progress
 from .recipe import Recipe, read_recipe
 
 if TYPE_CHECKING:
+    from ..keeping.folder import EditFolder
     from ..pictures.sheet import SheetRecorder
     from ..pipeline import Edit
     from ..plan import EditPlan
@@ -70,13 +72,14 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Request:
-    """An edit, all of its inputs read and checked."""
+    """An edit, all of its inputs read and checked. folder: where its work is kept."""
 
     inputs: Inputs
     recipe: Recipe
     models: models.Models
     outputs: Outputs
     quiet: bool = False
+    folder: EditFolder | None = None
 
     @property
     def settings(self) -> EditSettings:
@@ -124,13 +127,18 @@ def starting_recipe(preset_name: str | None, like: Path | None, assignments: lis
     base = Recipe("", "", -1, preset(preset_name or DEFAULT_PRESET))
     if like:
         base = read_recipe(like)
+    return replace(base, settings=with_stored(base.settings, assigned(assignments)))
+
+
+def assigned(assignments: list[str]) -> dict[str, str]:
+    """Values by name, of what is written as `NAME=VALUE`."""
     changes = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals:
             raise EditError(f"--set {assignment}: write it as NAME=VALUE")
         changes[name.strip()] = value.strip()
-    return replace(base, settings=with_stored(base.settings, changes))
+    return changes
 
 
 def completed(
@@ -170,6 +178,18 @@ def perform(request: Request, say: Say) -> tuple[Edit, bool]:
     Returns the edit and whether the user cut it short. Raises `EditError`, or `Interrupted` if no
     stage was finished; then nothing is written.
     """
+    done, recorder, stopped = painted(request, say)
+    written, wrong = _write(request, done, recorder)
+    _tell(request, done, say)
+    for path in written:
+        say(f"wrote {path}")
+    if wrong:
+        raise OSError("; ".join(wrong))
+    return done, stopped
+
+
+def painted(request: Request, say: Say) -> tuple[Edit, SheetRecorder | None, bool]:
+    """The edit, what was recorded for a sheet, and whether the user cut it short."""
     from ..noise import Noise
     from ..pictures.sheet import SheetRecorder
     from ..pipeline import edit
@@ -195,18 +215,20 @@ def perform(request: Request, say: Say) -> tuple[Edit, bool]:
     recorder = SheetRecorder() if request.outputs.sheet else None
     progress = Progress(request.quiet)
     callbacks = progress.callbacks(recorder.picture if recorder else None)
+    folder = request.folder
+    if folder is not None:
+        callbacks = replace(callbacks, keeper=folder)
+        for note in folder.begin(plan, settings.feather):
+            say(note)
     image = inputs.picture.tensor()
     paint = inputs.paint.tensor() if inputs.paint else None
-    with progress.running():
+    with progress.running(), folder or nullcontext():
         noise = Noise(chosen.seed)
         done = edit(image, inputs.mask, plan, settings, backend, noise, callbacks, paint)
-    written, wrong = _write(request, done, recorder)
-    _tell(request, done, say)
-    for path in written:
-        say(f"wrote {path}")
-    if wrong:
-        raise OSError("; ".join(wrong))
-    return done, progress.stopped and done.report.interrupted
+    if folder is not None:
+        done.report.notes += folder.notes
+        folder.finish(done.report.to_dict())
+    return done, recorder, progress.stopped and done.report.interrupted
 
 
 def _notes_on_files(request: Request) -> Iterator[str]:
@@ -268,6 +290,8 @@ def _write(
             wrong.append(f"{path} could not be written ({error})")
             if path == outputs.picture:
                 wrong[-1] += f": {saving.rescue(pixels, picture, path.parent)}"
+    if request.folder and request.folder.problem:
+        wrong.append(f"the edit could not be kept ({request.folder.problem})")
     return written, wrong
 
 
@@ -277,6 +301,8 @@ def _tell(request: Request, done: Edit, say: Say) -> None:
     report = done.report
     for note in (*few_pixels(report.plan, request.inputs.mask), *report.notes):
         say(note)
+    if request.folder and not request.folder.reads_only and not request.folder.problem:
+        say(f"the edit is kept in {request.folder.path}")
     alpha = request.inputs.picture.alpha
     if alpha is not None and (alpha[request.inputs.mask > 0] < 255).any():
         say("the picture is transparent inside the mask, and stays so")

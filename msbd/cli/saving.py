@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
@@ -16,12 +14,12 @@ from PIL import Image
 
 from ..errors import EditError
 from ..geometry import Size
+from ..keeping.files import replacing, write_json
 from ..standalone.pictures import Picture
 from .encoding import FORMATS, encoded, format_of, storable
 from .recipe import Recipe
 
 _LONGEST_SIDE = {"PNG": 2**31 - 1, "JPEG": 65_535, "WEBP": 16_383}
-_TRIES = 100
 _WINDOWS_DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
     port + number for port in ("COM", "LPT") for number in "123456789¹²³"
 }
@@ -76,37 +74,8 @@ def unusable_name(path: PurePath) -> str | None:
     return None
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give the name of a temporary file that becomes `path` if all goes well, else disappears.
-
-    It lies in the same folder, and its name is never longer.
-    """
-    path = path.resolve()
-    temporary = _fresh(path)
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _fresh(path: Path) -> Path:
-    """An empty file of a new name beside `path`."""
-    for _ in range(_TRIES):
-        name = secrets.token_hex(8)[: len(path.name)]
-        try:
-            (found := path.with_name(name)).touch(exist_ok=False)
-        except FileExistsError:
-            continue
-        return found
-    raise FileExistsError(f"{path}: no temporary name is free beside it")
-
-
 def save_report(path: Path, report: dict[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(path, report)
 
 
 def save_drawing(path: Path, image: Image.Image) -> None:

@@ -47,6 +47,7 @@ CONTROLS = (
     "grow",
     "parts",
     "texture",
+    "candidate",
 )
 """The script's controls in the order of positional arguments, which never changes."""
 
@@ -56,7 +57,7 @@ FIRST_SIGHT = ("preset", "start", "candidates", "margin", "final_strength", "dec
 FOLDED = {
     "Mask: its shape and parts": ("mask_shape", "grow", "parts"),
     "First stage: painted small": (
-        *("resampling_steps", "whole_cells", "early_selection", SHOW_CANDIDATES),
+        *("resampling_steps", "whole_cells", "early_selection", SHOW_CANDIDATES, "candidate"),
     ),
     "Later stages: enlarged and refined": ("guidance_later", "context", "texture"),
 }
@@ -265,6 +266,8 @@ def _property(setting: Setting) -> dict[str, Any]:
     }
     if setting.choices:
         facts["enum"] = list(setting.choices)
+    if setting.pattern:
+        facts["pattern"] = f"^({setting.pattern[0]})$"
     if setting.low is not None and setting.high is not None:
         facts |= {"minimum": setting.low, "maximum": setting.high}
     return facts

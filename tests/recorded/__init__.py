@@ -9,7 +9,10 @@ from typing import Any
 from msbd.legacy import GONE, RENAMED
 from msbd.settings import FINE_TUNE, LAST_LAYER, OFF, EditSettings
 
-NEW = ("start", "strength", "mask_shape", "grow", "parts", "texture", "hold_tone", "square_crop")
+NEW = (
+    *("start", "strength", "mask_shape", "grow", "parts", "texture", "candidate"),
+    *("hold_tone", "square_crop"),
+)
 """Settings that no version before 0.2 had."""
 RECORDED = Path(__file__).parent
 
