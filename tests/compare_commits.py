@@ -70,7 +70,7 @@ EDITS = {
 PLACES = {
     "scene": ("msbd.miniature.scene", "msbd.standalone.demo"),
     "models": ("msbd.standalone.models",),
-    "preset": ("msbd.settings:preset",),
+    "preset": ("msbd.presets:preset", "msbd.settings:preset"),
     "with_stored": ("msbd.legacy:with_stored", "msbd.settings:EditSettings.with_values"),
     "Size": ("msbd.geometry:Size",),
     "Noise": ("msbd.noise:Noise",),

@@ -22,7 +22,7 @@ pytest.importorskip("fastapi.security")
 _REAL = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "fastapi"}
 """The stand-in has a small package of this name."""
 
-SCHEMA, PLAN = "/msbd/v1/schema", "/msbd/v1/plan"
+SCHEMA, PLAN, EDITS = "/msbd/v1/schema", "/msbd/v1/plan", "/msbd/v1/edits"
 BOX = (slice(20, 50), slice(30, 66))
 
 
@@ -88,13 +88,13 @@ def body(**changes: Any) -> dict[str, Any]:
 
 class TestSchema:
     def test_it_names_every_field_with_its_present_default(self, host):
-        from msbd.webui.fields import FIELDS, SHOW_CANDIDATES
+        from msbd.webui.fields import FIELDS, THIS_RUN
 
         host.shared.opts.msbd_preset, host.shared.opts.msbd_tile_size = "fast", 2.0
         reply = client().get(SCHEMA)
         assert reply.status_code == 200
         found = reply.json()["properties"]
-        assert tuple(found) == (*FIELDS, SHOW_CANDIDATES)
+        assert tuple(found) == (*FIELDS, *THIS_RUN)
         defaults = {name: found[name]["default"] for name in ("preset", "candidates", "tile_size")}
         assert defaults == {"preset": "fast", "candidates": 3, "tile_size": 2.0}
 
@@ -171,7 +171,7 @@ class TestPlan:
             ({"mask": encoded(mask_of((70, 96), (slice(0, 0), slice(0, 0))))}, "empty"),
             ({"mask": "nonsense"}, "mask: Invalid"),
             ({"init_images": ["http://example.com/a.png"]}, "init_images: Requests not allowed"),
-            ({"script_args": [{"candidate": 3}]}, "candidate"),
+            ({"script_args": [{"candidat": 3}]}, "candidat"),
             ({"script_args": [{"candidates": 99}]}, "candidates"),
             ({"script_args": [{"steps": 9}]}, "steps"),
             ({"script_args": [{"upscaler": "Nonesuch"}]}, "Nonesuch"),
@@ -246,3 +246,37 @@ class TestMounting:
         ):
             assert reply.status_code == status
             assert status == 200 or reply.headers["WWW-Authenticate"].startswith("Basic")
+
+
+class TestKeptEdits:
+    def kept(self, host: Host) -> str:
+        """The id of an edit of which there are candidates."""
+        from msbd.webui.keeping import store
+
+        folder = store().new({"version": "0"})
+        made = {"first": 0, "count": 2, "scores": [0.5, 0.25], "chosen": 0, "finished": True}
+        folder.facts["parts"] = [{"candidates": made, "stages": []}]
+        folder.save()
+        return folder.path.name
+
+    def test_they_are_told_and_forgotten(self, host):
+        edit_id = self.kept(host)
+        told = client().get(f"{EDITS}/{edit_id}").json()
+        assert told["edit_id"] == edit_id and not told["finished"] and told["bytes"] > 100
+        candidates = told["parts"][0]["candidates"]
+        assert candidates["numbers"] == [1, 2] and candidates["scores"] == [0.5, 0.25]
+        assert client().delete(f"{EDITS}/{edit_id}").json()["forgotten"]
+        assert client().get(f"{EDITS}/{edit_id}").status_code == 404
+
+    @pytest.mark.parametrize("name", ["x", "..%2f..%2fetc", "A" * 32, "0" * 32, "%00", "é"])
+    def test_what_is_no_id_is_not_found(self, host, name):
+        for method in ("get", "delete"):
+            answer = client().request(method, f"{EDITS}/{name}")
+            assert answer.status_code == 404
+
+    def test_they_ask_for_the_hosts_credentials(self, host):
+        host.shared.cmd_opts.api_auth = "me:secret"
+        edit_id = self.kept(host)
+        for method in ("get", "delete"):
+            assert client().request(method, f"{EDITS}/{edit_id}").status_code == 401
+        assert client().get(f"{EDITS}/{edit_id}", auth=("me", "secret")).status_code == 200

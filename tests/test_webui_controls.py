@@ -6,7 +6,7 @@ import pytest
 
 from msbd.presets import PRESETS
 from msbd.settings import SETTINGS
-from msbd.webui.fields import CONTROLS, HOST_OWNED, PANEL, SHOW_CANDIDATES, chosen
+from msbd.webui.fields import CONTROLS, HOST_OWNED, PANEL, SHOW_CANDIDATES, THIS_RUN, chosen
 from msbd.webui.panel.specification import MOST_NOTCHES, Control, specification
 
 PAPER = {"preset": "paper", "tile_size": 1.5, "tile_overlap": 0.25}
@@ -19,7 +19,7 @@ def controls(**defaults: object) -> dict[str, Control]:
 
 def test_controls_panel_and_host_are_all_settings_exactly_once():
     assert tuple(controls()) == CONTROLS
-    settings = ["preset", SHOW_CANDIDATES, "sampler", *SETTINGS]
+    settings = ["preset", *THIS_RUN, "sampler", *SETTINGS]
     assert sorted([*controls(), *PANEL, *HOST_OWNED]) == sorted(settings)
 
 
@@ -59,7 +59,7 @@ def test_kinds():
     assert kinds["decoder"] == "Radio"
     assert kinds["whole_cells"] == kinds[SHOW_CANDIDATES] == "Checkbox"
     assert {kinds[n] for n in ("candidates", "margin", "guidance_later")} == {"Slider"}
-    assert [name for name, kind in kinds.items() if kind == "Textbox"] == ["candidate"]
+    assert [name for name, kind in kinds.items() if kind == "Textbox"] == ["candidate", "edit_id"]
 
 
 def test_every_slider_can_be_put_on_what_we_set_it_to():

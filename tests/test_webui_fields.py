@@ -14,7 +14,10 @@ from msbd.errors import EditError
 from msbd.presets import PRESETS, preset
 from msbd.settings import SETTINGS
 from msbd.webui.fields import (
+    CANDIDATES_ONLY,
+    CONTINUE_FROM,
     CONTROLS,
+    EDIT_ID,
     FIELDS,
     FIRST_SIGHT,
     FOLDED,
@@ -22,6 +25,7 @@ from msbd.webui.fields import (
     OLD_CONTROLS,
     PANEL,
     SHOW_CANDIDATES,
+    THIS_RUN,
     Choice,
     chosen,
     schema,
@@ -30,13 +34,22 @@ from msbd.webui.fields import (
 PAPER = {"preset": "paper", "tile_size": 1.5, "tile_overlap": 0.25}
 
 
+others = {
+    "preset": st.sampled_from(list(PRESETS)),
+    SHOW_CANDIDATES: st.booleans(),
+    CANDIDATES_ONLY: st.booleans(),
+    EDIT_ID: st.sampled_from(["", "0123456789abcdef" * 2]),
+    CONTINUE_FROM: st.integers(0, 9),
+}
+
+
 def one_value(name: str) -> st.SearchStrategy:
     """Any allowed value of a field."""
-    if name == "preset":
-        return st.sampled_from(list(PRESETS))
-    if name == SHOW_CANDIDATES or SETTINGS[name].type is bool:
-        return st.booleans()
+    if name in others:
+        return others[name]
     setting = SETTINGS[name]
+    if setting.type is bool:
+        return st.booleans()
     if setting.choices:
         return st.sampled_from(setting.choices)
     if setting.type is str:
@@ -47,17 +60,17 @@ def one_value(name: str) -> st.SearchStrategy:
 
 
 requests = st.fixed_dictionaries(
-    {}, optional={name: one_value(name) for name in (*FIELDS, SHOW_CANDIDATES)}
+    {}, optional={name: one_value(name) for name in (*FIELDS, *THIS_RUN)}
 )
 
 
 def test_every_setting_is_a_control_or_in_the_panel_or_the_hosts():
     controls = [*FIRST_SIGHT, *(name for names in FOLDED.values() for name in names)]
-    ours = ["preset", *SETTINGS, "sampler", SHOW_CANDIDATES]
+    ours = ["preset", *SETTINGS, "sampler", *THIS_RUN]
     assert sorted([*controls, *PANEL, *HOST_OWNED]) == sorted(ours)
     assert len(SETTINGS) <= 21 and len(FIRST_SIGHT) <= 7
     assert sorted(controls) == sorted(CONTROLS)
-    assert [*FIELDS] == [*(name for name in CONTROLS if name != SHOW_CANDIDATES), *PANEL]
+    assert [*FIELDS] == [*(name for name in CONTROLS if name not in THIS_RUN), *PANEL]
 
 
 def test_the_order_of_positional_arguments_never_changes():
@@ -192,13 +205,13 @@ class TestSchema:
     properties = described["properties"]
 
     def test_it_has_every_field_once_with_its_default(self):
-        assert list(self.properties) == [*FIELDS, SHOW_CANDIDATES]
+        assert list(self.properties) == [*FIELDS, *THIS_RUN]
         assert self.described["additionalProperties"] is False
         defaults = {name: facts["default"] for name, facts in self.properties.items()}
         assert defaults == chosen([], PAPER).values()
         assert defaults | {"preset": None} == {
             **{name: SETTINGS[name].default if name in SETTINGS else None for name in FIELDS},
-            SHOW_CANDIDATES: False,
+            **{SHOW_CANDIDATES: False, CANDIDATES_ONLY: False, EDIT_ID: "", CONTINUE_FROM: 0},
         }
 
     def test_the_defaults_are_those_of_the_panel(self):

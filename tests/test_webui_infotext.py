@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
@@ -19,7 +18,7 @@ from test_webui_fields import PAPER, requests
 from msbd import __version__
 from msbd.presets import PRESETS
 from msbd.settings import SETTINGS
-from msbd.webui.fields import CONTROLS, FIELDS, PANEL, SHOW_CANDIDATES, chosen
+from msbd.webui.fields import CONTROLS, FIELDS, PANEL, THIS_RUN, chosen
 from msbd.webui.infotext import VERSION, key, parameters, parsed, paste_fields
 
 _NAME = r"\s*(?P<name>\w[\w /-]+):\s*"
@@ -69,7 +68,7 @@ def read(text: str) -> dict[str, str]:
 @example({"preset": "draft", "lowpass_background": False, "choose": "first"})
 def test_a_choice_survives_its_infotext(values):
     choice = chosen([values], PAPER)
-    unshown = replace(choice, show_candidates=False)
+    unshown = chosen((choice.values() | dict.fromkeys(THIS_RUN),), {})
     assert parsed(read(written(parameters(choice)))) == unshown
     assert parameters(choice) == parameters(unshown), "the picture is the same"
 
@@ -127,7 +126,7 @@ class Target:
 def pasted(params: dict[str, str]) -> dict[str, object]:
     """What pasting sets each control to; None leaves it alone."""
     controls = {name: Target() for name in CONTROLS}
-    fields, names = paste_fields(controls), [name for name in CONTROLS if name != SHOW_CANDIDATES]
+    fields, names = paste_fields(controls), [name for name in CONTROLS if name not in THIS_RUN]
     assert [component for component, _ in fields] == [controls[name] for name in names]
     return {name: read(params) for name, (_, read) in zip(names, fields, strict=True)}
 
@@ -136,7 +135,7 @@ def test_pasting_sets_every_control():
     params = read(written(parameters(chosen([{"preset": "fast", "candidates": 7}], PAPER))))
     values = pasted(params)
     expected = chosen([{"preset": "fast", "candidates": 7}], PAPER).values()
-    assert values == {name: expected[name] for name in CONTROLS if name != SHOW_CANDIDATES}
+    assert values == {name: expected[name] for name in CONTROLS if name not in THIS_RUN}
     assert None not in values.values()
     assert all(type(values[n]) is SETTINGS[n].type for n in CONTROLS if n in SETTINGS)
 

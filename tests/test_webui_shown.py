@@ -254,6 +254,8 @@ def test_a_preview_that_fails_does_not_end_the_edit(host: Host, monkeypatch: Any
     host.shared.opts.show_progress_every_n_steps = 0
     monkeypatch.setattr(asked, "samples_to_images_tensor", broken)
     # The host itself decodes by the same function.
-    monkeypatch.setattr(asked, "decode_first_stage", lambda model, z: model.decode_first_stage(z))
+    for module in (asked, host.processing):
+        decode = "decode_first_stage"
+        monkeypatch.setattr(module, decode, lambda model, z: model.decode_first_stage(z))
     assert (pixels(edited(host, request(host)).images[0]) == plain).all()
     assert next(failing) == 1, "it is asked once, and then no more"

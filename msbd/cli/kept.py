@@ -192,20 +192,16 @@ def described(folder: EditFolder) -> Iterator[str]:
         yield f"negative prompt: {recipe['negative']}"
     yield f"seed: {recipe['seed']}"
     yield f"model: {recipe['model']}"
-    for part in range(folder.parts):
-        named = f"part {part + 1}: " if folder.parts > 1 else ""
-        made = folder.made(part)
-        if made:
-            scores = made["scores"] or [None] * made["count"]
-            told = ", ".join(
-                f"{made['first'] + i + 1}" + ("" if score is None else f" ({score:.3f})")
-                for i, score in enumerate(scores)
-            )
-            chosen = made["first"] + made["chosen"] + 1
-            yield f"{named}candidates: {told}; number {chosen} goes on"
-        for number, stage in enumerate(folder.finished_stages(part), 1):
-            yield f"{named}stage {number}: {stage['name']}, {stage['size']} pixels"
-        if not folder.finished_stages(part):
+    facts = folder.described()
+    for number, part in enumerate(facts["parts"], 1):
+        named = f"part {number}: " if folder.parts > 1 else ""
+        if made := part["candidates"]:
+            pairs = zip(made["numbers"], made["scores"], strict=True)
+            told = (f"{n}" if score is None else f"{n} ({score:.3f})" for n, score in pairs)
+            yield f"{named}candidates: {', '.join(told)}; number {made['chosen']} goes on"
+        for index, stage in enumerate(part["stages"], 1):
+            yield f"{named}stage {index}: {stage['name']}, {stage['size']} pixels"
+        if not part["stages"]:
             yield f"{named}no stage is finished"
-    state = "finished" if folder.facts.get("report") else "not finished"
-    yield f"{state}; {folder.bytes / 2**20:.1f} MiB in {folder.path}"
+    state = "finished" if facts["finished"] else "not finished"
+    yield f"{state}; {facts['bytes'] / 2**20:.1f} MiB in {folder.path}"

@@ -112,6 +112,12 @@ class EditFolder(Keeper):
             shutil.copyfile(original, temporary)
         return kept
 
+    def add_picture(self, name: str, picture: Image.Image) -> None:
+        """Keep a picture for people, if there is room."""
+        if not self.problem:
+            with suppress(OSError), replacing(self.path / name) as temporary:
+                picture.save(temporary, format="PNG", compress_level=1)
+
     def save(self) -> None:
         """Write `edit.json`."""
         write_json(self.path / FACTS, self.facts)
@@ -154,6 +160,22 @@ class EditFolder(Keeper):
         """The reports of a part's stages that are there."""
         kept = self.facts["parts"][part]["stages"] if part < self.parts else []
         return [one["report"] for one in kept]
+
+    def described(self) -> dict[str, Any]:
+        """What is there, as plain JSON values without names of files."""
+        parts = []
+        for number in range(self.parts):
+            made, told = self.made(number), None
+            if made is not None:
+                scores = made["scores"] or [None] * made["count"]
+                told = {
+                    "numbers": [made["first"] + 1 + index for index in range(made["count"])],
+                    "scores": scores,
+                    "chosen": made["first"] + made["chosen"] + 1,
+                    "finished": made["finished"],
+                }
+            parts.append({"candidates": told, "stages": self.finished_stages(number)})
+        return {"parts": parts, "finished": "report" in self.facts, "bytes": self.bytes}
 
     @property
     def bytes(self) -> int:
@@ -225,8 +247,9 @@ class EditFolder(Keeper):
         return []
 
     def finish(self, report: dict[str, Any]) -> None:
-        """Keep what is said of the whole edit."""
-        if not self.reads_only and self.problem is None:
+        """Keep what is said of the whole edit, if that is finished."""
+        unfinished = self.pauses or report["interrupted"]
+        if not (unfinished or self.reads_only or self.problem):
             self.facts["report"] = report
             with suppress(OSError):
                 self.save()

@@ -14,6 +14,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from ..errors import EditError
+from . import keeping
 from .checking import check
 from .dry_run import DryRun, dry_run
 from .fields import chosen, rim_of, schema, with_the_hosts
@@ -24,7 +25,7 @@ from .options import defaults
 from .panel.controls import upscaler_names
 
 SCHEMA, PLAN, CHECK = "/msbd/v1/schema", "/msbd/v1/plan", "/msbd/v1/check"
-
+KEPT = "/msbd/v1/edits/{edit_id}"
 
 _HOST_DEFAULTS: dict[str, Any] = {
     "init_images": [],
@@ -98,10 +99,13 @@ def mount(blocks: Any, app: FastAPI) -> None:
         return
     guards = [Depends(_guard(options.api_auth))] if options.api_auth else []
     routes = app.router.routes
-    routes[:] = [one for one in routes if getattr(one, "path", None) not in (SCHEMA, PLAN, CHECK)]
+    ours = (SCHEMA, PLAN, CHECK, KEPT)
+    routes[:] = [one for one in routes if getattr(one, "path", None) not in ours]
     app.add_api_route(SCHEMA, answer_schema, methods=["GET"], dependencies=guards)
     app.add_api_route(PLAN, answer_plan, methods=["POST"], dependencies=guards)
     app.add_api_route(CHECK, answer_check, methods=["POST"], dependencies=guards)
+    app.add_api_route(KEPT, answer_kept, methods=["GET"], dependencies=guards)
+    app.add_api_route(KEPT, answer_forget, methods=["DELETE"], dependencies=guards)
 
 
 def answer_schema() -> dict[str, Any]:
@@ -136,6 +140,23 @@ def answer_check(request: CheckRequest) -> dict[str, Any]:
     except EditError as error:
         raise HTTPException(status_code=422, detail=str(error)) from error
     return examination.to_dict() | {"text": text}
+
+
+def answer_kept(edit_id: str) -> dict[str, Any]:
+    """What is kept of an edit: its candidates, with numbers and scores, and finished stages."""
+    try:
+        return {"edit_id": edit_id, **keeping.store().open(edit_id).described()}
+    except EditError as error:
+        raise HTTPException(status_code=404, detail=str(error)) from error
+
+
+def answer_forget(edit_id: str) -> dict[str, Any]:
+    """Delete all that is kept of an edit."""
+    try:
+        keeping.store().forget(edit_id)
+    except EditError as error:
+        raise HTTPException(status_code=404, detail=str(error)) from error
+    return {"edit_id": edit_id, "forgotten": True}
 
 
 def _planned(request: dict[str, Any]) -> DryRun:

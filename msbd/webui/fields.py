@@ -5,6 +5,7 @@ Pure: neither the WebUI nor torch is needed to check a request or to describe wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,9 @@ TITLE = "Multi-Stage Blended Diffusion"
 
 SHOW_CANDIDATES = "show_candidates"
 """Whether the candidates come with the result; no setting, since the picture stays the same."""
+CANDIDATES_ONLY, EDIT_ID, CONTINUE_FROM = "candidates_only", "edit_id", "continue_from"
+"""Whether the edit stops when its candidates are there; which kept edit it goes on with; and from
+which stage on, if that is done again."""
 
 CONTROLS = (
     "preset",
@@ -48,6 +52,9 @@ CONTROLS = (
     "parts",
     "texture",
     "candidate",
+    CANDIDATES_ONLY,
+    EDIT_ID,
+    CONTINUE_FROM,
 )
 """The script's controls in the order of positional arguments, which never changes."""
 
@@ -60,13 +67,17 @@ FOLDED = {
         *("resampling_steps", "whole_cells", "early_selection", SHOW_CANDIDATES, "candidate"),
     ),
     "Later stages: enlarged and refined": ("guidance_later", "context", "texture"),
+    "Choose a candidate, go on, redo": (CANDIDATES_ONLY, CONTINUE_FROM, EDIT_ID),
 }
 """Controls that are folded away, by what they change."""
+
+THIS_RUN = (SHOW_CANDIDATES, CANDIDATES_ONLY, EDIT_ID, CONTINUE_FROM)
+"""Controls that are no settings: what they say is no part of how the picture is described."""
 
 PANEL = ("tile_size",)
 """Settings that depend on the machine more than on the edit: in the WebUI's settings panel."""
 
-FIELDS = (*(name for name in CONTROLS if name != SHOW_CANDIDATES), *PANEL)
+FIELDS = (*(name for name in CONTROLS if name not in THIS_RUN), *PANEL)
 """All names that decide what the picture will be."""
 
 OLD_CONTROLS = ("preset", *list(LABELS)[:25])
@@ -109,12 +120,35 @@ SHOW_CANDIDATES_HELP = (
     "same. Settings → Multi-Stage Blended Diffusion can save them, too."
 )
 
+CANDIDATES_ONLY_LABEL = "Stop for my choice"
+CANDIDATES_ONLY_HELP = (
+    "Paint the first stage's candidates only, to choose one of them and go on with that. They come "
+    "with numbers and scores."
+)
+EDIT_ID_LABEL = "Edit to go on with"
+EDIT_ID_HELP = (
+    "The edit_id of an edit that is kept; empty for a new one. Picture and mask must be its own."
+)
+CONTINUE_FROM_LABEL = "Redo from stage"
+CONTINUE_FROM_HELP = (
+    "The stage from which on that edit is done again, with the present prompt and settings: 1 is "
+    "that of the candidates. 0 goes on where it stopped."
+)
+
+ABOUT_THIS_RUN = {
+    SHOW_CANDIDATES: (SHOW_CANDIDATES_LABEL, SHOW_CANDIDATES_HELP),
+    CANDIDATES_ONLY: (CANDIDATES_ONLY_LABEL, CANDIDATES_ONLY_HELP),
+    EDIT_ID: (EDIT_ID_LABEL, EDIT_ID_HELP),
+    CONTINUE_FROM: (CONTINUE_FROM_LABEL, CONTINUE_FROM_HELP),
+}
+"""Labels and help of `THIS_RUN`."""
+
 _JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a request chose: a preset, all settings, and whether to show candidates.
+    """What a request chose: a preset, all settings, and what `THIS_RUN` names.
 
     Those of `HOST_OWNED` are the preset's here; the WebUI's own controls replace them.
     """
@@ -122,12 +156,15 @@ class Choice:
     preset: str
     settings: EditSettings
     show_candidates: bool = False
+    candidates_only: bool = False
+    edit_id: str = ""
+    continue_from: int = 0
 
     def values(self) -> dict[str, Any]:
-        """Every value by name: those of `FIELDS` in their order, and `SHOW_CANDIDATES`."""
+        """Every value by name: those of `FIELDS` in their order, and of `THIS_RUN`."""
         flat = self.settings.flat()
         values = {"preset": self.preset} | {name: flat[name] for name in FIELDS[1:]}
-        return values | {SHOW_CANDIDATES: self.show_candidates}
+        return values | {name: getattr(self, name) for name in THIS_RUN}
 
 
 def chosen(args: Sequence[Any], defaults: Mapping[str, Any]) -> Choice:
@@ -148,13 +185,15 @@ def chosen(args: Sequence[Any], defaults: Mapping[str, Any]) -> Choice:
     name = given.pop("preset", base.pop("preset", DEFAULT_PRESET))
     if not isinstance(name, str) or name not in PRESETS:
         raise EditError(f"preset must be one of {', '.join(PRESETS)}, not {name!r}")
-    shows = given.pop(SHOW_CANDIDATES, base.pop(SHOW_CANDIDATES, False))
-    if not isinstance(shows, bool):
-        raise EditError(f"{SHOW_CANDIDATES} must be true or false, not {shows!r}")
+    this_run = {n: given.pop(n) for n in THIS_RUN if n in given}
+    if SHOW_CANDIDATES in base:
+        this_run.setdefault(SHOW_CANDIDATES, base.pop(SHOW_CANDIDATES))
+    for of_run, value in this_run.items():
+        _check_of_run(of_run, value)
     start = preset(name)
     # What an option says of the steps of fine-tuning does not turn it on.
     stored = with_stored(start, {"decoder": start.decoder} | base)
-    return Choice(name, with_stored(stored, given), shows)
+    return Choice(name, with_stored(stored, given), **this_run)
 
 
 def with_the_hosts(
@@ -198,12 +237,12 @@ def schema(defaults: Mapping[str, Any], upscalers: Sequence[str]) -> dict[str, A
     }
     for name in FIELDS[1:]:
         properties[name] = _property(SETTINGS[name]) | {"default": values[name]}
-    properties[SHOW_CANDIDATES] = {
-        "title": SHOW_CANDIDATES_LABEL,
-        "description": SHOW_CANDIDATES_HELP,
-        "type": "boolean",
-        "default": values[SHOW_CANDIDATES],
-    }
+    for name, (title, help) in ABOUT_THIS_RUN.items():
+        kind = _JSON_TYPES[type(values[name])]
+        properties[name] = {"title": title, "description": help, "type": kind}
+        properties[name]["default"] = values[name]
+    properties[EDIT_ID]["pattern"] = "^([0-9a-f]{32})?$"
+    properties[CONTINUE_FROM]["minimum"] = 0
     if upscalers:
         properties["upscaler"]["enum"] = list(upscalers)
     return {
@@ -215,6 +254,16 @@ def schema(defaults: Mapping[str, Any], upscalers: Sequence[str]) -> dict[str, A
         "properties": properties,
         "additionalProperties": False,
     }
+
+
+def _check_of_run(name: str, value: Any) -> None:
+    """Raise `EditError` for what `THIS_RUN` cannot be."""
+    if name in (SHOW_CANDIDATES, CANDIDATES_ONLY) and not isinstance(value, bool):
+        raise EditError(f"{name} must be true or false, not {value!r}")
+    if name == EDIT_ID and not (isinstance(value, str) and re.fullmatch("([0-9a-f]{32})?", value)):
+        raise EditError(f"{name} must be 32 digits from 0 to 9 and a to f, or empty")
+    if name == CONTINUE_FROM and not (type(value) is int and value >= 0):
+        raise EditError(f"{name} must be a whole number from 0, not {value!r}")
 
 
 def label(name: str) -> str:
@@ -253,7 +302,7 @@ def _is_old(args: Sequence[Any]) -> bool:
 def _check_name(name: Any) -> None:
     if name in HOST_OWNED:
         raise EditError(f"{name} is set by the request's own field {HOST_OWNED[name]!r}")
-    known = (*FIELDS, SHOW_CANDIDATES)
+    known = (*FIELDS, *THIS_RUN)
     if name not in (*known, *UNSEEN, *LABELS):
         raise EditError(f"unknown field {name!r}; known are {', '.join(known)}")
 

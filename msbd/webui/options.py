@@ -22,6 +22,8 @@ STORED = {name: ABLATIONS[name] for name in UNSEEN}
 """Options without a control."""
 NO, SHOW, SAVE = "no", "show", "show and save"
 """What can be done with the pictures made on the way."""
+AUTOMATIC, YES = "automatic", "yes"
+"""Whether edits are kept, if it is not `NO`."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,30 @@ def known() -> dict[str, Option]:
             "the result of every stage in its place, of at most 2048 pixels a side",
         ),
         "sheet": _extra("Contact sheet", "all steps of all stages on one picture"),
+        "keep": Option(
+            AUTOMATIC,
+            "Keep edits",
+            "what each stage made stays in the folder msbd-edits beside the WebUI's models for a "
+            "while, with prompt and settings, so that you can choose a candidate, go on after a "
+            "crash, and redo an edit from a stage on. automatic: unless the WebUI is shared or "
+            "asks for a login",
+            gr.Radio,
+            {"choices": [AUTOMATIC, YES, NO]},
+        ),
+        "keep_gib": Option(
+            10.0,
+            "Kept edits take at most, GiB",
+            "the oldest are deleted first",
+            gr.Slider,
+            {"minimum": 0.5, "maximum": 500.0, "step": 0.5},
+        ),
+        "keep_days": Option(
+            14,
+            "Kept edits are deleted after, days",
+            "",
+            gr.Slider,
+            {"minimum": 1, "maximum": 365, "step": 1},
+        ),
         "memory_limit": Option(
             0.0,
             "Memory limit, GiB",

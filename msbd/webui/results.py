@@ -43,13 +43,15 @@ class ExtraImages:
     """Collects one edit's further pictures, as the user asks for them.
 
     source, mask: the user's picture, and what of it is painted. wanted: what is done with which
-    kind. file_format: in which they are saved; None if nothing is.
+    kind. several_parts: whether the mask has. file_format: in which they are saved; None if
+    nothing is.
     """
 
     source: Image.Image
     mask: Mask
     wanted: Mapping[str, str]
     file_format: str | None = None
+    several_parts: bool = False
     extras: list[Extra] = field(default_factory=list)
     sheet: SheetRecorder = field(default_factory=SheetRecorder)
 
@@ -67,7 +69,8 @@ class ExtraImages:
         kind = _KINDS.get(name)
         if kind and self._wants(kind):
             self._placed.paste(picture_of(image), Box.of(stage.size), stage)
-            self.extras.append(Extra(kind, caption, self._placed.picture()))
+            named = f"part {stage.part + 1} {caption}" if self.several_parts else caption
+            self.extras.append(Extra(kind, named, self._placed.picture()))
 
     def finish(self, title: str, after: Image.Image) -> None:
         """The edit is done: draw the sheet."""

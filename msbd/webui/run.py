@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -18,16 +18,18 @@ from torch import Tensor
 from .. import cost
 from ..backend import Backend
 from ..errors import EditError, Interrupted
+from ..keeping.folder import EditFolder
 from ..memory import evict, sparing
 from ..noise import Noise
 from ..pictures.summary import few_pixels
 from ..pipeline import edit
 from ..plan import EditPlan
 from ..planning import plan_edit
+from ..progress import Callbacks
 from ..report import Report, peak_memory
 from ..settings import NEW, PAINT, PICTURE, EditSettings
 from ..standalone.prompt_syntax import without_prompt
-from . import batch, downloads, infotext, without_effect
+from . import batch, downloads, infotext, keeping, without_effect
 from .conflicts import conflicts
 from .estimate import loaded
 from .fields import CONTENTS, CONTROLS, TITLE, Choice, chosen, rim_of, with_the_hosts
@@ -79,10 +81,11 @@ def run(p: Any, title: str, args: Sequence[Any]) -> Any:
 
 def _processed(p: Any, title: str, args: Sequence[Any]) -> Any:
     given = given_arguments(p, title, args)
-    chosen(given, defaults())
+    first = chosen(given, defaults())
     edit_run = EditRun(p, lambda: chosen(given, defaults()))
     with said("Getting ready"):
         with edit_run.patched():
+            keeping.take_seed(p, first)
             processed = processing.process_images(p)
         completed(processed, p, edit_run.results)
     return processed
@@ -129,13 +132,14 @@ class EditRun:
         self.choose = choose
         self.wrap = wrap
         self.results: list[EditResult] = []
+        self.kept: list[str] = []
         self.place = batch.place()
 
     @contextmanager
     def patched(self) -> Iterator[None]:
         """`p` works our way meanwhile, and is as it was afterwards."""
         p = self.p
-        names = ("width", "height", "restore_faces", "script_args")
+        names = ("width", "height", "restore_faces", "script_args", *keeping.SEED)
         borrowed = {name: getattr(p, name) for name in names}
         try:
             self.patch()
@@ -272,6 +276,8 @@ class EditRun:
                     progress.finish()
         finally:
             evict()  # what others generate next may need the room
+            if self.kept:
+                keeping.tidy(self.kept)
         return finished
 
     def _edited(self, place: int, sampler: HostSampler, progress: Progress) -> Tensor:
@@ -279,40 +285,38 @@ class EditRun:
         p, inputs = self.p, self.inputs
         source = inputs.pictures[place % len(inputs.pictures)]
         image = inputs.tensor(place % len(inputs.pictures))
-        shown = wanted_extras(self.choice.show_candidates)
-        extras = ExtraImages(source, inputs.mask, shown)
+        shown = wanted_extras(self.choice.show_candidates or self.choice.candidates_only)
+        several = len(self.plan.parts) > 1
+        extras = ExtraImages(source, inputs.mask, shown, several_parts=several)
         previews = None
         if shared.opts.live_previews_enable:
             previews = Previews(source, inputs.mask, progress.every)
-        noise = Noise(p.seeds[place], p.subseeds[place], p.subseed_strength)
+        notes = list(self.notes)
+        folder = self._folder(place, notes)
         backend = self._backend(place, sampler)
         callbacks = progress.callbacks(extras, previews)
+        if folder is not None:
+            callbacks = replace(callbacks, keeper=folder)
         before = peak_memory(backend.device)
-        notes = list(self.notes)
-        try:
-            with without_casts():
-                used = ToldBackend(self.wrap(backend), progress)
-                done = edit(
-                    *(image, inputs.mask, self.plan, self.settings, used, noise, callbacks),
-                    inputs.paint_tensor,
-                )
-            image, report = done.image, done.report
-        except (Interrupted, EditError) as stopped:
-            if isinstance(stopped, EditError) and not place:
-                raise  # no picture before this one is finished
-            report = Report(self.plan, self.settings, noise.seed, interrupted=True)
-            notes.append(f"{stopped}: the picture is unchanged")
-        finally:
-            devices.torch_gc()
+        used = ToldBackend(self.wrap(backend), progress)
+        image, report = self._painted(place, image, used, callbacks, folder or nullcontext(), notes)
         notes += backend.notes + self.hooks.failed
+        if folder is not None:
+            notes += keeping.told(folder, report)
         if self.ranker.reason and self.settings.ranks_by_clip:
             notes.append(self.ranker.reason)
         extras.file_format = shared.opts.samples_format if p.save_samples() else None
         extras.finish(p.prompts[place], picture_of(image))
         index = p.iteration * p.batch_size + place
         told = described(report, p, notes)
+        if folder is not None and folder.problem is None:
+            told["edit_id"] = folder.path.name
+            if report.stages:
+                keeping.keep_views(folder, source, picture_of(image), self.plan)
+            folder.finish(told)
         self.results.append(EditResult(index, told, extras, inputs.icc))
-        if report.as_planned and not report.interrupted:
+        whole = report.as_planned and not report.interrupted
+        if whole and not (self.choice.candidates_only or self.choice.edit_id):
             try:
                 self.learn(report, before)
             except Exception:  # the picture is finished, and counts for more
@@ -320,6 +324,60 @@ class EditRun:
         return exact_bytes(
             inputs.given_back(place % len(inputs.pictures), image, self.settings.feather)
         )
+
+    def _painted(
+        self,
+        place: int,
+        image: Tensor,
+        backend: Backend,
+        callbacks: Callbacks,
+        kept: AbstractContextManager[Any],
+        notes: list[str],
+    ) -> tuple[Tensor, Report]:
+        """The engine's result and report; of a picture after the first also if it came to none."""
+        p = self.p
+        noise = Noise(p.seeds[place], p.subseeds[place], p.subseed_strength)
+        try:
+            with without_casts(), kept:
+                done = edit(
+                    *(image, self.inputs.mask, self.plan, self.settings, backend, noise, callbacks),
+                    self.inputs.paint_tensor,
+                )
+        except (Interrupted, EditError) as stopped:
+            if isinstance(stopped, EditError) and not place:
+                raise  # no picture before this one is finished
+            notes.append(f"{stopped}: the picture is unchanged")
+            return image, Report(self.plan, self.settings, noise.seed, interrupted=True)
+        finally:
+            devices.torch_gc()
+        return done.image, done.report
+
+    def _folder(self, place: int, notes: list[str]) -> EditFolder | None:
+        """Where the work on a picture of the batch is kept; None if it is not.
+
+        Raises `EditError` if what was kept cannot be gone on with.
+        """
+        choice = self.choice
+        if self.place and not choice.edit_id:
+            return None  # the Batch tab's pictures are many, and nobody chooses among candidates
+        needed = choice.edit_id or choice.candidates_only
+        try:
+            made_of = keeping.about(self.p, place, self.inputs, self.settings)
+            folder = keeping.folder_for(choice, made_of)
+            if folder is not None:
+                notes += folder.begin(self.plan, self.settings.feather)
+                self.kept.append(folder.path.name)
+        except EditError as error:
+            if needed:
+                raise
+            notes.append(str(error))
+            return None
+        except OSError as error:
+            if needed:
+                raise EditError(f"nothing can be kept: {error.strerror or error}") from error
+            notes.append(f"the edit is not kept: {error.strerror or error}")
+            return None
+        return folder
 
     def learn(self, report: Report, before: int) -> None:
         """From a finished edit that went as planned. before: the memory's peak until it began; a

@@ -245,6 +245,9 @@ class Webui:
             call("POST", self.url + "/sdapi/v1/interrupt", None, self.auth, 20)
             raise
 
+    def delete(self, route: str, timeout: float = 120) -> Reply:
+        return call("DELETE", self.url + route, None, self.auth, timeout)
+
     def probe(self, route: str, **query: Any) -> dict[str, Any]:
         """Ask the test extension, which must be able to answer."""
         read_only = ("state", "memory", "registrations", "decoder_blocks")

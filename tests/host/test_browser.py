@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from msbd.settings import SETTINGS
-from msbd.webui.fields import CONTROLS, FIRST_SIGHT, FOLDED, PANEL, SHOW_CANDIDATES, UNSEEN
+from msbd.webui.fields import CONTROLS, FIRST_SIGHT, FOLDED, PANEL, THIS_RUN, UNSEEN
 
 from .client import QUICK, TITLE, Scene, edited, scene
 from .server import Webui
@@ -123,7 +123,7 @@ def test_paste(webui: Webui, play: Play, small: Scene) -> None:
               "whole_cells": False, "growth": 1.7, "choose": "first"}  # fmt: skip
     answer = edited(webui, small, fields, mask_blur=9, prompt="a blue ring, (old:1.2)")
     ticks = [name for name, known in SETTINGS.items() if known.type is bool]
-    names = [name for name in CONTROLS if name not in (*ticks, SHOW_CANDIDATES)]
+    names = [name for name in CONTROLS if name not in (*ticks, *THIS_RUN)]
     found = play(
         "paste",
         infotext=answer.info["infotexts"][0],
@@ -159,7 +159,8 @@ def test_dry_run_says_what_is_missing(play: Play, small: Scene) -> None:
 def test_settings_and_reload(webui: Webui, play: Play, small: Scene) -> None:
     """The section is there; a changed default shows after Reload UI, and the edit is the same."""
     options = ("preset", *PANEL, "clip_model", "clip_weights", "clip_device", "decoder_device",
-               "candidates", "stages", "sheet", "memory_limit")  # fmt: skip
+               "candidates", "stages", "sheet", "keep", "keep_gib", "keep_days",
+               "memory_limit")  # fmt: skip
     before = edited(webui, small).picture
     try:
         found = play("settings", options=options, unseen=UNSEEN)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from msbd.settings import SETTINGS
-from msbd.webui.fields import FIELDS, SHOW_CANDIDATES, TITLE
+from msbd.webui.fields import FIELDS, THIS_RUN, TITLE
 
 from .client import QUICK, Scene, decoded, edited
 from .conftest import Start
@@ -19,7 +19,7 @@ def test_the_schema_names_every_field(webui: Webui) -> None:
     reply = webui.get("/msbd/v1/schema")
     assert reply.status == 200, reply.reason
     schema = reply.json
-    assert list(schema["properties"]) == [*FIELDS, SHOW_CANDIDATES]
+    assert list(schema["properties"]) == [*FIELDS, *THIS_RUN]
     assert schema["additionalProperties"] is False
     for name, found in schema["properties"].items():
         assert found["description"] and "default" in found

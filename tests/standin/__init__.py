@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -78,7 +79,10 @@ def installed(kind: str = "a1111") -> Iterator[Host]:
     sys.path.insert(0, str(WEBUI))
     sys.meta_path.insert(0, finder)
     try:
-        yield _started(kind)
+        with TemporaryDirectory() as folder:
+            host = _started(kind)
+            host.paths_internal.data_path = folder
+            yield host
     finally:
         sys.meta_path.remove(finder)
         sys.path.remove(str(WEBUI))

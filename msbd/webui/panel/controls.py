@@ -11,9 +11,10 @@ from modules.ui_components import FormRow
 
 from ...standalone.upscaler import INTERPOLATIONS
 from .. import without_effect
-from ..fields import CONTROLS, FIRST_SIGHT, FOLDED
+from ..fields import CONTROLS, EDIT_ID, FIRST_SIGHT, FOLDED
 from ..options import defaults
 from . import dry_run as dry_run_panel
+from . import kept as kept_panel
 from . import status as status_panel
 from .specification import Control, specification
 from .tab import Tab
@@ -35,6 +36,8 @@ def build(elem_id: ElemId, tab: Tab) -> list[Any]:
     for place, (title, names) in enumerate(FOLDED.items(), 1):
         with gr.Accordion(title, open=False, elem_id=elem_id(f"fold_{place}")):
             made |= _rows([wanted[name] for name in names], elem_id)
+            if EDIT_ID in names:
+                kept = kept_panel.build(elem_id)
     made = {name: made[name] for name in CONTROLS}
     gr.HTML(without_effect.for_the_page(), elem_classes=["msbd-unseen"])
     panel = dry_run_panel.build(elem_id, tab)
@@ -45,6 +48,7 @@ def build(elem_id: ElemId, tab: Tab) -> list[Any]:
         panel.connect(tab.components, controls)
 
     tab.when_complete(connect)
+    tab.when_seen([kept_panel.INFO], lambda: kept.connect(tab.components[kept_panel.INFO], made))
     return controls
 
 

@@ -9,16 +9,19 @@ from typing import Any
 from ...presets import PRESETS
 from ...settings import SETTINGS, Setting
 from ..fields import (
+    ABOUT_THIS_RUN,
     CONTROLS,
     PRESET_HELP,
     PRESET_LABEL,
-    SHOW_CANDIDATES,
-    SHOW_CANDIDATES_HELP,
-    SHOW_CANDIDATES_LABEL,
     chosen,
     help_text,
 )
 
+_OF_TYPE: dict[type, tuple[str, dict[str, Any]]] = {
+    bool: ("Checkbox", {}),
+    str: ("Textbox", {}),
+    int: ("Number", {"precision": 0}),
+}
 MOST_NOTCHES = 250
 """A slider with more can no longer be set with the mouse."""
 
@@ -57,15 +60,12 @@ def specification(defaults: Mapping[str, Any], upscalers: Sequence[str]) -> list
         PRESET_HELP,
         {"choices": list(PRESETS)},
     )
-    show_candidates = Control(
-        SHOW_CANDIDATES,
-        "Checkbox",
-        SHOW_CANDIDATES_LABEL,
-        values[SHOW_CANDIDATES],
-        SHOW_CANDIDATES_HELP,
-    )
+    of_run = []
+    for name, (label, help) in ABOUT_THIS_RUN.items():
+        kind, arguments = _OF_TYPE[type(values[name])]
+        of_run.append(Control(name, kind, label, values[name], help, arguments))
     settings = [_control(SETTINGS[n], values[n], upscalers) for n in CONTROLS if n in SETTINGS]
-    made = {control.name: control for control in (preset, *settings, show_candidates)}
+    made = {control.name: control for control in (preset, *settings, *of_run)}
     return [made[name] for name in CONTROLS]
 
 

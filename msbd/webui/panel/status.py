@@ -26,9 +26,9 @@ from . import tab as tabs
 SAMPLING = ("img2img_sampling", "img2img_steps", tabs.SCHEDULER)
 """The host's controls that a preset was measured with, by elem_id; the last since 1.9."""
 
-OF_THE_MASK = ("mask_shape", "grow")
-BY_PRESET = [name for name in CONTROLS[1:] if name in FIELDS and name not in OF_THE_MASK]
-"""The controls that a preset sets; those of the mask belong to what is painted."""
+OF_THE_EDIT = ("mask_shape", "grow", "candidate")
+BY_PRESET = [name for name in CONTROLS[1:] if name in FIELDS and name not in OF_THE_EDIT]
+"""The controls that a preset sets; the others belong to what is painted."""
 
 
 @dataclass(frozen=True)

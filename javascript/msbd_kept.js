@@ -1,0 +1,65 @@
+// Going on with the edit whose pictures the gallery shows. Each of these is given values of the
+// page's components and gives back others; what they set is put back once Generate was pressed.
+const msbd_kept = {before: null};
+
+// What the host says of the shown pictures, and which of them is looked at.
+function msbd_shown(text) {
+    let info = {};
+    try { info = JSON.parse(text); } catch { /* nothing was made yet */ }
+    const index = Math.max(selected_gallery_index(), 0);
+    const words = (info.infotexts || [])[index] || "";
+    const seed = Number(words.match(/Seed: (\d+)/)?.[1]);
+    const edits = (info.msbd || []).filter((edit) => edit.edit_id);
+    const edit = edits.find((one) => one.seed === seed) || edits[0];
+    const picked = words.match(/MSBD picture: (?:part (\d+) )?candidate (\d+)/);
+    return {edit, part: picked?.[1], number: picked?.[2]};
+}
+
+// The edit's id, for what is done without Generate.
+function msbd_edit_id(text) {
+    return [msbd_shown(text).edit?.edit_id || ""];
+}
+
+// values: what the page has of candidate, candidates, candidates_only, edit_id, continue_from.
+function msbd_goes_on(text, values, changes) {
+    const {edit, part, number} = msbd_shown(text);
+    msbd_kept.before = values;
+    const [candidate, candidates, , typed, first] = values;
+    const id = typed || edit?.edit_id;
+    if (!id) {
+        alert("There is no edit to go on with: Generate first, with Keep edits turned on in Settings.");
+        msbd_kept.before = null;
+        return values;
+    }
+    const picked = number && candidate === "best" ? (part ? `${part}:${number}` : number) : candidate;
+    return changes({id, picked, candidates, first, edit});
+}
+
+function msbd_continue(text, ...given) {
+    return msbd_goes_on(text, given.slice(0, 5), ({id, picked, candidates}) =>
+        [picked, candidates, false, id, 0]);
+}
+
+function msbd_more(text, ...given) {
+    return msbd_goes_on(text, given.slice(0, 5), ({id, candidates, edit}) => {
+        const made = Math.max(...(edit?.parts || []).map((part) => part.scores?.length || 1), 1);
+        return ["best", Math.min(Math.max(made, candidates) + 3, 16), true, id, 0];
+    });
+}
+
+function msbd_redo(text, ...given) {
+    return msbd_goes_on(text, given.slice(0, 5), ({id, candidates, first, edit}) =>
+        [given[0], candidates, false, id, first || edit?.stages.length || 1]);
+}
+
+// Press Generate with what was just set, and put back what was there before.
+async function msbd_generates(...given) {
+    const before = msbd_kept.before;
+    if (!before) return given.slice(0, 5);
+    await new Promise((done) => setTimeout(done, 300));
+    gradioApp().getElementById("img2img_generate").click();
+    await new Promise((done) => setTimeout(done, 300));
+    msbd_kept.before = null;
+    const [candidate, candidates, only] = before;
+    return [candidate, candidates, only, "", 0];
+}

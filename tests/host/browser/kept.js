@@ -1,0 +1,68 @@
+// Stop for my choice, choose the third, Continue, More candidates, Redo with another prompt,
+// Before / after, Forget.
+"use strict";
+
+const ui = require("./page");
+
+const FOLD = 4;
+
+/** What the gallery shows after a button that presses Generate. */
+async function after(page, button) {
+    await page.click(`${ui.CONTROL}${button}`);
+    await page.waitForSelector("#img2img_results .progressDiv", { state: "attached" });
+    await ui.done(page);
+    await page.waitForTimeout(1500);
+    return ui.results(page);
+}
+
+/** The controls that the buttons set, as they are now. */
+async function set(page) {
+    const text = (name) => page.locator(`${ui.CONTROL}${name} textarea`).first().inputValue();
+    return {
+        candidate: await text("candidate"),
+        edit_id: await text("edit_id"),
+        continue_from: await ui.value(page, "continue_from"),
+        candidates: await ui.value(page, "candidates"),
+    };
+}
+
+ui.play(async (page, work) => {
+    await ui.uploadBoth(page, work);
+    await ui.chooseScript(page);
+    await ui.choose(page, `${ui.CONTROL}preset`, "fast");
+    await page.waitForTimeout(1000);
+    for (const place of [2, FOLD])
+        await page.locator(`${ui.CONTROL}fold_${place} > .label-wrap`).click();
+    await ui.fields(page, { ...work.fields, candidates_only: true });
+    await ui.prepare(page, work);
+    const before = await set(page);
+    await ui.generate(page);
+    await ui.finished(page);
+    await page.waitForTimeout(1500);
+    const candidates = await ui.results(page);
+    await page.screenshot({ path: `${work.folder}/candidates.png` });
+
+    await page.locator("#img2img_gallery .thumbnail-item").nth(work.choice).click();
+    await page.waitForTimeout(1000);
+    const continued = await after(page, "continue");
+    const left = await set(page);
+    await page.click(`${ui.CONTROL}compare`);
+    await page.waitForSelector(".msbd-views img");
+    const views = await page.locator(".msbd-views img").evaluateAll((images) =>
+        Promise.all(images.map((one) => one.decode().then(() => [one.naturalWidth, one.naturalHeight]))),
+    );
+    const slider = page.locator(".msbd-views input");
+    await ui.set(slider, 25);
+    const at = await page.locator(".msbd-views").evaluate((one) =>
+        getComputedStyle(one).getPropertyValue("--msbd-at"),
+    );
+    await page.locator(".msbd-views").scrollIntoViewIfNeeded();
+    await page.screenshot({ path: `${work.folder}/compare.png`, fullPage: true });
+
+    await page.locator("#img2img_prompt textarea").fill(work.other);
+    const redone = await after(page, "redo");
+    await page.click(`${ui.CONTROL}forget`);
+    await page.waitForSelector(".msbd-kept .msbd-note");
+    const forgotten = await ui.words(page, ".msbd-kept");
+    return { before, candidates, continued, left, views, at, redone, forgotten };
+});

@@ -1,0 +1,250 @@
+"""Edits that the WebUI keeps: candidates to choose from, going on, redoing, on the stand-in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from standin import Host, installed
+from standin.desk import (
+    QUICK,
+    THREE_STAGES,
+    before,
+    edited,
+    photograph,
+    pixels,
+    reports,
+    request,
+)
+
+from msbd.errors import EditError
+from msbd.keeping.store import EditStore
+
+pytestmark = pytest.mark.edits
+CHOOSING = {"preset": "recommended", "choose": "fit", "candidates": 3, "decoder": "last layer"}
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    with installed() as started:
+        yield started
+
+
+def root(host: Host) -> Path:
+    return Path(host.paths_internal.data_path) / "msbd-edits"
+
+
+def asked(host: Host, **changes: Any) -> Any:
+    return request(host, **{**THREE_STAGES, **changes})
+
+
+def id_of(processed: Any, index: int = 0) -> str:
+    return reports(processed)[index]["edit_id"]
+
+
+def calls_of(host: Host, act: Any) -> tuple[Any, int]:
+    """What `act()` returns, and how many samples the network saw meanwhile."""
+    start = len(host.calls)
+    return act(), len(host.calls) - start
+
+
+@pytest.mark.parametrize("early", [0.5, 1.0])
+def test_candidates_are_chosen_and_one_goes_on(host, early):
+    choosing = {**CHOOSING, "early_selection": early}
+    p = asked(host)
+    made = edited(host, p, **choosing, candidates_only=True)
+    assert np.array_equal(pixels(made.images[0]), before(p))
+    captions = [text.rpartition("MSBD picture: ")[2] for text in made.infotexts[1:]]
+    assert len(made.images) == 4 and [c.split()[1] for c in captions] == ["1", "2", "3"]
+    assert "Choose one of the candidates, and press Continue." in made.comments
+    seen = set()
+    for number in ("1", "3", "5"):
+        done = edited(host, asked(host), **choosing, edit_id=id_of(made), candidate=number)
+        alone = edited(host, asked(host), **choosing, candidate=number)
+        ours, theirs = (pixels(one.images[0]).astype(int) for one in (done, alone))
+        assert np.abs(ours - theirs).max() <= 1
+        assert reports(done)[0]["parts"][0]["chosen"] == int(number) - 1
+        assert f"MSBD candidate: {number}" in done.infotexts[0]
+        seen.add(ours.tobytes())
+    assert len(seen) == 3
+
+
+def test_going_on_without_a_number_is_what_one_run_would_have_been(host):
+    made = edited(host, asked(host), **CHOOSING, candidates_only=True)
+    done = edited(host, asked(host, seed=-1), **CHOOSING, edit_id=id_of(made))
+    whole = edited(host, asked(host), **CHOOSING)
+    assert np.array_equal(pixels(done.images[0]), pixels(whole.images[0]))
+    assert "Seed: 5," in done.infotexts[0]
+
+
+def test_more_candidates_join_those_that_are_there(host):
+    made = edited(host, asked(host), **CHOOSING, candidates_only=True)
+    more = {**CHOOSING, "candidates": 5}
+    again = edited(host, asked(host), **more, edit_id=id_of(made), candidates_only=True)
+    assert len(again.images) == 6 and id_of(again) == id_of(made)
+    whole = edited(host, asked(host), **more, candidates_only=True)
+    for ours, theirs in zip(again.images, whole.images, strict=True):
+        assert np.abs(pixels(ours).astype(int) - pixels(theirs)).max() <= 1
+
+
+def test_redo_paints_only_what_follows_and_keeps_the_first(host):
+    whole = edited(host, asked(host), **CHOOSING)
+    last = len(reports(whole)[0]["stages"])
+    changes = {**CHOOSING, "final_strength": 0.75, "edit_id": id_of(whole)}
+    redone, calls = calls_of(host, lambda: edited(host, asked(host), **changes, continue_from=last))
+    assert calls > 0 and redone.images[0] != whole.images[0]
+    stages = reports(redone)[0]["stages"]
+    assert len(stages) == last and id_of(redone) != id_of(whole)
+    anew = edited(host, asked(host), **{**CHOOSING, "final_strength": 0.75})
+    assert np.array_equal(pixels(redone.images[0]), pixels(anew.images[0]))
+    assert f"What is before stage {last} is the kept edit's" in redone.comments
+    again = edited(host, asked(host), **CHOOSING, edit_id=id_of(whole))
+    assert np.array_equal(pixels(again.images[0]), pixels(whole.images[0]))
+
+
+def test_a_redone_edit_has_the_present_prompt(host):
+    whole = edited(host, asked(host), **CHOOSING)
+    p = asked(host, prompt="a blue ring")
+    redone = edited(host, p, **CHOOSING, edit_id=id_of(whole), continue_from=2)
+    assert "a blue ring" in redone.infotexts[0]
+    assert (pixels(redone.images[0]) != pixels(whole.images[0])).any()
+
+
+def test_what_was_interrupted_goes_on(host):
+    whole = edited(host, asked(host), **CHOOSING)
+    total = len(host.calls)
+
+    def stop(calls: int) -> None:
+        if calls > 2 * total - 2:
+            host.shared.state.interrupted = True
+
+    host.before_call(stop)
+    part = edited(host, asked(host), **CHOOSING)
+    assert reports(part)[0]["interrupted"]
+    host.before_call(lambda calls: None)
+    host.shared.state.interrupted = False
+    done = edited(host, asked(host), **CHOOSING, edit_id=id_of(part))
+    assert np.array_equal(pixels(done.images[0]), pixels(whole.images[0]))
+
+
+class TestMisuse:
+    def refused(self, host: Host, p: Any, words: str, **fields: Any) -> None:
+        calls = len(host.calls)
+        with pytest.raises(EditError, match=words):
+            edited(host, p, **{**CHOOSING, **fields})
+        assert len(host.calls) == calls
+
+    def test_an_id_that_is_none(self, host):
+        for wrong in ("x", "../" * 10, "A" * 32, "0" * 31, 7):
+            self.refused(host, asked(host), "edit_id must be 32 digits", edit_id=wrong)
+        self.refused(host, asked(host), "not kept any more", edit_id="0" * 32)
+
+    def test_through_the_api_it_is_a_422(self, host):
+        p = asked(host)
+        p.is_api = True
+        with pytest.raises(import_module("fastapi").HTTPException) as refusal:
+            edited(host, p, **CHOOSING, edit_id="0" * 32)
+        assert refusal.value.status_code == 422
+
+    def test_another_picture_mask_or_prompt(self, host):
+        kept = id_of(edited(host, asked(host), **CHOOSING, candidates_only=True))
+        other = asked(host, init_images=[photograph(120, 140, seed=1)])
+        self.refused(host, other, "of another picture: load its own", edit_id=kept)
+        box = (slice(31, 90), slice(40, 110))
+        self.refused(host, asked(host, box=box), "of another mask", edit_id=kept)
+        changed = {"prompt": "a blue ring", "steps": 5, "cfg_scale": 2.0, "mask_blur": 3}
+        for name, value in changed.items():
+            self.refused(host, asked(host, **{name: value}), "was changed: put it", edit_id=kept)
+        self.refused(host, asked(host), "upscaler was changed", edit_id=kept, upscaler="Lanczos")
+
+    def test_another_checkpoint(self, host):
+        kept = id_of(edited(host, asked(host), **CHOOSING, candidates_only=True))
+        host.load(host.model, "other")
+        self.refused(host, asked(host), "checkpoint was changed", edit_id=kept)
+
+    def test_a_batch(self, host):
+        kept = id_of(edited(host, asked(host), **CHOOSING, candidates_only=True))
+        self.refused(host, asked(host, n_iter=4), "set batch count and batch size", edit_id=kept)
+        assert asked(host).n_iter == 1
+
+    def test_it_was_deleted(self, host):
+        kept = id_of(edited(host, asked(host), **CHOOSING, candidates_only=True))
+        EditStore(root(host)).forget(kept)
+        self.refused(host, asked(host), "not kept any more", edit_id=kept)
+
+    def test_a_stage_that_is_none(self, host):
+        kept = id_of(edited(host, asked(host), **CHOOSING))
+        self.refused(host, asked(host), "stages 1 to", edit_id=kept, continue_from=9)
+        self.refused(host, asked(host), "whole number from 0", edit_id=kept, continue_from=-1)
+
+    def test_candidates_cannot_be_kept(self, host):
+        host.shared.opts.data["msbd_keep"] = "no"
+        self.refused(host, asked(host), "turn it on in Settings", candidates_only=True)
+
+    def test_nothing_can_be_written(self, host):
+        root(host).write_text("in the way")
+        self.refused(host, asked(host), "nothing can be kept", candidates_only=True)
+        done = edited(host, asked(host), **CHOOSING)
+        assert "nothing can be kept" in done.comments.lower() and "edit_id" not in reports(done)[0]
+
+    def test_the_disk_is_full(self, host, monkeypatch):
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        whole = edited(host, asked(host), **CHOOSING)
+        monkeypatch.setattr("msbd.keeping.folder.write_array", full)
+        done = edited(host, asked(host), **CHOOSING)
+        assert np.array_equal(pixels(done.images[0]), pixels(whole.images[0]))
+        assert "No space left" in done.comments and "edit_id" not in reports(done)[0]
+
+
+def test_a_batch_keeps_each_of_its_pictures(host):
+    done = edited(host, asked(host, batch_size=2), **CHOOSING)
+    first, second = id_of(done, 0), id_of(done, 1)
+    assert first != second and sorted(p.name for p in root(host).iterdir()) == sorted(
+        [first, second]
+    )
+    again = edited(host, asked(host), **CHOOSING, edit_id=second)
+    assert np.array_equal(pixels(again.images[0]), pixels(done.images[-1]))
+
+
+@pytest.mark.parametrize("name", ["share", "gradio_auth", "gradio_auth_path"])
+def test_where_strangers_come_nothing_is_kept_unless_it_is_turned_on(host, name):
+    setattr(host.shared.cmd_opts, name, "user:password")
+    try:
+        assert "edit_id" not in reports(edited(host, asked(host), **CHOOSING))[0]
+        assert not root(host).exists()
+        host.shared.opts.data["msbd_keep"] = "yes"
+        assert id_of(edited(host, asked(host), **CHOOSING))
+    finally:
+        setattr(host.shared.cmd_opts, name, None)
+
+
+def test_the_request_is_as_it_was_afterwards(host):
+    kept = id_of(edited(host, asked(host), **CHOOSING))
+    p = asked(host, seed=-1, subseed=-1, subseed_strength=0.3)
+    edited(host, p, **CHOOSING, edit_id=kept)
+    assert (p.seed, p.subseed, p.subseed_strength) == (-1, -1, 0.3)
+
+
+def test_a_plot_cell_is_kept_like_any_edit(host):
+    assert id_of(edited(host, asked(host), **QUICK))
+
+
+def test_of_two_parts_each_has_its_candidates(host):
+    levels = np.zeros((170, 240), np.uint8)
+    levels[10:40, 10:40] = levels[120:160, 180:230] = 255
+    asks = {"size": (170, 240), "mask": Image.fromarray(levels)}
+    made = edited(host, request(host, **asks), **CHOOSING, candidates_only=True)
+    captions = [text.rpartition("MSBD picture: ")[2] for text in made.infotexts[1:]]
+    assert [c.rpartition(" ")[0] for c in captions] == [
+        f"part {part} candidate {number}" for part in (1, 2) for number in (1, 2, 3)
+    ]
+    chosen = {"edit_id": id_of(made), "candidate": "1:2,2:3"}
+    done = edited(host, request(host, **asks), **CHOOSING, **chosen)
+    assert [part["chosen"] for part in reports(done)[0]["parts"]] == [1, 2]
