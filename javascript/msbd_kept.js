@@ -1,6 +1,6 @@
 // Going on with the edit whose pictures the gallery shows. Each of these is given values of the
 // page's components and gives back others; what they set is put back once Generate was pressed.
-const msbd_kept = {before: null};
+const msbd_kept = {before: []};
 
 // What the host says of the shown pictures, and which of them is looked at.
 function msbd_shown(text) {
@@ -28,9 +28,9 @@ function msbd_goes_on(text, values, changes) {
     const id = typed || edit?.edit_id;
     if (!id) {
         alert("There is no edit to go on with: Generate first, with Keep edits turned on in Settings.");
-        msbd_kept.before = null;
         return values;
     }
+    setTimeout(msbd_generates, 50, id);
     const picked = number && candidate === "best" ? (part ? `${part}:${number}` : number) : candidate;
     return changes({id, picked, candidates, first, edit});
 }
@@ -52,14 +52,19 @@ function msbd_redo(text, ...given) {
         [given[0], candidates, false, id, first || edit?.stages.length || 1]);
 }
 
-// Press Generate with what was just set, and put back what was there before.
-async function msbd_generates(...given) {
-    const before = msbd_kept.before;
-    if (!before) return given.slice(0, 5);
-    await new Promise((done) => setTimeout(done, 300));
+// Press Generate when the page has what was just set, and then have it put back.
+function msbd_generates(id, patience = 100) {
+    const field = gradioApp().querySelector("#script_multistage_blended_diffusion_edit_id textarea");
+    if (field.value !== id && patience > 0) {
+        setTimeout(msbd_generates, 50, id, patience - 1);
+        return;
+    }
     gradioApp().getElementById("img2img_generate").click();
-    await new Promise((done) => setTimeout(done, 300));
-    msbd_kept.before = null;
-    const [candidate, candidates, only] = before;
+    const put_back = "script_multistage_blended_diffusion_put_back";
+    setTimeout(() => gradioApp().getElementById(put_back).click(), 300);
+}
+
+function msbd_puts_back() {
+    const [candidate, candidates, only] = msbd_kept.before;
     return [candidate, candidates, only, "", 0];
 }

@@ -24,9 +24,11 @@ SET = ("candidate", "candidates", CANDIDATES_ONLY, EDIT_ID, CONTINUE_FROM)
 
 @dataclass(frozen=True)
 class Panel:
-    """buttons: those that press Generate, with the page's functions that say how."""
+    """buttons: those that press Generate, with the page's functions that say how. put_back: unseen;
+    the page presses it afterwards."""
 
     buttons: Sequence[tuple[Any, str]]
+    put_back: Any
     compare: Any
     forget: Any
     said: Any
@@ -35,8 +37,8 @@ class Panel:
         """info: the component `INFO`. controls: ours, by name."""
         ours = [controls[name] for name in SET]
         for button, function in self.buttons:
-            ready = button.click(None, [info, *ours], ours, **page.js(function))
-            ready.then(None, ours, ours, **page.js("msbd_generates"))
+            button.click(None, [info, *ours], ours, **page.js(function))
+        self.put_back.click(None, [], ours, **page.js("msbd_puts_back"))
         for button, act in ((self.compare, compared), (self.forget, forgotten)):
             button.click(act, [info], [self.said], **page.js("msbd_edit_id"))
 
@@ -56,10 +58,11 @@ def build(elem_id: Callable[[str], str]) -> Panel:
     with gr.Row():
         compare = gr.Button("Before / after", elem_id=elem_id("compare"))
         forget = gr.Button("Forget this edit", elem_id=elem_id("forget"))
+    put_back = gr.Button(visible=False, elem_id=elem_id("put_back"))
     said = gr.HTML(elem_id=elem_id("kept_said"), elem_classes=["msbd-kept"])
-    for button in (compare, forget, *(one for one, _ in buttons)):
+    for button in (put_back, compare, forget, *(one for one, _ in buttons)):
         button.do_not_save_to_config = True
-    return Panel(buttons, compare, forget, said)
+    return Panel(buttons, put_back, compare, forget, said)
 
 
 def compared(edit_id: str) -> str:
