@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 from standin import Host, installed
 from standin.desk import (
-    QUICK,
     THREE_STAGES,
     before,
     edited,
@@ -232,8 +231,56 @@ def test_the_request_is_as_it_was_afterwards(host):
     assert (p.seed, p.subseed, p.subseed_strength) == (-1, -1, 0.3)
 
 
-def test_a_plot_cell_is_kept_like_any_edit(host):
-    assert id_of(edited(host, asked(host), **QUICK))
+def plotted(host: Host, p: Any, **fields: Any) -> tuple[Any, int]:
+    """A cell of an X/Y/Z plot, and how many samples the network saw for it."""
+    from msbd.webui.fields import chosen
+    from msbd.webui.run import patch
+
+    host.begin()
+    start = len(host.calls)
+    patch(p, chosen([{**CHOOSING, **fields}], {}))
+    return host.processing.process_images(p), len(host.calls) - start
+
+
+LATER = {
+    "final_strength": (0.25, 0.5, 0.75, 0.9),
+    "texture": (1.0, 0.5, 0.0, 0.2),
+    "guidance_later": (0.5, 1.0, 0.25, 0.75),
+    "upscaler": ("R-ESRGAN 4x+", "Lanczos", "Bilinear", "Bicubic"),
+}
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_of_a_plot_over_a_later_stages_setting_the_first_is_painted_once(host, name):
+    alone = [plotted(host, asked(host, seed=100 + n))[1] for n in range(2)]
+    assert alone[0] == alone[1]
+    spared = []
+    for value in LATER[name]:
+        cell, made = plotted(host, asked(host), **{name: value})
+        fields = {**CHOOSING, name: value}
+        anew, whole = calls_of(host, lambda fields=fields: edited(host, asked(host), **fields))
+        spared.append(whole - made)
+        assert np.array_equal(pixels(cell.images[0]), pixels(anew.images[0])), value
+    assert spared[0] == 0 < spared[1] and len({*spared[1:]}) == 1, spared
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 7}, {"prompt": "a blue ring"}, {"cfg_scale": 2.0}, {"steps": 5}]
+)
+def test_a_cell_that_differs_otherwise_is_made_anew(host, change):
+    plotted(host, asked(host))
+    cell, _ = plotted(host, asked(host, **change), final_strength=0.5)
+    anew = edited(host, asked(host, **change), **CHOOSING, final_strength=0.5)
+    assert np.array_equal(pixels(cell.images[0]), pixels(anew.images[0]))
+
+
+def test_a_cell_knows_of_options_that_differ(host):
+    _, first = plotted(host, asked(host))
+    host.shared.opts.data["CLIP_stop_at_last_layers"] = 3
+    _, other = plotted(host, asked(host))
+    assert other == first
+    _, again = plotted(host, asked(host))
+    assert again == 0
 
 
 def test_of_two_parts_each_has_its_candidates(host):

@@ -30,6 +30,16 @@ FOLDER = "msbd-edits"
 SEED = ("seed", "subseed", "subseed_strength")
 """What of a request names its noise."""
 _OF_THE_CHOICE = ("candidate", "candidates")
+_LATER = {
+    *("final_strength", "guidance_later", "context", "texture", "upscaler", "tile_size"),
+    *("intermediate_strength", "tile_guidance", "tile_overlap", "growth"),
+    *("lowpass_background", "hold_tone"),
+}
+"""Settings of which the first stage knows nothing."""
+_UNPLANNED = {"upscaler", "lowpass_background", "hold_tone"}
+"""Of them those that no plan shows."""
+_last_cell: list[tuple[str, dict[str, Any]]] = []
+"""Its edit's name, and what it was made of."""
 _ITS_OWN = ("picture", "mask", "paint")
 
 
@@ -96,6 +106,7 @@ def take_seed(p: Any, choice: Choice) -> None:
 def folder_for(choice: Choice, made_of: dict[str, Any]) -> EditFolder | None:
     """Where an edit's work is kept, and found if there was some; None if nothing is kept.
 
+    A plot's cell has the "surroundings" among what it is made of.
     Raises `EditError` if it cannot be gone on with as the request says, or if candidates that are
     to be chosen from cannot be kept.
     """
@@ -107,11 +118,48 @@ def folder_for(choice: Choice, made_of: dict[str, Any]) -> EditFolder | None:
             "Multi-Stage Blended Diffusion, Keep edits"
         )
     elif wanted():
-        folder = store().new(made_of)
+        found = _of_a_plot(made_of) if "surroundings" in made_of else None
+        folder = found or store().new(made_of)
     else:
         return None
     folder.pauses = choice.candidates_only
     return folder
+
+
+def _of_a_plot(made_of: dict[str, Any]) -> EditFolder | None:
+    """A copy of what the plot's last cell has made, as far as this one would make the same."""
+    if not _last_cell:
+        return None
+    name, before = _last_cell[0]
+    if any(before.get(key) != made_of[key] for key in made_of if key != "settings"):
+        return None
+    then, now = before["settings"], made_of["settings"]
+    other = {key for key in now if then[key] != now[key]}
+    if not other <= _LATER:
+        return None
+    try:
+        folder = store().copied(store().open(name))
+    except EditError:  # it was deleted meanwhile
+        return None
+    folder.facts["about"] = made_of
+    folder.facts.pop("report", None)
+    for part in range(folder.parts if other & _UNPLANNED else 0):
+        folder.drop(part, 1)
+    return folder
+
+
+def remember_cell(folder: EditFolder) -> None:
+    """This was a cell of a plot; the next one may go on from its stages."""
+    _last_cell[:] = [(folder.path.name, folder.about)]
+
+
+def surroundings(p: Any) -> str:
+    """All of a request and the WebUI's options that is plain, to tell whether two cells of a plot
+    differ in anything else than what our axes set."""
+    plain = (str, int, float, bool, type(None))
+    own = {k: v for k, v in vars(p).items() if isinstance(v, plain) or k == "override_settings"}
+    options = {k: v for k, v in shared.opts.data.items() if isinstance(v, plain)}
+    return _digest(repr(sorted(own.items()) + sorted(options.items())).encode())
 
 
 def _earlier(choice: Choice, made_of: dict[str, Any]) -> EditFolder:

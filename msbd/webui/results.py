@@ -19,6 +19,7 @@ from ..pictures.sheet import SheetRecorder
 from ..pictures.summary import MOST_PARTS
 from ..plan import StagePlan
 from ..report import Report
+from ..setting import BEST
 from .dry_run import in_words
 from .options import NO, SAVE, SHOW, option
 from .previews import Placed, picture_of
@@ -201,6 +202,8 @@ def _summary(report: Mapping[str, Any]) -> str:
             which = f"Of part {number} candidate" if len(parts) > 1 else "Candidate"
             best, candidates = part["chosen"] + 1, len(part["scores"])
             why = "fitted in best" if by_fit else "was nearest to the prompt"
+            if report["settings"]["candidate"] != BEST:
+                why = "went on, as chosen"
             words.append(f"{which} {best} of {candidates} {why}.")
         levels = math.hypot(*(part["texture"] or ()))
         if levels >= 0.5:

@@ -93,7 +93,7 @@ def _processed(p: Any, title: str, args: Sequence[Any]) -> Any:
 
 def patch(p: Any, choice: Choice) -> None:
     """Let the next `process_images(p)` be an edit; for a `p` that is thrown away afterwards."""
-    EditRun(p, lambda: choice).patch()
+    EditRun(p, lambda: choice).patch(of_plot=True)
 
 
 def given_arguments(p: Any, title: str, args: Sequence[Any]) -> Sequence[Any]:
@@ -150,7 +150,8 @@ class EditRun:
             for name, value in borrowed.items():
                 setattr(p, name, value)
 
-    def patch(self) -> None:
+    def patch(self, of_plot: bool = False) -> None:
+        self.surroundings = keeping.surroundings(self.p) if of_plot else None
         self.asked = without_effect.asked(self.p)
         without_effect.turn_off(self.p)
         self.hooks = Hooks(self.p)
@@ -310,10 +311,7 @@ class EditRun:
         index = p.iteration * p.batch_size + place
         told = described(report, p, notes)
         if folder is not None and folder.problem is None:
-            told["edit_id"] = folder.path.name
-            if report.stages:
-                keeping.keep_views(folder, source, picture_of(image), self.plan)
-            folder.finish(told)
+            self._keep(folder, told, source, picture_of(image))
         self.results.append(EditResult(index, told, extras, inputs.icc))
         whole = report.as_planned and not report.interrupted
         if whole and not (self.choice.candidates_only or self.choice.edit_id):
@@ -324,6 +322,21 @@ class EditRun:
         return exact_bytes(
             inputs.given_back(place % len(inputs.pictures), image, self.settings.feather)
         )
+
+    def _keep(
+        self,
+        folder: EditFolder,
+        report: dict[str, Any],
+        before: Image.Image,
+        after: Image.Image,
+    ) -> None:
+        """What is known when an edit has ended."""
+        report["edit_id"] = folder.path.name
+        if self.surroundings is not None:
+            keeping.remember_cell(folder)
+        if report["stages"]:
+            keeping.keep_views(folder, before, after, self.plan)
+        folder.finish(report)
 
     def _painted(
         self,
@@ -363,9 +376,12 @@ class EditRun:
         needed = choice.edit_id or choice.candidates_only
         try:
             made_of = keeping.about(self.p, place, self.inputs, self.settings)
+            if self.surroundings is not None:
+                made_of["surroundings"] = self.surroundings
             folder = keeping.folder_for(choice, made_of)
             if folder is not None:
-                notes += folder.begin(self.plan, self.settings.feather)
+                others = folder.begin(self.plan, self.settings.feather)
+                notes += others if self.surroundings is None else []
                 self.kept.append(folder.path.name)
         except EditError as error:
             if needed:

@@ -16,6 +16,7 @@ from ..options import defaults
 from . import dry_run as dry_run_panel
 from . import kept as kept_panel
 from . import status as status_panel
+from . import tab as tabs
 from .specification import Control, specification
 from .tab import Tab
 
@@ -48,7 +49,9 @@ def build(elem_id: ElemId, tab: Tab) -> list[Any]:
         panel.connect(tab.components, controls)
 
     tab.when_complete(connect)
-    tab.when_seen([kept_panel.INFO], lambda: kept.connect(tab.components[kept_panel.INFO], made))
+    seen = tab.components
+    tab.when_seen([kept_panel.INFO], lambda: kept.connect(seen[kept_panel.INFO], made))
+    tab.when_seen([tabs.GALLERY], lambda: kept.stand_below(seen[tabs.GALLERY]))
     return controls
 
 

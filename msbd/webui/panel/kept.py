@@ -33,6 +33,13 @@ class Panel:
     forget: Any
     said: Any
 
+    def stand_below(self, gallery: Any) -> None:
+        """Move what is said and shown to below the pictures."""
+        self.said.parent.children.remove(self.said)
+        column = gallery.parent
+        column.children.insert(column.children.index(gallery) + 1, self.said)
+        self.said.parent = column
+
     def connect(self, info: Any, controls: Mapping[str, Any]) -> None:
         """info: the component `INFO`. controls: ours, by name."""
         ours = [controls[name] for name in SET]
