@@ -18,8 +18,42 @@ from .test_browser import Play, browser, play
 __all__ = ["browser", "play"]
 NAMES = {"a1111": ("tab", "dry-run", "running", "result", "settings"), "forge": ("tab", "result")}
 """By host."""
+OF_KEPT = ("choose", "compare")
 WIDTH = 1400
 LARGEST = 400_000
+
+
+def stored(shot: Image.Image, path: Path) -> None:
+    """Save a picture of the page for the documentation."""
+    height = round(shot.height * WIDTH / shot.width)
+    picture = shot.resize((WIDTH, height), Image.Resampling.LANCZOS)
+    picture.save(path, quality=85, optimize=True)
+    assert path.stat().st_size < LARGEST
+
+
+@pytest.mark.timeout(1500)
+def test_screenshots_of_a_kept_edit(webui: Webui, play: Play, tmp_path: Path) -> None:
+    folder = os.environ.get("MSBD_SCREENSHOTS")
+    if not folder or webui.installation.kind != "a1111":
+        pytest.skip("MSBD_SCREENSHOTS names no folder, or none are made of this WebUI")
+    scene = world.Scene()
+    play(
+        "kept",
+        Scene(world.draw_picture(scene), world.draw_mask(scene)),
+        prompt=scene.prompt,
+        other="a blue ring on grass",
+        seed=scene.seed,
+        steps=25,
+        guidance=4,
+        preset="recommended",
+        fields={},
+        choice=2,
+        scale=2,
+        limit=1400,
+    )
+    for name in OF_KEPT:
+        shot = Image.open(tmp_path / f"{name}.png").convert("RGB")
+        stored(shot, Path(folder) / f"webui-{name}.jpg")
 
 
 def strokes(mask: np.ndarray, rows: int = 6) -> list[tuple[float, float]]:
@@ -76,7 +110,4 @@ def test_screenshots(webui: Webui, play: Play, tmp_path: Path) -> None:
         shot = Image.open(tmp_path / f"{name}.png").convert("RGB")
         if drawn and name == "tab":
             shot = beside(Image.open(tmp_path / "canvas.png"), shot)
-        height = round(shot.height * WIDTH / shot.width)
-        picture = shot.resize((WIDTH, height), Image.Resampling.LANCZOS)
-        picture.save(path, quality=85, optimize=True)
-        assert path.stat().st_size < LARGEST
+        stored(shot, path)

@@ -10,7 +10,7 @@ const FOLD = 4;
 async function after(page, button) {
     await page.click(`${ui.CONTROL}${button}`);
     await page.waitForSelector("#img2img_results .progressDiv", { state: "attached" });
-    await ui.done(page);
+    await ui.done(page, 10 * ui.PATIENCE);
     await page.waitForTimeout(1500);
     return ui.results(page);
 }
@@ -29,7 +29,7 @@ async function set(page) {
 ui.play(async (page, work) => {
     await ui.uploadBoth(page, work);
     await ui.chooseScript(page);
-    await ui.choose(page, `${ui.CONTROL}preset`, "fast");
+    await ui.choose(page, `${ui.CONTROL}preset`, work.preset ?? "fast");
     await page.waitForTimeout(1000);
     for (const place of [2, FOLD])
         await page.locator(`${ui.CONTROL}fold_${place} > .label-wrap`).click();
@@ -37,13 +37,14 @@ ui.play(async (page, work) => {
     await ui.prepare(page, work);
     const before = await set(page);
     await ui.generate(page);
-    await ui.finished(page);
+    await page.waitForSelector("#img2img_results .progressDiv", { state: "attached" });
+    await ui.done(page, 10 * ui.PATIENCE);
     await page.waitForTimeout(1500);
     const candidates = await ui.results(page);
-    await page.screenshot({ path: `${work.folder}/candidates.png` });
-
     await page.locator("#img2img_gallery .thumbnail-item").nth(work.choice).click();
     await page.waitForTimeout(1000);
+    const fold = `${ui.CONTROL}fold_${FOLD}`;
+    await ui.shoot(page, `${work.folder}/choose.png`, fold, "#img2img_results");
     const continued = await after(page, "continue");
     const left = await set(page);
     await page.click(`${ui.CONTROL}compare`);
@@ -56,8 +57,7 @@ ui.play(async (page, work) => {
     const at = await page.locator(".msbd-views").evaluate((one) =>
         getComputedStyle(one).getPropertyValue("--msbd-at"),
     );
-    await page.locator(".msbd-views").scrollIntoViewIfNeeded();
-    await page.screenshot({ path: `${work.folder}/compare.png`, fullPage: true });
+    await ui.shoot(page, `${work.folder}/compare.png`, "#img2img_results");
 
     await page.locator("#img2img_prompt textarea").fill(work.other);
     const redone = await after(page, "redo");

@@ -209,6 +209,21 @@ async function observe(page, until) {
     );
 }
 
+/** A picture of the page around some elements. */
+async function shoot(page, file, ...selectors) {
+    const found = selectors.map((selector) => page.locator(selector).first());
+    const boxes = await Promise.all(found.map((element) => element.boundingBox()));
+    const scrolled = await page.evaluate(() => window.scrollY);
+    const [left, top, right, bottom] = [
+        Math.min(...boxes.map((box) => box.x)) - 12,
+        Math.min(...boxes.map((box) => box.y)) - 12 + scrolled,
+        Math.max(...boxes.map((box) => box.x + box.width)) + 12,
+        Math.max(...boxes.map((box) => box.y + box.height)) + 12 + scrolled,
+    ];
+    const clip = { x: left, y: top, width: right - left, height: bottom - top };
+    await page.screenshot({ path: file, clip, fullPage: true });
+}
+
 module.exports = {
     CONTROL,
     PATIENCE,
@@ -229,6 +244,7 @@ module.exports = {
     ready,
     results,
     set,
+    shoot,
     type,
     upload,
     uploadBoth,

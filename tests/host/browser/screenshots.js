@@ -3,21 +3,6 @@
 
 const ui = require("./page");
 
-/** A picture of the page around some elements. */
-async function shoot(page, file, ...selectors) {
-    const found = selectors.map((selector) => page.locator(selector).first());
-    const boxes = await Promise.all(found.map((element) => element.boundingBox()));
-    const scrolled = await page.evaluate(() => window.scrollY);
-    const [left, top, right, bottom] = [
-        Math.min(...boxes.map((box) => box.x)) - 12,
-        Math.min(...boxes.map((box) => box.y)) - 12 + scrolled,
-        Math.max(...boxes.map((box) => box.x + box.width)) + 12,
-        Math.max(...boxes.map((box) => box.y + box.height)) + 12 + scrolled,
-    ];
-    const clip = { x: left, y: top, width: right - left, height: bottom - top };
-    await page.screenshot({ path: file, clip, fullPage: true });
-}
-
 ui.play(async (page, work) => {
     const file = (name) => `${work.folder}/${name}.png`;
     if (work.path) {
@@ -35,15 +20,15 @@ ui.play(async (page, work) => {
     await ui.prepare(page, work);
     await page.evaluate(() => document.activeElement.blur());
     await page.waitForTimeout(500);
-    if (work.path) await shoot(page, file("canvas"), "#mode_img2img", "#script_list >> nth=1");
-    await shoot(page, file("tab"), "#script_list >> nth=1", `${ui.CONTROL}dry_run`);
+    if (work.path) await ui.shoot(page, file("canvas"), "#mode_img2img", "#script_list >> nth=1");
+    await ui.shoot(page, file("tab"), "#script_list >> nth=1", `${ui.CONTROL}dry_run`);
 
     for (const fold of folds) await fold.click();
     await page.click(`${ui.CONTROL}dry_run`);
     const drawing = page.locator(`${ui.CONTROL}dry_run_picture img`).first();
     await drawing.evaluate((image) => image.decode());
     await page.waitForTimeout(1000);
-    await shoot(page, file("dry-run"), `${ui.CONTROL}dry_run_result`);
+    await ui.shoot(page, file("dry-run"), `${ui.CONTROL}dry_run_result`);
 
     await ui.generate(page);
     await page.waitForFunction(
@@ -54,15 +39,15 @@ ui.play(async (page, work) => {
         { timeout: 10 * ui.PATIENCE },
     );
     await page.waitForTimeout(700);
-    await shoot(page, file("running"), "#img2img_toprow", "#img2img_results");
+    await ui.shoot(page, file("running"), "#img2img_toprow", "#img2img_results");
     await ui.done(page, 10 * ui.PATIENCE);
     await page.waitForTimeout(1500);
-    await shoot(page, file("result"), "#img2img_toprow", "#img2img_results");
+    await ui.shoot(page, file("result"), "#img2img_toprow", "#img2img_results");
 
     await ui.openTab(page, "Settings");
     await page.locator("#settings > .tab-nav button", { hasText: ui.TITLE }).click();
     await page.locator("#setting_msbd_clip_weights textarea").fill("");
     await page.waitForTimeout(500);
-    await shoot(page, file("settings"), "#settings_submit", "#setting_msbd_resolution", "#msbd_check_button");
+    await ui.shoot(page, file("settings"), "#settings_submit", "#setting_msbd_resolution", "#msbd_check_button");
     return {};
 });
