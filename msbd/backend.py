@@ -65,6 +65,10 @@ class Backend(Protocol):
     tile_by_tile: bool
     """Whether tiles are denoised one after the other, each in a `sampling` of its own."""
 
+    @property
+    def details(self) -> Backend | None:
+        """The same, bound to the prompt of the later stages; None where that is the same."""
+
     def sigmas(self, steps: int) -> Tensor:
         """Noise levels [steps + 1], strictly descending, the last one 0; float32, on the CPU."""
 

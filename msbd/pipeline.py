@@ -132,7 +132,8 @@ def _edited(
             for stage, attempt in attempts(planned, smaller):
                 with attempt:
                     seen = seen if stage is planned else inputs(stage)
-                    patch = refined(stage, start, seen, settings, backend, noise, recorder)
+                    used = backend if stage.first else backend.details or backend
+                    patch = refined(stage, start, seen, settings, used, noise, recorder)
             if patch is not None:
                 recorder.keeper.keep(stage, patch, recorder.done)
             context = seen.target

@@ -21,13 +21,8 @@ OFF, LAST_LAYER, FINE_TUNE = "off", "last layer", "fine-tune"
 """Ways to optimise the decoder."""
 APART, TOGETHER = "apart", "together"
 """Ways to edit parts of a mask that lie far from each other."""
-AUTOMATIC, NEW, PICTURE, PAINT, SURROUNDINGS = (
-    "automatic",
-    "new",
-    "picture",
-    "paint",
-    "surroundings",
-)
+AUTOMATIC, NEW, PICTURE = "automatic", "new", "picture"
+PAINT, SURROUNDINGS = "paint", "surroundings"
 """What the first stage starts from."""
 LATENT_NOISE, LATENT_NOTHING = "latent noise", "latent nothing"
 """The same; in the WebUI these two are chosen as Masked content."""
@@ -182,6 +177,12 @@ class EditSettings:
         "inside: 1 as strong as around, 0 none.",
         span=(0.0, 1.0, 0.05),
         paper="6: fine detail is lost in the autoencoder",
+    )
+    details: str = setting(
+        "",
+        "Prompt for details",
+        "What later stages paint instead: a tile of a large object shows fur, not a dog. Empty: "
+        "the prompt.",
     )
     guidance: float = setting(
         7.5,

@@ -74,12 +74,13 @@ class Model:
 
     backend: PointwiseBackend
     bound: tuple[Any, ...] = ()
+    details: str = ""
     loaded: int = 0
     notes: tuple[str, ...] = ()
     ranker: ClipRanker = field(default_factory=lambda: ClipRanker(None))
 
-    def bind(self, *arguments: Any) -> PointwiseBackend:
-        self.bound = arguments
+    def bind(self, *arguments: Any, details: str = "") -> PointwiseBackend:
+        self.bound, self.details = arguments, details
         return self.backend
 
 

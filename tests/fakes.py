@@ -119,6 +119,7 @@ class PointwiseBackend:
     before: Callable[[int], None] = lambda samples: None
     device: torch.device = torch.device("cpu")
     tile_by_tile: bool = False
+    details: PointwiseBackend | None = None
     samples: int = 0
     batches: int = 0
     shapes: list[tuple[int, ...]] = field(default_factory=list)

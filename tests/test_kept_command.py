@@ -94,6 +94,16 @@ def test_redo_changes_what_follows_and_keeps_the_rest(desk: Desk, model: Model) 
     assert "what is before stage 2 is the kept edit's" in desk.stdout
 
 
+def test_redo_with_a_prompt_for_details(desk: Desk, model: Model) -> None:
+    begin(desk, "edit", "-o", desk.out)
+    assert model.details == ""
+    assert go_on(desk, "--from", 2, "--set", "details=(fur:1.2)", command="redo") == 0, desk.stderr
+    assert model.bound[0] == "a red star" and model.details == "(fur:1.2)"
+    assert read_recipe(desk.out).settings.details == "(fur:1.2)"
+    assert go_on(desk, "--from", 2, "--set", "details=<lora:fur:1>", command="redo") == 0
+    assert "lora" in desk.stdout
+
+
 def contents(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in path.iterdir()}
 

@@ -451,3 +451,24 @@ def test_a_networks_error_is_a_few_frames_below_the_edit(image, mask, values):
         ]
         assert frames[0] == "pipeline.py:edit"
         assert len(frames) <= 8, "\n".join(frames)
+
+
+@pytest.mark.edits
+def test_later_stages_follow_the_prompt_for_details():
+    """The first stage is as without it, and its own prompt paints nothing after that."""
+    image, mask = photograph(150, 210), box_mask(Size(150, 210), Box(30, 40, 110, 150))
+    stages: list[torch.Tensor] = []
+
+    def keep(name: str, picture: torch.Tensor, *_: object) -> None:
+        if name == "result":
+            stages.append(picture)
+
+    watch = Callbacks(picture=keep, wanted=frozenset({"result"}))
+    red, blue = PointwiseBackend(), PointwiseBackend(colour=(0.1, 0.1, 0.9))
+    run(image, mask, red, watch=watch)
+    plain, stages = stages, []
+    first = PointwiseBackend()
+    first.details = blue
+    run(image, mask, first, watch=Callbacks(picture=keep, wanted=frozenset({"result"})))
+    assert torch.equal(stages[0], plain[0]) and not torch.equal(stages[-1], plain[-1])
+    assert first.samples + blue.samples == red.samples and blue.samples > 0

@@ -27,8 +27,8 @@ def test_labels_are_unique_and_everything_is_explained():
         assert s.low is None or s.default is None or s.low <= s.default <= s.high
 
 
-def test_users_have_no_more_than_twenty_one():
-    assert len(SETTINGS) == 21 and not {*SETTINGS} & {*ABLATIONS}
+def test_users_have_no_more_than_twenty_two():
+    assert len(SETTINGS) == 22 and not {*SETTINGS} & {*ABLATIONS}
 
 
 def test_everything_is_where_its_name_says():

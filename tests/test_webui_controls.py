@@ -59,7 +59,9 @@ def test_kinds():
     assert kinds["decoder"] == "Radio"
     assert kinds["whole_cells"] == kinds[SHOW_CANDIDATES] == "Checkbox"
     assert {kinds[n] for n in ("candidates", "margin", "guidance_later")} == {"Slider"}
-    assert [name for name, kind in kinds.items() if kind == "Textbox"] == ["candidate", "edit_id"]
+    assert [name for name, kind in kinds.items() if kind == "Textbox"] == [
+        *("candidate", "edit_id", "details")
+    ]
 
 
 def test_every_slider_can_be_put_on_what_we_set_it_to():

@@ -96,6 +96,7 @@ def test_a_key_never_changes_whatever_the_controls_are_called():
         "preset": "MSBD preset",
         "candidates": "MSBD candidates",
         "candidate": "MSBD candidate",
+        "details": "MSBD details",
         "resampling_steps": "MSBD repaint repeats",
         "margin": "MSBD margin",
         "final_strength": "MSBD detail strength",

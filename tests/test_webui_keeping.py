@@ -131,6 +131,22 @@ def test_what_was_interrupted_goes_on(host):
     assert np.array_equal(pixels(done.images[0]), pixels(whole.images[0]))
 
 
+def test_later_stages_follow_the_prompt_for_details(host):
+    plain = edited(host, asked(host), **CHOOSING)
+    same = edited(host, asked(host), **CHOOSING, details="a red star")
+    assert np.array_equal(pixels(plain.images[0]), pixels(same.images[0]))
+    other = edited(host, asked(host), **CHOOSING, details="a blue ring")
+    assert "MSBD details: a blue ring" in other.infotexts[0]
+    assert (pixels(other.images[0]) != pixels(plain.images[0])).any()
+    redone = {**CHOOSING, "details": "a blue ring", "edit_id": id_of(plain), "continue_from": 2}
+    assert np.array_equal(
+        pixels(edited(host, asked(host), **redone).images[0]), pixels(other.images[0])
+    )
+    told = edited(host, asked(host), **CHOOSING, details="a blue ring <lora:fur:1>")
+    assert np.array_equal(pixels(told.images[0]), pixels(other.images[0]))
+    assert "Extra networks in the prompt for details are ignored" in told.comments
+
+
 class TestMisuse:
     def refused(self, host: Host, p: Any, words: str, **fields: Any) -> None:
         calls = len(host.calls)

@@ -34,6 +34,7 @@ class IdleBackend:
     spec = ModelSpec()
     device = torch.device("cpu")
     tile_by_tile = False
+    details = None
 
     def __init__(self, sampler: str) -> None:
         self.sampler, _ = SAMPLERS[sampler]

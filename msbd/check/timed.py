@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -25,6 +26,15 @@ class ForwardingBackend:
         self.device = backend.device
         self.sampler = backend.sampler
         self.tile_by_tile = backend.tile_by_tile
+
+    @property
+    def details(self) -> ForwardingBackend | None:
+        """Round the other's."""
+        if self._backend.details is None:
+            return None
+        other = copy.copy(self)
+        other._backend = self._backend.details
+        return other
 
     def _call(self, part: str, network: Callable[..., T], *arguments: Any) -> T:
         """What `network(*arguments)` gives; every call of a network comes by here.

@@ -201,6 +201,7 @@ def painted(request: Request, say: Say) -> tuple[Edit, SheetRecorder | None, boo
         *without_prompt(chosen.prompt),
         *unsupported(chosen.prompt),
         *unsupported(chosen.negative),
+        *unsupported(settings.details),
     ):
         say(note)
     say(f"loading {request.models.checkpoint.name}")
@@ -210,7 +211,8 @@ def painted(request: Request, say: Say) -> tuple[Edit, SheetRecorder | None, boo
     if settings.ranks_by_clip:
         downloads.fetch_clip(request.models.clip, model.ranker.prepare, say)
     sampler = settings.ablation.sampler
-    backend = model.bind(chosen.prompt, chosen.negative, settings.guidance, sampler)
+    bound = chosen.prompt, chosen.negative, settings.guidance, sampler
+    backend = model.bind(*bound, details=settings.details)
     plan = plan_edit(inputs.picture.size, inputs.mask, settings, backend.spec)
     recorder = SheetRecorder() if request.outputs.sheet else None
     progress = Progress(request.quiet)

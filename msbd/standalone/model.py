@@ -90,18 +90,26 @@ class StandaloneModel:
         guidance: float = PAPER.guidance,
         sampler: str = PAPER.ablation.sampler,
         spacing: str = "uniform",
+        details: str = "",
     ) -> Backend:
         """The backend for a prompt, see `prompt_syntax`, encoded here and now.
 
         guidance: classifier-free guidance scale; at 1 the negative prompt has no effect and costs
-        nothing. sampler: a name in SAMPLERS. spacing: see `NoiseSchedule.levels`.
+        nothing. sampler: a name in SAMPLERS. spacing: see `NoiseSchedule.levels`. details: the
+        prompt of later stages, if it is another.
         """
         if sampler not in SAMPLERS:
             raise EditError(f"unknown sampler {sampler!r}; known are {', '.join(SAMPLERS)}")
         encoder = self.checkpoint.text_encoder
         self.bring(encoder)
-        contexts = prompts.encode(encoder, (negative, prompt))
-        return BoundModel(self, plain_words(prompt), contexts, guidance, sampler, spacing)
+
+        def bound(text: str) -> BoundModel:
+            contexts = prompts.encode(encoder, (negative, text))
+            return BoundModel(self, plain_words(text), contexts, guidance, sampler, spacing)
+
+        made = bound(prompt)
+        made.details = bound(details) if details.strip() else None
+        return made
 
 
 class BoundModel:
@@ -112,6 +120,7 @@ class BoundModel:
     """
 
     tile_by_tile = False
+    details: BoundModel | None = None
 
     def __init__(
         self,

@@ -55,6 +55,7 @@ CONTROLS = (
     CANDIDATES_ONLY,
     EDIT_ID,
     CONTINUE_FROM,
+    "details",
 )
 """The script's controls in the order of positional arguments, which never changes."""
 
@@ -66,7 +67,7 @@ FOLDED = {
     "First stage: painted small": (
         *("resampling_steps", "whole_cells", "early_selection", SHOW_CANDIDATES, "candidate"),
     ),
-    "Later stages: enlarged and refined": ("guidance_later", "context", "texture"),
+    "Later stages: enlarged and refined": ("guidance_later", "context", "texture", "details"),
     "Choose a candidate, go on, redo": (CANDIDATES_ONLY, CONTINUE_FROM, EDIT_ID),
 }
 """Controls that are folded away, by what they change."""

@@ -33,10 +33,10 @@ _OF_THE_CHOICE = ("candidate", "candidates")
 _LATER = {
     *("final_strength", "guidance_later", "context", "texture", "upscaler", "tile_size"),
     *("intermediate_strength", "tile_guidance", "tile_overlap", "growth"),
-    *("lowpass_background", "hold_tone"),
+    *("lowpass_background", "hold_tone", "details"),
 }
 """Settings of which the first stage knows nothing."""
-_UNPLANNED = {"upscaler", "lowpass_background", "hold_tone"}
+_UNPLANNED = {"upscaler", "details", "lowpass_background", "hold_tone"}
 """Of them those that no plan shows."""
 _last_cell: list[tuple[str, dict[str, Any]]] = []
 """Its edit's name, and what it was made of."""

@@ -405,7 +405,7 @@ class EditRun:
     def _backend(self, place: int, sampler: HostSampler) -> HostBackend:
         p = self.p
         words = plain_text(p.prompts[place], p.steps)
-        return HostBackend(
+        backend = HostBackend(
             p,
             place,
             self.spec,
@@ -415,6 +415,9 @@ class EditRun:
             decoder_device(),
             self.hooks,
         )
+        if self.settings.details.strip():
+            backend.bind_details(self.settings.details)
+        return backend
 
 
 def keep_profile(params: Any) -> None:

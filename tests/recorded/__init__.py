@@ -11,6 +11,7 @@ from msbd.settings import FINE_TUNE, LAST_LAYER, OFF, EditSettings
 
 NEW = (
     *("start", "strength", "mask_shape", "grow", "parts", "texture", "candidate"),
+    "details",
     *("hold_tone", "square_crop"),
 )
 """Settings that no version before 0.2 had."""

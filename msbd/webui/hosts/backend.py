@@ -11,7 +11,14 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from modules import devices, processing, prompt_parser, sd_samplers_common, shared
+from modules import (
+    devices,
+    extra_networks,
+    processing,
+    prompt_parser,
+    sd_samplers_common,
+    shared,
+)
 from torch import Tensor, nn
 
 from ...backend import Condition, Decoder, ModelSpec, Sampler
@@ -38,8 +45,10 @@ class HostBackend:
 
     The denoiser and the autoencoder run in the host's precision, which `edit` has left; where
     that is not enough for finite numbers they run in single precision, as far as the host can.
-    notes: what the user should know of that.
+    notes: what the user should know of that. details: see `Backend`.
     """
+
+    details: HostBackend | None = None
 
     def __init__(
         self,
@@ -72,6 +81,20 @@ class HostBackend:
         self._upcast = bool(getattr(shared.opts, UPCAST, True))
         self._autoencoder_in_single = False
         self.notes: list[str] = []
+
+    def bind_details(self, text: str) -> None:
+        """Let later stages follow another prompt. Extra networks in it are left out."""
+        words, networks = extra_networks.parse_prompt(text)
+        if networks:
+            self._tell("extra networks in the prompt for details are ignored: name them in the "
+                       "prompt")  # fmt: skip
+        p, steps = self._p, self._sampling.host.config.total_steps(self._p.steps)
+        told = prompt_parser.SdConditioning([words], width=p.width, height=p.height)
+        with devices.autocast():
+            model = shared.sd_model
+            made = prompt_parser.get_multicond_learned_conditioning(model, told, steps)
+        self.details = copy.copy(self)
+        self.details._prompt = made.batch[0]
 
     def sigmas(self, steps: int) -> Tensor:
         self._schedule = self._sampling.sigmas(steps)

@@ -26,7 +26,7 @@ from . import tab as tabs
 SAMPLING = ("img2img_sampling", "img2img_steps", tabs.SCHEDULER)
 """The host's controls that a preset was measured with, by elem_id; the last since 1.9."""
 
-OF_THE_EDIT = ("mask_shape", "grow", "candidate")
+OF_THE_EDIT = ("mask_shape", "grow", "candidate", "details")
 BY_PRESET = [name for name in CONTROLS[1:] if name in FIELDS and name not in OF_THE_EDIT]
 """The controls that a preset sets; the others belong to what is painted."""
 
