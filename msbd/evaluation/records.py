@@ -17,7 +17,7 @@ from .cases import Case
 from .methods import Method
 
 Pixels = NDArray[np.uint8]
-PAINTED = 3
+PAINTED = 4
 """To be raised when the same settings paint otherwise, or `examine_painting` measures otherwise:
 what was recorded before is then made anew."""
 MEASURED = 6
