@@ -18,7 +18,7 @@ from .test_browser import Play, browser, play
 __all__ = ["browser", "play"]
 NAMES = {"a1111": ("tab", "dry-run", "running", "result", "settings"), "forge": ("tab", "result")}
 """By host."""
-OF_KEPT = ("choose", "compare")
+OF_KEPT = ("buttons", "choose", "compare")
 WIDTH = 1400
 LARGEST = 400_000
 
@@ -51,9 +51,9 @@ def test_screenshots_of_a_kept_edit(webui: Webui, play: Play, tmp_path: Path) ->
         scale=2,
         limit=1400,
     )
-    for name in OF_KEPT:
-        shot = Image.open(tmp_path / f"{name}.png").convert("RGB")
-        stored(shot, Path(folder) / f"webui-{name}.jpg")
+    shots = {name: Image.open(tmp_path / f"{name}.png").convert("RGB") for name in OF_KEPT}
+    stored(beside(shots["buttons"], shots["choose"]), Path(folder) / "webui-choose.jpg")
+    stored(shots["compare"], Path(folder) / "webui-compare.jpg")
 
 
 def strokes(mask: np.ndarray, rows: int = 6) -> list[tuple[float, float]]:
@@ -68,8 +68,8 @@ def strokes(mask: np.ndarray, rows: int = 6) -> list[tuple[float, float]]:
 
 
 def beside(canvas: Image.Image, panel: Image.Image) -> Image.Image:
-    """The panel stands far below the canvas: the canvas's upper part, and the panel."""
-    both = Image.new("RGB", (canvas.width + panel.width, panel.height))
+    """The panel stands far from the canvas on the page: the canvas's upper part, and the panel."""
+    both = Image.new("RGB", (canvas.width + panel.width, panel.height), "white")
     both.paste(canvas, (0, 0))
     both.paste(panel, (canvas.width, 0))
     return both

@@ -44,7 +44,8 @@ ui.play(async (page, work) => {
     await page.locator("#img2img_gallery .thumbnail-item").nth(work.choice).click();
     await page.waitForTimeout(1000);
     const fold = `${ui.CONTROL}fold_${FOLD}`;
-    await ui.shoot(page, `${work.folder}/choose.png`, fold, "#img2img_results");
+    await ui.shoot(page, `${work.folder}/choose.png`, "#img2img_results");
+    await ui.shoot(page, `${work.folder}/buttons.png`, fold, `${ui.CONTROL}forget`);
     const continued = await after(page, "continue");
     const left = await set(page);
     await page.click(`${ui.CONTROL}compare`);
