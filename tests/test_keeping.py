@@ -22,6 +22,7 @@ from msbd.keeping import files
 from msbd.keeping.folder import FACTS, EditFolder
 from msbd.noise import Noise
 from msbd.pipeline import Edit, edit
+from msbd.plan import ModelSpec
 from msbd.planning import plan_edit
 from msbd.presets import preset
 from msbd.progress import Callbacks
@@ -405,6 +406,21 @@ def test_nothing_is_left_of_a_write_that_fails(tmp_path):
         temporary.write_text("half")
         raise RuntimeError
     assert not list(tmp_path.iterdir())
+
+
+def test_a_large_edit_takes_half_a_gibibyte_at_most():
+    """All that is kept of a mask of 3200x3200 in 24 megapixels, pictures for people at their worst:
+    three bytes a pixel."""
+    picture = Size(4000, 6000)
+    mask = box_mask(picture, Box(400, 1400, 3600, 4600))
+    for name in ("draft", "fast", "recommended"):
+        values = preset(name)
+        plan = plan_edit(picture, mask, values, ModelSpec())
+        areas = [stage.size.area for stage in plan.stages]
+        latents = 2 * values.candidates * 4 * areas[0] // 64
+        pictures = 3 * (sum(areas[:-1]) + values.candidates * areas[0] + 2 * 1600**2)
+        given = 2 * 4 * picture.area
+        assert 12 * sum(areas) + 4 * latents + pictures + given < 2**29
 
 
 def test_the_last_stage_is_there_once(tmp_path):
