@@ -25,11 +25,8 @@ function msbd_goes_on(text, values, changes) {
     const {edit, part, number} = msbd_shown(text);
     msbd_kept.before = values;
     const [candidate, candidates, , typed, first] = values;
-    const id = typed || edit?.edit_id;
-    if (!id) {
-        alert("There is no edit to go on with: Generate first, with Keep edits turned on in Settings.");
-        return values;
-    }
+    // After a crash nothing is shown, but the last edit is kept.
+    const id = typed || edit?.edit_id || "last";
     setTimeout(msbd_generates, 50, id);
     const picked = number && candidate === "best" ? (part ? `${part}:${number}` : number) : candidate;
     return changes({id, picked, candidates, first, edit});

@@ -38,7 +38,7 @@ others = {
     "preset": st.sampled_from(list(PRESETS)),
     SHOW_CANDIDATES: st.booleans(),
     CANDIDATES_ONLY: st.booleans(),
-    EDIT_ID: st.sampled_from(["", "0123456789abcdef" * 2]),
+    EDIT_ID: st.sampled_from(["", "last", "0123456789abcdef" * 2]),
     CONTINUE_FROM: st.integers(0, 9),
 }
 

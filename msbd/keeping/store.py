@@ -14,6 +14,8 @@ from ..errors import EditError
 from .folder import FACTS, EditFolder
 
 ID = re.compile(r"[0-9a-f]{32}")
+LAST = "last"
+"""The name of the edit that was written to last."""
 _DAY = 24 * 3600
 
 
@@ -32,7 +34,9 @@ class EditStore:
         return folder.copied(self.root / secrets.token_hex(16))
 
     def open(self, name: str) -> EditFolder:
-        """Raises `EditError` if no edit of this name is kept."""
+        """name: of an edit, or `LAST`. Raises `EditError` if no edit of this name is kept."""
+        if name == LAST and (kept := self._all()):
+            return EditFolder.open(max(kept)[1])
         return EditFolder.open(self._path(name))
 
     def forget(self, name: str) -> None:
@@ -71,6 +75,8 @@ class EditStore:
     def _path(self, name: str) -> Path:
         """The folder of that name, which is checked before it is part of any path."""
         if not isinstance(name, str) or not ID.fullmatch(name):
+            if name == LAST:
+                raise EditError("no edit is kept: press Generate for a new one")
             raise EditError("edit_id must be 32 digits from 0 to 9 and a to f")
         path = self.root / name
         if not path.is_dir() or path.is_symlink():

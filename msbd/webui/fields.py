@@ -128,7 +128,8 @@ CANDIDATES_ONLY_HELP = (
 )
 EDIT_ID_LABEL = "Edit to go on with"
 EDIT_ID_HELP = (
-    "The edit_id of an edit that is kept; empty for a new one. Picture and mask must be its own."
+    "The edit_id of an edit that is kept, or last; empty for a new one. Picture and mask must be "
+    "its own."
 )
 CONTINUE_FROM_LABEL = "Redo from stage"
 CONTINUE_FROM_HELP = (
@@ -144,6 +145,7 @@ ABOUT_THIS_RUN = {
 }
 """Labels and help of `THIS_RUN`."""
 
+_ID = "([0-9a-f]{32}|last)?"
 _JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
@@ -242,7 +244,7 @@ def schema(defaults: Mapping[str, Any], upscalers: Sequence[str]) -> dict[str, A
         kind = _JSON_TYPES[type(values[name])]
         properties[name] = {"title": title, "description": help, "type": kind}
         properties[name]["default"] = values[name]
-    properties[EDIT_ID]["pattern"] = "^([0-9a-f]{32})?$"
+    properties[EDIT_ID]["pattern"] = f"^({_ID})$"
     properties[CONTINUE_FROM]["minimum"] = 0
     if upscalers:
         properties["upscaler"]["enum"] = list(upscalers)
@@ -261,8 +263,8 @@ def _check_of_run(name: str, value: Any) -> None:
     """Raise `EditError` for what `THIS_RUN` cannot be."""
     if name in (SHOW_CANDIDATES, CANDIDATES_ONLY) and not isinstance(value, bool):
         raise EditError(f"{name} must be true or false, not {value!r}")
-    if name == EDIT_ID and not (isinstance(value, str) and re.fullmatch("([0-9a-f]{32})?", value)):
-        raise EditError(f"{name} must be 32 digits from 0 to 9 and a to f, or empty")
+    if name == EDIT_ID and not (isinstance(value, str) and re.fullmatch(_ID, value)):
+        raise EditError(f"{name} must be 32 digits from 0 to 9 and a to f, or last, or empty")
     if name == CONTINUE_FROM and not (type(value) is int and value >= 0):
         raise EditError(f"{name} must be a whole number from 0, not {value!r}")
 

@@ -22,7 +22,7 @@ from .fields import CANDIDATES_ONLY_LABEL, CONTINUE_FROM_LABEL, Choice
 from .inputs import Inputs
 from .options import AUTOMATIC, NO, option
 
-VIEWS = ("before.png", "after.png")
+VIEWS, MASK = ("before.png", "after.png"), "mask.png"
 AROUND, MOST = 0.15, 1600
 """What is shown round the edit, in units of its longer side; and pixels a side."""
 FOLDER = "msbd-edits"
@@ -103,10 +103,13 @@ def take_seed(p: Any, choice: Choice) -> None:
         setattr(p, name, value)
 
 
-def folder_for(choice: Choice, made_of: dict[str, Any]) -> EditFolder | None:
+def folder_for(
+    choice: Choice, made_of: dict[str, Any], mask: Image.Image | None = None
+) -> EditFolder | None:
     """Where an edit's work is kept, and found if there was some; None if nothing is kept.
 
-    A plot's cell has the "surroundings" among what it is made of.
+    A plot's cell has the "surroundings" among what it is made of. mask: as it was given, which is
+    kept for those who cannot paint it again.
     Raises `EditError` if it cannot be gone on with as the request says, or if candidates that are
     to be chosen from cannot be kept.
     """
@@ -122,6 +125,8 @@ def folder_for(choice: Choice, made_of: dict[str, Any]) -> EditFolder | None:
         folder = found or store().new(made_of)
     else:
         return None
+    if mask is not None:
+        folder.add_picture(MASK, mask)
     folder.pauses = choice.candidates_only
     return folder
 
@@ -181,9 +186,10 @@ def _earlier(choice: Choice, made_of: dict[str, Any]) -> EditFolder:
         other[other.index("settings")] = next(k for k in now if before.get(k) != now[k])
     changed = [name for name in other if name != "version"]
     if changed:
+        was = {**folder.about, **folder.about["settings"]}.get(changed[0])
         raise EditError(
-            f"since the kept edit {changed[0]} was changed: put it back to go on, or redo the edit "
-            f"from a stage on ({CONTINUE_FROM_LABEL})"
+            f"since the kept edit {changed[0]} was changed, which was {was!r}: put it back to go "
+            f"on, or redo the edit from a stage on ({CONTINUE_FROM_LABEL})"
         )
     folder.wants_more = choice.candidates_only
     for part in range(folder.parts):

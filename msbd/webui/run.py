@@ -152,6 +152,7 @@ class EditRun:
 
     def patch(self, of_plot: bool = False) -> None:
         self.surroundings = keeping.surroundings(self.p) if of_plot else None
+        self.mask: Image.Image | None = getattr(self.p, "image_mask", None)
         self.asked = without_effect.asked(self.p)
         without_effect.turn_off(self.p)
         self.hooks = Hooks(self.p)
@@ -378,7 +379,7 @@ class EditRun:
             made_of = keeping.about(self.p, place, self.inputs, self.settings)
             if self.surroundings is not None:
                 made_of["surroundings"] = self.surroundings
-            folder = keeping.folder_for(choice, made_of)
+            folder = keeping.folder_for(choice, made_of, self.mask)
             if folder is not None:
                 others = folder.begin(self.plan, self.settings.feather)
                 notes += others if self.surroundings is None else []
