@@ -1,6 +1,6 @@
 // Going on with the edit whose pictures the gallery shows. Each of these is given values of the
 // page's components and gives back others; what they set is put back once Generate was pressed.
-const msbd_kept = {before: []};
+const msbd_kept = {before: null};
 
 // What the host says of the shown pictures, and which of them is looked at.
 function msbd_shown(text) {
@@ -8,11 +8,11 @@ function msbd_shown(text) {
     try { info = JSON.parse(text); } catch { /* nothing was made yet */ }
     const index = Math.max(selected_gallery_index(), 0);
     const words = (info.infotexts || [])[index] || "";
-    const seed = Number(words.match(/Seed: (\d+)/)?.[1]);
-    const edits = (info.msbd || []).filter((edit) => edit.edit_id);
-    const edit = edits.find((one) => one.seed === seed) || edits[0];
+    const edits = info.msbd || [];
+    const edit = edits.find((one) => one.pictures.includes(index)) || edits[0];
     const picked = words.match(/MSBD picture: (?:part (\d+) )?candidate (\d+)/);
-    return {edit, part: picked?.[1], number: picked?.[2]};
+    const nothing = !info.infotexts?.length;
+    return {edit, nothing, part: picked?.[1], number: picked?.[2]};
 }
 
 // The edit's id, for what is done without Generate.
@@ -22,11 +22,16 @@ function msbd_edit_id(text) {
 
 // values: what the page has of candidate, candidates, candidates_only, edit_id, continue_from.
 function msbd_goes_on(text, values, changes) {
-    const {edit, part, number} = msbd_shown(text);
-    msbd_kept.before = values;
+    if (msbd_kept.before) return values;  // it was pressed twice
+    const {edit, nothing, part, number} = msbd_shown(text);
     const [candidate, candidates, , typed, first] = values;
     // After a crash nothing is shown, but the last edit is kept.
-    const id = typed || edit?.edit_id || "last";
+    const id = typed || edit?.edit_id || (nothing ? "last" : "");
+    if (!id) {
+        alert("What is shown was not kept, and cannot be gone on with: see Keep edits in Settings.");
+        return values;
+    }
+    msbd_kept.before = values;
     setTimeout(msbd_generates, 50, id);
     const picked = number && candidate === "best" ? (part ? `${part}:${number}` : number) : candidate;
     return changes({id, picked, candidates, first, edit});
@@ -45,8 +50,11 @@ function msbd_more(text, ...given) {
 }
 
 function msbd_redo(text, ...given) {
-    return msbd_goes_on(text, given.slice(0, 5), ({id, candidates, first, edit}) =>
-        [given[0], candidates, false, id, first || edit?.stages.length || 1]);
+    return msbd_goes_on(text, given.slice(0, 5), ({id, candidates, first, edit}) => {
+        const parts = (edit?.stages || []).map((stage) => stage.part);
+        const last = Math.max(1, ...parts.map((part) => parts.filter((one) => one === part).length));
+        return [given[0], candidates, false, id, first || last];
+    });
 }
 
 // Press Generate when the page has what was just set, and then have it put back.
@@ -56,12 +64,13 @@ function msbd_generates(id, patience = 100) {
         setTimeout(msbd_generates, 50, id, patience - 1);
         return;
     }
-    gradioApp().getElementById("img2img_generate").click();
+    if (field.value === id) gradioApp().getElementById("img2img_generate").click();
     const put_back = "script_multistage_blended_diffusion_put_back";
     setTimeout(() => gradioApp().getElementById(put_back).click(), 300);
 }
 
 function msbd_puts_back() {
     const [candidate, candidates, only] = msbd_kept.before;
+    msbd_kept.before = null;
     return [candidate, candidates, only, "", 0];
 }

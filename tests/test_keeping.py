@@ -265,6 +265,49 @@ def test_a_redone_edit_can_be_kept_elsewhere_and_gone_on_with(tmp_path):
     assert torch.equal(done.image, redone.image)
 
 
+@pytest.mark.parametrize("changes", [{"steps": 8}, {"decoder": "off"}, {"final_strength": 0.7}])
+def test_a_redo_that_is_killed_goes_on_as_a_redo(tmp_path, changes):
+    kept(new(tmp_path / "kept"), quick())
+    changed = quick(**changes)
+    folder = EditFolder.open(tmp_path / "kept")
+    folder.redo_from, folder.reads_only = 2, True
+    redone = kept(folder, changed)
+    other = EditFolder.open(tmp_path / "kept").copied(tmp_path / "other")
+    other.redo_from = 2
+    with pytest.raises(Killed):
+        kept(other, changed, dies_at=1)
+    going_on = EditFolder.open(tmp_path / "other")
+    assert "report" not in going_on.facts
+    assert torch.equal(kept(going_on, changed).image, redone.image) and not going_on.notes
+
+
+def test_more_candidates_have_their_own_numbers(tmp_path):
+    """Also after one that was painted alone, and under an edit that is finished."""
+    kept(new(tmp_path / "kept"), quick(candidates=2, candidate="3"))
+    more = EditFolder.open(tmp_path / "kept")
+    more.pauses = more.wants_more = True
+    kept(more, quick(candidates=4))
+    assert more.made(0)["first"] == 0 and more.made(0)["count"] == 4
+    for number in (1, 3, 4):
+        chosen = EditFolder.open(tmp_path / "kept")
+        chosen.choose(0, number)
+        named = quick(candidates=4, candidate=str(number))
+        assert (kept(chosen, named).image - kept(None, named).image).abs().max() <= 1 / 255
+    again = EditFolder.open(tmp_path / "kept")
+    again.pauses = again.wants_more = True
+    with pytest.raises(EditError, match="there are 4 candidates already"):
+        kept(again, quick(candidates=4))
+
+
+def test_numbers_are_those_that_were_chosen_against_the_scores(tmp_path):
+    done = kept(new(tmp_path / "kept"), quick(candidates=3), TWO)
+    folder = EditFolder.open(tmp_path / "kept")
+    assert folder.numbers == "best"
+    other = (done.report.parts[1].chosen + 1) % 3 + 1
+    folder.choose(1, other)
+    assert folder.numbers == f"2:{other}"
+
+
 @pytest.mark.parametrize("first", [0, 9])
 def test_there_must_be_such_a_stage(tmp_path, first):
     kept(new(tmp_path / "kept"), quick())

@@ -166,6 +166,18 @@ def test_candidates_of_two_parts_are_chosen_apart(desk: Desk) -> None:
     assert desk.refused("there is no part 3", "the mask has 2")
 
 
+@pytest.mark.parametrize("columns", [(10, 34), (60, 84)])
+def test_redo_of_parts_that_see_each_other(desk: Desk, columns: tuple[int, int]) -> None:
+    mask = np.zeros((110, 150), np.uint8)
+    mask[2:26, columns[0] : columns[1]] = mask[34:104, 120:134] = 255
+    save(desk.mask, mask)
+    save(desk.image, np.random.default_rng(0).integers(0, 256, (110, 150, 3), np.uint8))
+    begin(desk, "edit", "-o", desk.out)
+    before = load(desk.out)
+    assert go_on(desk, "--from", 2, "--keep", desk.folder / "new", command="redo") == 0, desk.stderr
+    assert np.abs(load(desk.out).astype(int) - before).max() <= 1
+
+
 def test_a_picture_keeps_what_lies_beside_its_pixels(desk: Desk) -> None:
     pixels = load(desk.image)
     alpha = np.full((*pixels.shape[:2], 1), 255, np.uint8)
@@ -244,6 +256,23 @@ class TestMisuse:
         before = picture.read_bytes()
         assert desk.msbd("continue", desk.folder / "kept", "-o", picture) == 2
         assert desk.refused("named twice") and picture.read_bytes() == before
+
+    def test_nothing_to_choose_from(self, desk: Desk) -> None:
+        assert begin(desk, "candidates", "--start", "picture", "--strength", 0) == 2
+        assert desk.refused("there is nothing to choose from")
+
+    def test_the_webuis(self, desk: Desk) -> None:
+        from msbd.keeping.folder import EditFolder
+
+        EditFolder.create(desk.folder / "kept", {"seed": [1, 2, 0.0]})
+        for command, more in (("show", ()), ("continue", ("-o", desk.out))):
+            assert desk.msbd(command, desk.folder / "kept", *more) == 2
+            assert desk.refused("is the WebUI's")
+
+    def test_another_candidate_than_the_first_stage_is_of(self, desk: Desk) -> None:
+        begin(desk, "edit", "-o", desk.out)
+        assert go_on(desk, "--from", 2, "--set", "candidate=1", command="redo") == 2
+        assert desk.refused("chosen in stage 1")
 
     def test_a_full_disk(self, desk: Desk, monkeypatch) -> None:
         def full(*_: object) -> None:

@@ -114,6 +114,24 @@ def test_a_redone_edit_has_the_present_prompt(host):
     assert (pixels(redone.images[0]) != pixels(whole.images[0])).any()
 
 
+def test_the_text_names_the_candidate_that_was_chosen_before(host):
+    made = edited(host, asked(host), **CHOOSING, candidates_only=True)
+    best = reports(made)[0]["parts"][0]["chosen"] + 1
+    other = str(best % 3 + 1)
+    edited(host, asked(host), **CHOOSING, edit_id=id_of(made), candidate=other)
+    for fields in ({}, {"continue_from": 2}, {"continue_from": 2, "candidate": str(best)}):
+        done = edited(host, asked(host), **CHOOSING, edit_id=id_of(made), **fields)
+        assert f"MSBD candidate: {other}" in done.infotexts[0]
+        assert reports(done)[0]["parts"][0]["chosen"] == int(other) - 1
+
+
+def test_each_edit_names_its_pictures(host):
+    done = edited(host, asked(host, batch_size=2), **CHOOSING, show_candidates=True)
+    first, second = (report["pictures"] for report in reports(done))
+    assert sorted(first + second) == [*range(len(done.images))][done.index_of_first_image :]
+    assert len(first) == len(second) == 4
+
+
 def test_what_was_interrupted_goes_on(host):
     whole = edited(host, asked(host), **CHOOSING)
     total = len(host.calls)
@@ -198,6 +216,16 @@ class TestMisuse:
         for name, value in changed.items():
             self.refused(host, asked(host, **{name: value}), "was changed, which was", edit_id=kept)
         self.refused(host, asked(host), "upscaler was changed", edit_id=kept, upscaler="Lanczos")
+
+    def test_an_option_that_decides_on_the_picture(self, host):
+        kept = id_of(edited(host, asked(host), **CHOOSING, candidates_only=True))
+        host.shared.opts.data["CLIP_stop_at_last_layers"] = 3
+        self.refused(host, asked(host), "options or other scripts was changed", edit_id=kept)
+
+    def test_more_candidates_than_there_are(self, host):
+        kept = id_of(edited(host, asked(host), **CHOOSING, candidates_only=True))
+        again = {"edit_id": kept, "candidates_only": True}
+        self.refused(host, asked(host), "3 candidates already", **again)
 
     def test_another_checkpoint(self, host):
         kept = id_of(edited(host, asked(host), **CHOOSING, candidates_only=True))
@@ -300,6 +328,14 @@ def test_of_a_plot_over_a_later_stages_setting_the_first_is_painted_once(host, n
         spared.append(whole - made)
         assert np.array_equal(pixels(cell.images[0]), pixels(anew.images[0])), value
     assert spared[0] == 0 < spared[1] and len({*spared[1:]}) == 1, spared
+
+
+@pytest.mark.parametrize("name, values", [("candidate", "123"), ("candidates", (1, 3, 6))])
+def test_a_plot_over_candidates_shows_each(host, name, values):
+    for value in values:
+        cell, _ = plotted(host, asked(host), **{name: value})
+        anew = edited(host, asked(host), **{**CHOOSING, name: value})
+        assert np.array_equal(pixels(cell.images[0]), pixels(anew.images[0])), value
 
 
 @pytest.mark.parametrize(

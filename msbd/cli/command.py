@@ -85,7 +85,7 @@ def _print(text: str, stream: TextIO) -> None:
 
 
 def _edit(arguments: argparse.Namespace) -> int:
-    from . import editing, kept
+    from . import editing
 
     if arguments.output is None and not arguments.plan_only:
         raise EditError("there is no output: say where the result goes with -o OUT.png")
@@ -97,6 +97,8 @@ def _edit(arguments: argparse.Namespace) -> int:
         _say(editing.plan_in_words(request, request.plan()))
         return DONE
     if arguments.keep:
+        from . import kept
+
         request = kept.begun(arguments.keep, request, _files(arguments))
     return _performed(request)
 
@@ -184,9 +186,11 @@ def _redo(arguments: argparse.Namespace) -> int:
         arguments.device,
         arguments.offload,
     )
+    if arguments.first > 1 and "candidate" in (changes.settings or {}):
+        raise EditError("the candidate is chosen in stage 1: redo from 1, or use continue")
     folder.redo_from, folder.reads_only = arguments.first, True
     request = kept.restored(folder, changes, _outputs(arguments), arguments.quiet)
-    folder.begin(request.plan(), request.settings.feather)
+    kept.check_redo(request)
     if arguments.keep:
         request = kept.copied(request, arguments.keep)
     if arguments.first > 1:

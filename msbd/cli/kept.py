@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from .. import __version__
 from ..errors import EditError
+from ..keeping.folder import EditFolder
 from ..legacy import with_stored
 from ..setting import number_for
 from ..standalone import models
 from . import saving
 from .editing import Outputs, Request, Say, painted, read_inputs
 from .recipe import Recipe
-
-if TYPE_CHECKING:
-    from ..keeping.folder import EditFolder
 
 BOARD = "candidates.png"
 _SAMPLES, _SAMPLE = 16, 2**20
@@ -43,8 +42,6 @@ class Files:
 
 def begun(path: Path, request: Request, files: Files) -> Request:
     """The request, with a new folder that holds all that it takes to go on with it."""
-    from ..keeping.folder import EditFolder
-
     about = {
         "version": __version__,
         "recipe": json.loads(request.recipe.to_json()),
@@ -91,6 +88,8 @@ class Changes:
 
 def restored(folder: EditFolder, changes: Changes, outputs: Outputs, quiet: bool) -> Request:
     """The kept edit as a request. Raises `EditError` if something it needs is not there."""
+    if "seed" in folder.about:
+        raise EditError(f"the edit in {folder.path} is the WebUI's: go on with it there")
     try:
         recipe = Recipe.from_json(json.dumps(folder.about["recipe"]))
         inputs, model = folder.about["inputs"], folder.about["model"]
@@ -134,6 +133,15 @@ def choose(folder: EditFolder, request: Request, numbers: str) -> None:
     folder.about["recipe"] = json.loads(request.recipe.to_json())
 
 
+def check_redo(request: Request) -> None:
+    """Raise `EditError` now, and not when the model is loaded, if it cannot be done."""
+    folder = request.folder
+    assert folder is not None
+    trial = EditFolder(folder.path, copy.deepcopy(folder.facts))
+    trial.redo_from, trial.reads_only = folder.redo_from, True
+    trial.begin(request.plan(), request.settings.feather)
+
+
 def copied(request: Request, path: Path) -> Request:
     """The request, with a new folder that holds what is in the present one."""
     assert request.folder is not None
@@ -155,6 +163,8 @@ def make_candidates(request: Request, finish: bool, place: Path | None, say: Say
         raise OSError(f"the candidates could not be kept ({folder.problem})")
     if stopped:
         return True
+    if not any(map(folder.made, range(folder.parts))):
+        raise EditError("there is nothing to choose from: a strength of 0 paints no candidates")
     board_at = place or folder.path / BOARD
     saving.save_drawing(board_at, board_of(folder))
     say(f"wrote {board_at}")
@@ -186,7 +196,9 @@ def board_of(folder: EditFolder) -> Image.Image:
 
 def described(folder: EditFolder) -> Iterator[str]:
     """What is in a folder, line by line."""
-    recipe = folder.about["recipe"]
+    recipe = folder.about.get("recipe")
+    if recipe is None:
+        raise EditError(f"the edit in {folder.path} is the WebUI's: go on with it there")
     yield f"prompt: {recipe['prompt']}"
     if recipe["negative"]:
         yield f"negative prompt: {recipe['negative']}"

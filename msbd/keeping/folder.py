@@ -20,6 +20,7 @@ from torch import Tensor
 from ..errors import EditError
 from ..plan import EditPlan, StagePlan
 from ..report import Candidates, Keeper, StageReport
+from ..setting import BEST
 from .files import read_array, replacing, write_array, write_json
 from .writer import Writer
 
@@ -36,7 +37,8 @@ class EditFolder(Keeper):
     of the mask its "candidates" and finished "stages", with plans, reports, and files with their
     digests. redo_from: the stage, from 1, from which on what is there is to be done again.
     wants_more: whether more candidates are painted than are there, to choose from all of them.
-    reads_only: whether what comes is not kept. notes: what was found damaged.
+    reads_only: whether what comes is not kept. goes_on: whether there was something to go on from
+    when the edit began. notes: what was found damaged.
 
     Used in a `with` while the edit runs; what it finishes is written beside it.
     """
@@ -46,6 +48,7 @@ class EditFolder(Keeper):
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
         self.path, self.facts = path, facts
         self.pauses = self.finishes = self.reads_only = self.wants_more = False
+        self.goes_on = False
         self.redo_from: int | None = None
         self.notes: list[str] = []
         self._writer = Writer()
@@ -156,6 +159,21 @@ class EditFolder(Keeper):
         """How many the mask has, as far as it is known."""
         return len(self.facts["parts"])
 
+    @property
+    def numbers(self) -> str:
+        """The candidates that go on, where they are others than the best; see `setting.NUMBERS`."""
+        chosen = {}
+        for part in range(self.parts):
+            made = self.made(part)
+            if made is None:
+                continue
+            scores = made["scores"] or [0.0]
+            if made["first"] or scores[made["chosen"]] < max(scores):
+                chosen[part + 1] = made["first"] + made["chosen"] + 1
+        if self.parts == 1:
+            return str(chosen.get(1, BEST))
+        return ",".join(f"{part}:{number}" for part, number in chosen.items()) or BEST
+
     def finished_stages(self, part: int) -> list[dict[str, Any]]:
         """The reports of a part's stages that are there."""
         kept = self.facts["parts"][part]["stages"] if part < self.parts else []
@@ -193,6 +211,8 @@ class EditFolder(Keeper):
         while len(parts) < len(plan.parts):
             parts.append({"candidates": None, "stages": []})
         notes = self._without_others(plan) if self.redo_from is None else self._without_last(plan)
+        if self.wants_more:
+            self._ready_for_more(plan)
         for part in plan.parts:
             before = plan.parts[: part.number]
             changing = (
@@ -200,6 +220,9 @@ class EditFolder(Keeper):
             )
             if any(part.sees(other, feather) for other in changing):
                 self.drop_candidates(part.number)
+        self.goes_on = any(part["stages"] or part["candidates"] for part in parts)
+        if any(len(self.finished_stages(one.number)) < len(one.stages) for one in plan.parts):
+            self.facts.pop("report", None)
         self._plan, self._earlier, self._found = plan, copy.deepcopy(parts), {}
         if not self.reads_only:
             self.save()
@@ -216,8 +239,23 @@ class EditFolder(Keeper):
                 notes.append(f"stage {good + 1} would be made otherwise now: it is done again")
                 self.drop(part.number, good)
             if kept["candidates"] and not _same(kept["candidates"]["plan"], stages[0]):
+                notes.append("candidates would be made otherwise now: they are painted again")
                 self.drop_candidates(part.number)
         return notes
+
+    def _ready_for_more(self, plan: EditPlan) -> None:
+        """Forget what was made of a candidate, as others are to join it."""
+        for part in plan.parts:
+            self.drop(part.number, 0)
+            made, run = self.made(part.number), part.stages[0].schedule
+            if made is None:
+                continue
+            if made["first"] != run.first_candidate:
+                self.drop_candidates(part.number)
+            elif made["count"] >= run.candidates:
+                raise EditError(
+                    f"there are {made['count']} candidates already: raise Candidates for more"
+                )
 
     def _without_last(self, plan: EditPlan) -> list[str]:
         """Forget the stages that are to be done again."""
@@ -244,6 +282,8 @@ class EditFolder(Keeper):
             self.drop(part.number, index)
             if not index:
                 self.drop_candidates(part.number)
+            elif kept["candidates"]:
+                kept["candidates"]["plan"] = _plain(asdict(part.stages[0]))
         return []
 
     def finish(self, report: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,6 @@ from ..errors import EditError
 from .folder import FACTS, EditFolder
 
 ID = re.compile(r"[0-9a-f]{32}")
-LAST = "last"
-"""The name of the edit that was written to last."""
 _DAY = 24 * 3600
 
 
@@ -34,10 +33,15 @@ class EditStore:
         return folder.copied(self.root / secrets.token_hex(16))
 
     def open(self, name: str) -> EditFolder:
-        """name: of an edit, or `LAST`. Raises `EditError` if no edit of this name is kept."""
-        if name == LAST and (kept := self._all()):
-            return EditFolder.open(max(kept)[1])
+        """Raises `EditError` if no edit of this name is kept."""
         return EditFolder.open(self._path(name))
+
+    def last(self) -> EditFolder:
+        """The one that was written to last. Raises `EditError` if there is none."""
+        kept = self._all()
+        if not kept:
+            raise EditError("no edit is kept: press Generate for a new one")
+        return EditFolder.open(max(kept)[1])
 
     def forget(self, name: str) -> None:
         """Delete all that is kept of an edit. Raises `EditError` if there is none."""
@@ -55,7 +59,9 @@ class EditStore:
         """
         kept = 0.0
         for changed, path in sorted(self._all(), reverse=True):
-            size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+            size = 0
+            with suppress(OSError):  # another process deletes it, too
+                size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
             kept += size
             old = time.time() - changed > most_days * _DAY
             if path.name not in keep and (old or kept > most_bytes):
@@ -64,19 +70,17 @@ class EditStore:
 
     def _all(self) -> list[tuple[float, Path]]:
         """When each edit here was last written to, and its folder."""
-        if not self.root.is_dir():
-            return []
-        return [
-            ((path / FACTS).stat().st_mtime, path)
-            for path in self.root.iterdir()
-            if ID.fullmatch(path.name) and (path / FACTS).is_file()
-        ]
+        found = []
+        with suppress(OSError):
+            for path in self.root.iterdir():
+                if ID.fullmatch(path.name):
+                    with suppress(OSError):
+                        found.append(((path / FACTS).stat().st_mtime, path))
+        return found
 
     def _path(self, name: str) -> Path:
         """The folder of that name, which is checked before it is part of any path."""
         if not isinstance(name, str) or not ID.fullmatch(name):
-            if name == LAST:
-                raise EditError("no edit is kept: press Generate for a new one")
             raise EditError("edit_id must be 32 digits from 0 to 9 and a to f")
         path = self.root / name
         if not path.is_dir() or path.is_symlink():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..keeping.folder import EditFolder
 from ..keeping.store import EditStore
 from ..plan import EditPlan
 from ..report import Report
-from ..setting import number_for
+from ..setting import BEST, number_for
 from ..settings import EditSettings
 from .fields import CANDIDATES_ONLY_LABEL, CONTINUE_FROM_LABEL, Choice
 from .inputs import Inputs
@@ -27,6 +28,11 @@ AROUND, MOST = 0.15, 1600
 """What is shown round the edit, in units of its longer side; and pixels a side."""
 FOLDER = "msbd-edits"
 """In the WebUI's data folder."""
+LAST = "last"
+"""In place of an id: the edit that was written to last."""
+_OPTIONS = ("upcast_attn", "sd_vae", "CLIP_stop_at_last_layers")
+_OF_THE_REQUEST = ("Seed", "Sampler", "Refiner")
+"""The WebUI's own scripts, whose arguments it has among the request's."""
 SEED = ("seed", "subseed", "subseed_strength")
 """What of a request names its noise."""
 _OF_THE_CHOICE = ("candidate", "candidates")
@@ -38,8 +44,10 @@ _LATER = {
 """Settings of which the first stage knows nothing."""
 _UNPLANNED = {"upscaler", "details", "lowpass_background", "hold_tone"}
 """Of them those that no plan shows."""
-_last_cell: list[tuple[str, dict[str, Any]]] = []
-"""Its edit's name, and what it was made of."""
+Chosen = tuple[str, int]
+"""Which candidate goes on, of how many."""
+_last_cell: list[tuple[str, dict[str, Any], Chosen]] = []
+"""A plot's: its edit's name, what it was made of, and which candidate went on."""
 _ITS_OWN = ("picture", "mask", "paint")
 
 
@@ -74,7 +82,36 @@ def about(p: Any, place: int, inputs: Inputs, settings: EditSettings) -> dict[st
         "checkpoint": _checkpoint(p.sd_model),
         "sampler": [p.sampler_name, getattr(p, "scheduler", None), p.cfg_scale],
         "settings": flat,
+        "options or other scripts": _others(p),
     }
+
+
+def _others(p: Any) -> str:
+    """A digest of the WebUI's options that infotexts tell of, as they decide on pictures, and of
+    what other scripts that take part were told."""
+    labels = getattr(shared.opts, "data_labels", {})
+    told = [name for name, label in labels.items() if getattr(label, "infotext", None)]
+    options = [(name, shared.opts.data.get(name)) for name in sorted({*told, *_OPTIONS})]
+    known = getattr(p.scripts, "alwayson_scripts", [])
+    taking_part = [script for script in known if script.title() not in _OF_THE_REQUEST]
+    arguments = [
+        (script.title(), list(p.script_args[script.args_from : script.args_to]))
+        for script in taking_part
+    ]
+    return _digest(repr(_plain([options, arguments])).encode())
+
+
+def _plain(value: Any) -> Any:
+    """Whatever it is, in a form whose text is the same for the same contents."""
+    if isinstance(value, (str, int, float, bool, type(None), Enum)):
+        return value
+    if isinstance(value, Mapping):
+        return sorted((str(key), _plain(one)) for key, one in value.items())
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(one) for one in value]
+    if hasattr(value, "tobytes"):  # arrays and pictures
+        return _digest(value.tobytes())
+    return type(value).__name__, _plain(getattr(value, "__dict__", {}))
 
 
 def _checkpoint(model: Any) -> list[Any]:
@@ -91,6 +128,20 @@ def _digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
+def _kept(edit_id: str) -> EditFolder:
+    """edit_id: or `LAST`, which is enough for those alone who have its picture and mask."""
+    return store().last() if edit_id == LAST else store().open(edit_id)
+
+
+def numbers(choice: Choice) -> str:
+    """The candidates that a request goes on with: its own, or those of the kept edit."""
+    if not choice.edit_id or choice.continue_from == 1 or choice.candidates_only:
+        return choice.settings.candidate
+    kept = _kept(choice.edit_id).numbers
+    own = choice.settings.candidate
+    return kept if choice.continue_from or own == BEST else own
+
+
 def take_seed(p: Any, choice: Choice) -> None:
     """Let a request have the seed of the kept edit that it goes on with."""
     if not choice.edit_id:
@@ -99,7 +150,7 @@ def take_seed(p: Any, choice: Choice) -> None:
         raise EditError(
             "an edit that is gone on with is one picture: set batch count and batch size to 1"
         )
-    for name, value in zip(SEED, store().open(choice.edit_id).about["seed"], strict=True):
+    for name, value in zip(SEED, _kept(choice.edit_id).about["seed"], strict=True):
         setattr(p, name, value)
 
 
@@ -121,7 +172,8 @@ def folder_for(
             "Multi-Stage Blended Diffusion, Keep edits"
         )
     elif wanted():
-        found = _of_a_plot(made_of) if "surroundings" in made_of else None
+        of_plot = "surroundings" in made_of
+        found = _of_a_plot(made_of, _choice(choice.settings)) if of_plot else None
         folder = found or store().new(made_of)
     else:
         return None
@@ -131,11 +183,11 @@ def folder_for(
     return folder
 
 
-def _of_a_plot(made_of: dict[str, Any]) -> EditFolder | None:
+def _of_a_plot(made_of: dict[str, Any], choice: Chosen) -> EditFolder | None:
     """A copy of what the plot's last cell has made, as far as this one would make the same."""
-    if not _last_cell:
+    if not _last_cell or _last_cell[0][2] != choice:
         return None
-    name, before = _last_cell[0]
+    name, before, _ = _last_cell[0]
     if any(before.get(key) != made_of[key] for key in made_of if key != "settings"):
         return None
     then, now = before["settings"], made_of["settings"]
@@ -153,9 +205,13 @@ def _of_a_plot(made_of: dict[str, Any]) -> EditFolder | None:
     return folder
 
 
-def remember_cell(folder: EditFolder) -> None:
+def remember_cell(folder: EditFolder, settings: EditSettings) -> None:
     """This was a cell of a plot; the next one may go on from its stages."""
-    _last_cell[:] = [(folder.path.name, folder.about)]
+    _last_cell[:] = [(folder.path.name, folder.about, _choice(settings))]
+
+
+def _choice(settings: EditSettings) -> Chosen:
+    return settings.candidate, settings.candidates
 
 
 def surroundings(p: Any) -> str:
@@ -168,7 +224,7 @@ def surroundings(p: Any) -> str:
 
 
 def _earlier(choice: Choice, made_of: dict[str, Any]) -> EditFolder:
-    folder = store().open(choice.edit_id)
+    folder = _kept(choice.edit_id)
     other = [name for name in made_of if folder.about.get(name) != made_of[name]]
     given = [name for name in _ITS_OWN if name in other]
     if given:

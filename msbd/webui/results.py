@@ -116,6 +116,8 @@ def completed(processed: Any, p: Any, results: list[EditResult]) -> None:
     for outcome in results:
         place = min(first + outcome.index, len(processed.infotexts) - 1)
         text = processed.infotexts[place]
+        shown = range(len(processed.images), len(processed.images) + len(outcome.extras.extras))
+        outcome.report["pictures"] = [place, *shown]
         if outcome.icc:
             processed.images[place].info["icc_profile"] = outcome.icc
         for number, extra in enumerate(outcome.extras.extras):

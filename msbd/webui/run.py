@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -163,6 +163,8 @@ class EditRun:
         """In place of the host's, which would encode the whole picture at the sliders' size."""
         p = self.p
         self.choice = self.choose()
+        candidate = {"candidate": keeping.numbers(self.choice)}
+        self.choice = replace(self.choice, settings=self.choice.settings.with_values(candidate))
         try_sampler(p.sampler_name)
         inputs, wanted = self._read(all_prompts)
         if len(inputs.pictures) > p.batch_size:
@@ -279,7 +281,8 @@ class EditRun:
         finally:
             evict()  # what others generate next may need the room
             if self.kept:
-                keeping.tidy(self.kept)
+                with suppress(OSError):
+                    keeping.tidy(self.kept)
         return finished
 
     def _edited(self, place: int, sampler: HostSampler, progress: Progress) -> Tensor:
@@ -315,7 +318,7 @@ class EditRun:
             self._keep(folder, told, source, picture_of(image))
         self.results.append(EditResult(index, told, extras, inputs.icc))
         whole = report.as_planned and not report.interrupted
-        if whole and not (self.choice.candidates_only or self.choice.edit_id):
+        if whole and not (folder and (folder.pauses or folder.goes_on)):
             try:
                 self.learn(report, before)
             except Exception:  # the picture is finished, and counts for more
@@ -334,7 +337,7 @@ class EditRun:
         """What is known when an edit has ended."""
         report["edit_id"] = folder.path.name
         if self.surroundings is not None:
-            keeping.remember_cell(folder)
+            keeping.remember_cell(folder, self.choice.settings)
         if report["stages"]:
             keeping.keep_views(folder, before, after, self.plan)
         folder.finish(report)
