@@ -56,6 +56,16 @@ def test_another_picture_is_refused(webui: Webui, small: Scene) -> None:
     assert status == 422 and "of another picture" in reason
 
 
+def test_later_stages_follow_the_prompt_for_details(webui: Webui) -> None:
+    subject = wide()
+    plain = edited(webui, subject, CHOOSING)
+    same = edited(webui, subject, {**CHOOSING, "details": "a red star"})
+    other = edited(webui, subject, {**CHOOSING, "details": "a blue ring, <lora:fur:1>"})
+    assert (same.picture == plain.picture).all()
+    assert subject.is_edited(other.picture) and (other.picture != plain.picture).any()
+    assert "extra networks in the prompt for details" in " ".join(other.report["notes"])
+
+
 def test_the_whole_way_in_the_browser(webui: Webui, play: Play) -> None:
     subject = wide()
     found = play(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from .client import QUICK, TITLE, Answer, Scene, asked, edited
 from .server import Webui
-from .test_browser import Play, browser, play
+from .test_browser import Play, browser, play, wide
 
 __all__ = ["browser", "play"]
 PLOT = "x/y/z plot"
@@ -43,3 +44,18 @@ def test_a_cell_is_the_edit_it_says(webui: Webui, small: Scene, play: Play) -> N
     found = play("paste", infotext=texts[1], prompt="a red star", controls=names)
     assert found["script"] == TITLE
     assert found["values"] == {"preset": "draft", "upscaler": "Bicubic", "candidates": "1"}
+
+
+def test_over_a_later_stages_setting_the_first_stage_is_painted_once(webui: Webui) -> None:
+    subject, strengths = wide(), ("0.25", "0.5", "0.75", "0.9")
+    edits = webui.data / "msbd-edits"
+    before = set(edits.iterdir()) if edits.is_dir() else set()
+    axes = ("[MSBD] Preset", "fast"), ("[MSBD] Detail", ", ".join(strengths))
+    answer = plotted(webui, subject, *axes, ("[MSBD] Upscaler", "Lanczos"))
+    _grid, *cells = answer.pictures
+    for strength, cell in zip(strengths, cells, strict=True):
+        fields = {"preset": "fast", "upscaler": "Lanczos", "final_strength": float(strength)}
+        assert (cell == edited(webui, subject, fields).picture).all()
+    files = [path / "part1-stage1.npy" for path in set(edits.iterdir()) - before]
+    times = sorted(Counter(file.stat().st_ino for file in files).values())
+    assert times == [1] * len(strengths) + [len(strengths)], "the plot's cells share theirs"
