@@ -13,6 +13,7 @@ from PIL import Image
 from standin import Host, installed
 from standin.desk import (
     THREE_STAGES,
+    TITLE,
     before,
     edited,
     photograph,
@@ -268,6 +269,15 @@ class TestMisuse:
         assert "No space left" in done.comments and "edit_id" not in reports(done)[0]
 
 
+def test_the_batch_tab_keeps_nothing(host):
+    host.begin()
+    host.shared.state.job = "2 out of 4"
+    from msbd.webui.run import run
+
+    run(asked(host), TITLE, [CHOOSING])
+    assert not root(host).exists()
+
+
 def test_a_batch_keeps_each_of_its_pictures(host):
     done = edited(host, asked(host, batch_size=2), **CHOOSING)
     first, second = id_of(done, 0), id_of(done, 1)
@@ -303,6 +313,7 @@ def plotted(host: Host, p: Any, **fields: Any) -> tuple[Any, int]:
     from msbd.webui.run import patch
 
     host.begin()
+    host.shared.state.job = "2 out of 4"
     start = len(host.calls)
     patch(p, chosen([{**CHOOSING, **fields}], {}))
     return host.processing.process_images(p), len(host.calls) - start

@@ -375,8 +375,9 @@ class EditRun:
         Raises `EditError` if what was kept cannot be gone on with.
         """
         choice = self.choice
-        if self.place and not choice.edit_id:
-            return None  # the Batch tab's pictures are many, and nobody chooses among candidates
+        in_batch_tab = self.place and self.surroundings is None  # a plot's cells are counted, too
+        if in_batch_tab and not choice.edit_id:
+            return None  # its pictures are many, and nobody chooses among candidates
         needed = choice.edit_id or choice.candidates_only
         try:
             made_of = keeping.about(self.p, place, self.inputs, self.settings)

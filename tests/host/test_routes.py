@@ -61,7 +61,7 @@ def test_the_plan_can_be_drawn(webui: Webui, small: Scene) -> None:
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"script_args": [{"candidate": 1}]}, "candidate"),
+        ({"script_args": [{"candidat": 1}]}, "candidat"),
         ({"script_args": [{"candidates": 99}]}, "candidates"),
         ({"mask": None}, "mask"),
     ],
