@@ -127,7 +127,7 @@ async function fields(page, values) {
 
 /** What a control of the script shows; of radio buttons, the chosen one. */
 async function value(page, name) {
-    const inputs = page.locator(`${CONTROL}${name} input`);
+    const inputs = page.locator(`${CONTROL}${name} :is(input, textarea)`);
     const radios = (await inputs.first().getAttribute("type")) === "radio";
     return (radios ? page.locator(`${CONTROL}${name} input:checked`) : inputs).first().inputValue();
 }
