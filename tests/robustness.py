@@ -78,7 +78,7 @@ def examined(seed: int, folder: Path) -> Outcome:
 def _instant(loaded: list[object]) -> Any:
     """A model that is there at once, in place of the embedded one."""
     model = mock.Mock(notes=())
-    model.bind = lambda *_: PointwiseBackend()
+    model.bind = lambda *_, **__: PointwiseBackend()
 
     def load(chosen: object) -> Any:
         loaded.append(chosen)
