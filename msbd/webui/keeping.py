@@ -111,7 +111,10 @@ def _plain(value: Any) -> Any:
         return [_plain(one) for one in value]
     if hasattr(value, "tobytes"):  # arrays and pictures
         return _digest(value.tobytes())
-    return type(value).__name__, _plain(getattr(value, "__dict__", {}))
+    # A ControlNet's unit; what is not turned on has values of the moment that decide nothing.
+    on = getattr(value, "enabled", False) is True
+    own = vars(value) if on and hasattr(value, "__dict__") else {}
+    return type(value).__name__, _plain({k: v for k, v in own.items() if k[0] != "_"})
 
 
 def _checkpoint(model: Any) -> list[Any]:
