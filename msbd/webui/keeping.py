@@ -101,20 +101,20 @@ def _others(p: Any) -> str:
     return _digest(repr(_plain([options, arguments])).encode())
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, depth: int = 8) -> Any:
     """Whatever it is, in a form whose text is the same for the same contents."""
     if isinstance(value, (str, int, float, bool, type(None), Enum)):
         return value
-    if isinstance(value, Mapping):
-        return sorted((str(key), _plain(one)) for key, one in value.items())
-    if isinstance(value, (list, tuple, set)):
-        return [_plain(one) for one in value]
     if hasattr(value, "tobytes"):  # arrays and pictures
         return _digest(value.tobytes())
     # A ControlNet's unit; what is not turned on has values of the moment that decide nothing.
-    on = getattr(value, "enabled", False) is True
-    own = vars(value) if on and hasattr(value, "__dict__") else {}
-    return type(value).__name__, _plain({k: v for k, v in own.items() if k[0] != "_"})
+    if getattr(value, "enabled", False) is True:
+        value = {k: v for k, v in getattr(value, "__dict__", {}).items() if k[0] != "_"}
+    if not depth or not isinstance(value, (Mapping, list, tuple)):
+        return type(value).__name__
+    if isinstance(value, Mapping):
+        return sorted((str(key), repr(_plain(one, depth - 1))) for key, one in value.items())
+    return [_plain(one, depth - 1) for one in value]
 
 
 def _checkpoint(model: Any) -> list[Any]:
