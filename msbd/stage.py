@@ -179,7 +179,8 @@ def choose_candidate(
     best = 0 if scores is None else int(scores.argmax())
     told = None if scores is None else [round(float(score), 4) for score in scores]
     ranked = replace(made, scores=told, chosen=best)
-    keeper.keep_candidates(stage.part, ranked, shown.cpu())
+    if keeper.wants_candidates:
+        keeper.keep_candidates(stage.part, ranked, shown.cpu())
     recorder.chosen(ranked)
     for index, one in enumerate(shown):
         score = f" {told[index]:.3f}" if told else ""

@@ -22,7 +22,7 @@ from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE, MINIATURE_CLIP, MINIATURE_UPSCALER
 
 SIZE, BOX = Size(150, 170), Box(20, 20, 130, 150)
-NOISE = "diffusion.py:_parts_of_fields"
+NOISE = "noise.py:parts_of_fields"
 
 
 @pytest.fixture

@@ -253,8 +253,9 @@ CHANGES: list[dict[str, Any]] = [
     {"texture": 1.0},
     {"hold_tone": True},
     {"square_crop": True},
+    {"candidate": "2"},
 ]
-ELSEWHERE = {"upscaler", "guidance", "sampler", "mask_shape", "grow"}
+ELSEWHERE = {"upscaler", "guidance", "details", "sampler", "mask_shape", "grow"}
 """Belong to the backend, or to the mask before it is an edit's, and are tested there."""
 
 

@@ -321,9 +321,8 @@ def plotted(host: Host, p: Any, **fields: Any) -> tuple[Any, int]:
 
 LATER = {
     "final_strength": (0.25, 0.5, 0.75, 0.9),
-    "texture": (1.0, 0.5, 0.0, 0.2),
-    "guidance_later": (0.5, 1.0, 0.25, 0.75),
-    "upscaler": ("R-ESRGAN 4x+", "Lanczos", "Bilinear", "Bicubic"),
+    "texture": (1.0, 0.0),
+    "upscaler": ("R-ESRGAN 4x+", "Lanczos"),
 }
 
 

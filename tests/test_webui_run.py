@@ -479,7 +479,7 @@ class TestRefusals:
 
     CASES = (
         ({"candidates": 99}, {}, "candidates must be a whole number from 1 to 16"),
-        ({"candidate": 2}, {}, "unknown field 'candidate'"),
+        ({"candidat": 2}, {}, "unknown field 'candidat'"),
         ({"steps": 20}, {}, "request's own field 'steps'"),
         ({"upscaler": "no such"}, {}, "no upscaler 'no such'"),
         ({}, {"mask": None}, "no mask"),

@@ -34,7 +34,10 @@ def reports(draw: Any) -> dict[str, Any]:
     return {
         "stages": [{"part": min(n, parts - 1)} for n in range(draw(st.integers(0, planned)))],
         "plan": {"stages": [{}] * planned, "parts": [{}] * parts},
-        "settings": {"choose": draw(st.sampled_from(["clip", "fit"]))},
+        "settings": {
+            "choose": draw(st.sampled_from(["clip", "fit"])),
+            "candidate": draw(st.sampled_from(["best", "2"])),
+        },
         "seconds": draw(st.floats(0, 90_000)),
         "outside_max_difference": draw(st.sampled_from([0, 0, 1, 255])),
         "parts": [
@@ -78,7 +81,8 @@ def test_the_sentences_say_what_is_true_and_nothing_else(made: list[dict[str, An
         for place, part in enumerate(begun, 1):
             which = "Candidate" if parts == 1 else f"Of part {place} candidate"
             best = f"{which} {part['chosen'] + 1} of {len(part['scores'] or ())} "
-            best += why[report["settings"]["choose"]]
+            named = report["settings"]["candidate"] != "best"
+            best += "went on, as chosen" if named else why[report["settings"]["choose"]]
             assert (best in line) == (which in line) == bool(part["scores"])
     text = "\n".join(lines)
     for note in NOTES:
