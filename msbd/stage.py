@@ -159,7 +159,7 @@ def choose_candidate(
     backend: Backend,
     recorder: Recorder,
 ) -> int:
-    """Which candidate goes on, ranked on the decoded crop, or as the keeper says."""
+    """Which candidate goes on, ranked on the decoded crop. Raises `Paused` if the keeper pauses."""
     keeper = recorder.keeper
     how = settings.ablation.choose if len(made.z) > 1 else "first"
     wanted = recorder.callbacks.wants("candidate") or keeper.wants_candidates

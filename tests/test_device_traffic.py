@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +17,13 @@ from second_device import Move, SecondDevice
 from msbd import memory, pipeline
 from msbd.decoder import regression
 from msbd.geometry import Box, Size
+from msbd.keeping.folder import EditFolder
 from msbd.memory import evict, size_of
 from msbd.noise import Noise
+from msbd.plan import StagePlan
 from msbd.planning import plan_edit
 from msbd.presets import preset
+from msbd.progress import Callbacks
 from msbd.standalone.model import StandaloneModel
 from msbd.standalone.models import MINIATURE, MINIATURE_CLIP, MINIATURE_UPSCALER
 
@@ -46,7 +52,13 @@ def model(device: SecondDevice) -> StandaloneModel:
     return StandaloneModel.load(MINIATURE, MINIATURE_UPSCALER, MINIATURE_CLIP, device.label)
 
 
-def edited(model: StandaloneModel, device: SecondDevice, **values: Any) -> pipeline.Edit:
+def edited(
+    model: StandaloneModel,
+    device: SecondDevice,
+    callbacks: Callbacks = Callbacks(),
+    folder: EditFolder | None = None,
+    **values: Any,
+) -> pipeline.Edit:
     """An edit with everything at work; only what moves in it is counted."""
     quick = {"steps": 2, "candidates": 2, "tile_size": 1, **values}
     settings = preset("recommended").with_values(quick)
@@ -56,7 +68,11 @@ def edited(model: StandaloneModel, device: SecondDevice, **values: Any) -> pipel
     assert len(plan.stages[-1].tiles) > 1
     device.moves.clear()
     image = photograph(SIZE.height, SIZE.width)
-    return pipeline.edit(image, mask, plan, settings, backend, Noise(1))
+    if folder is not None:
+        folder.begin(plan, settings.feather)
+        callbacks = replace(callbacks, keeper=folder)
+    with folder or nullcontext():
+        return pipeline.edit(image, mask, plan, settings, backend, Noise(1), callbacks)
 
 
 def moved(moves: list[Move], down: bool) -> Counter[str]:
@@ -125,3 +141,26 @@ def test_a_gpus_memory_is_known() -> None:
     assert memory.capacity(place) >= free > size
     del held
     assert abs(free - memory.room(place)) < 2**25, "what PyTorch keeps is free"
+
+
+@pytest.mark.edits
+@pytest.mark.parametrize("early", [0.5, 1.0])
+def test_a_kept_edit_goes_on_on_the_device(
+    model: StandaloneModel, device: SecondDevice, tmp_path: Path, early: float
+) -> None:
+    """From its candidates, and from its first stage."""
+    values = {"steps": 4, "early_selection": early}
+    whole = edited(model, device, **values)
+    folder = EditFolder.create(tmp_path / "kept", {})
+    folder.pauses = True
+    assert not edited(model, device, folder=folder, **values).report.stages
+
+    def killed(stage: StagePlan) -> None:
+        if stage.index:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        again = EditFolder.open(tmp_path / "kept")
+        edited(model, device, Callbacks(stage=killed), again, **values)
+    done = edited(model, device, folder=EditFolder.open(tmp_path / "kept"), **values)
+    assert torch.equal(done.image, whole.image)

@@ -251,21 +251,10 @@ def contents(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in path.iterdir()}
 
 
-def test_a_redone_edit_can_be_kept_elsewhere_and_gone_on_with(tmp_path):
-    values, changed = quick(), quick(final_strength=0.7, guidance_later=1.5)
-    kept(new(tmp_path / "kept"), values)
-    folder = EditFolder.open(tmp_path / "kept")
-    folder.redo_from, folder.reads_only = 2, True
-    redone = kept(folder, changed)
-    other = EditFolder.open(tmp_path / "kept").copied(tmp_path / "other")
-    other.redo_from = 2
-    with pytest.raises(Killed):
-        kept(other, changed, dies_at=1)
-    done = kept(EditFolder.open(tmp_path / "other"), changed)
-    assert torch.equal(done.image, redone.image)
-
-
-@pytest.mark.parametrize("changes", [{"steps": 8}, {"decoder": "off"}, {"final_strength": 0.7}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"steps": 8}, {"decoder": "off"}, {"final_strength": 0.7, "guidance_later": 1.5}],
+)
 def test_a_redo_that_is_killed_goes_on_as_a_redo(tmp_path, changes):
     kept(new(tmp_path / "kept"), quick())
     changed = quick(**changes)
@@ -297,6 +286,15 @@ def test_more_candidates_have_their_own_numbers(tmp_path):
     again.pauses = again.wants_more = True
     with pytest.raises(EditError, match="there are 4 candidates already"):
         kept(again, quick(candidates=4))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_without_scores_the_first_is_the_best(tmp_path, first):
+    blind = PointwiseBackend(spec=small_spec(), blind=True)
+    kept(new(tmp_path / "kept"), quick(candidates=3), backend=blind)
+    folder = EditFolder.open(tmp_path / "kept")
+    folder.choose(0, 1 if first else 2)
+    assert folder.numbers == ("best" if first else "2")
 
 
 def test_numbers_are_those_that_were_chosen_against_the_scores(tmp_path):

@@ -24,7 +24,6 @@ textured grounds; give a Stable Diffusion 1.x checkpoint to edit real pictures."
 _EDIT = """\
 Repaint the white part of MASK in IMAGE after PROMPT. Outside the mask, and its feather, the
 picture keeps its pixels. Ctrl-C stops after the present step and keeps the best result so far."""
-_SET = "change one setting; may be repeated; 'msbd settings' lists them"
 _NUMBERS = "which candidate goes on; for several parts of a mask as in 1:3,2:5"
 
 
@@ -63,13 +62,18 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _with_settings() -> dict[str, Any]:
+    """The settings below a command's help."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    return {"epilog": settings_in_short(), "formatter_class": formatter}
+
+
 def _add_edit(commands: Any) -> None:
     edit = commands.add_parser(
         "edit",
         help="repaint the masked part of a picture",
         description=_EDIT,
-        epilog=settings_in_short(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **_with_settings(),
     )
     _add_what(edit)
     edit.add_argument("--candidate", metavar="N", help=_NUMBERS)
@@ -120,8 +124,7 @@ def _add_kept(commands: Any) -> None:
         help="paint the first stage's candidates, and stop for you to choose one",
         description="Paint the candidates of an edit, keep them in a new folder, and write a board "
         "of them with numbers and scores. 'msbd continue' goes on with one of them.",
-        epilog=settings_in_short(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **_with_settings(),
     )
     _add_what(candidates)
     candidates.add_argument(
@@ -160,9 +163,7 @@ def _add_kept(commands: Any) -> None:
         dest="first",
         help="the first stage to be done again: 1 is that of the candidates",
     )
-    redo.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", dest="changes", help=_SET
-    )
+    _add_changes(redo)
     redo.add_argument("--prompt", metavar="PROMPT", help="what to paint instead")
     redo.add_argument("--negative", metavar="TEXT", help="what not to paint")
     redo.add_argument(
@@ -190,8 +191,7 @@ def _add_plan(commands: Any) -> None:
         "plan",
         help="print what an edit would do, without a model",
         description="Print crop, stages, tiles and model calls of an edit without running it.",
-        epilog=settings_in_short(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **_with_settings(),
     )
     _add_pictures(plan)
     _add_start(plan)
@@ -356,13 +356,17 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="start from the settings, prompt and seed stored in a result",
     )
+    _add_changes(parser)
+
+
+def _add_changes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
         dest="changes",
-        help=_SET,
+        help="change one setting; may be repeated; 'msbd settings' lists them",
     )
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from .. import __version__
 from ..errors import EditError
-from ..keeping.folder import EditFolder
+from ..keeping.folder import EditFolder, best_of
 from ..legacy import with_stored
 from ..setting import number_for
 from ..standalone import models
@@ -182,7 +182,7 @@ def board_of(folder: EditFolder) -> Image.Image:
         if made is None:
             continue
         scores = made["scores"] or [None] * made["count"]
-        best = max(range(made["count"]), key=lambda i: made["scores"][i]) if made["scores"] else -1
+        best = best_of(made) if made["scores"] else -1
         row = []
         for index, (file, score) in enumerate(zip(made["pictures"], scores, strict=True)):
             with Image.open(folder.path / file) as image:

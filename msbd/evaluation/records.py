@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..keeping.files import replacing
 from .cases import Case
 from .methods import Method
 
@@ -44,17 +44,14 @@ class Records:
 
     def write(self, case: Case, method: Method, record: dict[str, Any]) -> None:
         """All or nothing, so that a run may be killed at any time."""
-        path = self.path(case, method)
-        made = path.with_suffix(f".{os.getpid()}")
-        made.write_text(json.dumps(record), encoding="utf-8")
-        made.replace(path)
+        with replacing(self.path(case, method)) as made:
+            made.write_text(json.dumps(record), encoding="utf-8")
 
     def write_picture(self, case: Case, method: Method, pixels: Pixels) -> None:
         path = self.path(case, method, ".png")
         path.parent.mkdir(parents=True, exist_ok=True)
-        made = path.with_suffix(f".{os.getpid()}.png")
-        Image.fromarray(pixels).save(made)
-        made.replace(path)
+        with replacing(path) as made:
+            Image.fromarray(pixels).save(made, format="PNG")
 
     def picture(self, case: Case, method: Method) -> Pixels:
         with Image.open(self.path(case, method, ".png")) as image:

@@ -116,10 +116,13 @@ class EditFolder(Keeper):
         return kept
 
     def add_picture(self, name: str, picture: Image.Image) -> None:
-        """Keep a picture for people, if there is room."""
-        if not self.problem:
-            with suppress(OSError), replacing(self.path / name) as temporary:
-                picture.save(temporary, format="PNG", compress_level=1)
+        """Keep a picture for people, beside the work."""
+        self._later(partial(self.write_picture, name, picture))
+
+    def write_picture(self, name: str, picture: Image.Image) -> None:
+        """The same, at once. Raises `OSError`."""
+        with replacing(self.path / name) as temporary:
+            picture.save(temporary, format="PNG", compress_level=1)
 
     def save(self) -> None:
         """Write `edit.json`."""
@@ -167,8 +170,7 @@ class EditFolder(Keeper):
             made = self.made(part)
             if made is None:
                 continue
-            scores = made["scores"] or [0.0]
-            if made["first"] or scores[made["chosen"]] < max(scores):
+            if made["first"] or made["chosen"] != best_of(made):
                 chosen[part + 1] = made["first"] + made["chosen"] + 1
         if self.parts == 1:
             return str(chosen.get(1, BEST))
@@ -383,8 +385,13 @@ class EditFolder(Keeper):
     def _keep_picture(self, name: str, picture: Tensor) -> None:
         """[3,H,W] in [0,1], for people."""
         pixels = (picture * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
-        with replacing(self.path / name) as temporary:
-            Image.fromarray(pixels).save(temporary, format="PNG", compress_level=1)
+        self.write_picture(name, Image.fromarray(pixels))
+
+
+def best_of(made: dict[str, Any]) -> int:
+    """The place of the candidate with the highest score; the first without scores."""
+    scores: list[float] = made["scores"] or [0.0]
+    return scores.index(max(scores))
 
 
 def _plain(value: Any) -> Any:

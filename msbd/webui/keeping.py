@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from modules import paths_internal, sd_vae, shared
 from PIL import Image
 
@@ -75,7 +77,7 @@ def about(p: Any, place: int, inputs: Inputs, settings: EditSettings) -> dict[st
         "version": __version__,
         "seed": [p.seeds[place], p.subseeds[place], p.subseed_strength],
         "picture": _digest(inputs.pictures[place % len(inputs.pictures)].tobytes()),
-        "mask": _digest(inputs.mask.tobytes()),
+        "mask": _digest(np.ascontiguousarray(inputs.mask).data),
         "paint": inputs.paint and _digest(inputs.paint.tobytes()),
         "prompt": p.all_prompts[p.iteration * p.batch_size + place],
         "negative prompt": p.all_negative_prompts[p.iteration * p.batch_size + place],
@@ -127,7 +129,7 @@ def _checkpoint(model: Any) -> list[Any]:
     return [str(path), changed, getattr(sd_vae, "loaded_vae_file", None)]
 
 
-def _digest(data: bytes) -> str:
+def _digest(data: bytes | memoryview) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
@@ -218,12 +220,11 @@ def _choice(settings: EditSettings) -> Chosen:
 
 
 def surroundings(p: Any) -> str:
-    """All of a request and the WebUI's options that is plain, to tell whether two cells of a plot
-    differ in anything else than what our axes set."""
+    """All of a request that is plain, to tell whether two cells of a plot differ in anything else
+    than what our axes set."""
     plain = (str, int, float, bool, type(None))
     own = {k: v for k, v in vars(p).items() if isinstance(v, plain) or k == "override_settings"}
-    options = {k: v for k, v in shared.opts.data.items() if isinstance(v, plain)}
-    return _digest(repr(sorted(own.items()) + sorted(options.items())).encode())
+    return _digest(repr(sorted(own.items())).encode())
 
 
 def _earlier(choice: Choice, made_of: dict[str, Any]) -> EditFolder:
@@ -268,8 +269,9 @@ def keep_views(folder: EditFolder, before: Image.Image, after: Image.Image, plan
         min(box.right, box.left + left + MOST),
         min(box.bottom, box.top + top + MOST),
     )
-    for name, picture in zip(VIEWS, (before, after), strict=True):
-        folder.add_picture(name, picture.crop(place))
+    with suppress(OSError):
+        for name, picture in zip(VIEWS, (before, after), strict=True):
+            folder.write_picture(name, picture.crop(place))
 
 
 def views(edit_id: str) -> tuple[Image.Image, Image.Image]:

@@ -388,15 +388,10 @@ class EditRun:
                 others = folder.begin(self.plan, self.settings.feather)
                 notes += others if self.surroundings is None else []
                 self.kept.append(folder.path.name)
-        except EditError as error:
+        except (EditError, OSError) as error:
             if needed:
-                raise
-            notes.append(str(error))
-            return None
-        except OSError as error:
-            if needed:
-                raise EditError(f"nothing can be kept: {error.strerror or error}") from error
-            notes.append(f"the edit is not kept: {error.strerror or error}")
+                raise EditError(str(error)) from error
+            notes.append(f"the edit is not kept: {error}")
             return None
         return folder
 
