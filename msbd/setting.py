@@ -34,6 +34,14 @@ def number_for(part: int, numbers: str) -> int | None:
     return None if number == BEST else int(number)
 
 
+def numbers_with(earlier: str, later: str) -> str:
+    """Both such texts in one; where they differ, what was said later."""
+    if ":" not in later or ":" not in earlier:
+        return earlier if later == BEST else later
+    both = dict(each.split(":") for text in (earlier, later) for each in text.split(","))
+    return ",".join(f"{part}:{number}" for part, number in sorted(both.items()))
+
+
 def setting(
     default: Any,
     label: str = "",

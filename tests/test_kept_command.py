@@ -162,6 +162,8 @@ def test_candidates_of_two_parts_are_chosen_apart(desk: Desk) -> None:
     desk.msbd("show", desk.folder / "kept")
     assert "part 1: " in desk.stdout and "number 3 goes on" in desk.stdout
     assert "part 2: " in desk.stdout and "number 2 goes on" in desk.stdout
+    assert go_on(desk, "--candidate", "1:1") == 0
+    assert read_recipe(desk.out).settings.candidate == "1:1,2:2"
     assert go_on(desk, "--candidate", "3:1") == 2
     assert desk.refused("there is no part 3", "the mask has 2")
 

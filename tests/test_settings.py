@@ -6,7 +6,7 @@ import pytest
 
 from msbd.errors import EditError
 from msbd.presets import PRESETS, preset
-from msbd.setting import ABLATIONS, Ablation
+from msbd.setting import ABLATIONS, Ablation, numbers_with
 from msbd.settings import SETTINGS, EditSettings
 
 
@@ -142,3 +142,19 @@ def test_values_given_directly_are_checked_too():
 )
 def test_what_is_allowed_is_told_in_words(name, kind):
     assert SETTINGS[name].kind == kind
+
+
+@pytest.mark.parametrize(
+    "earlier, later, both",
+    [
+        ("best", "3", "3"),
+        ("2", "best", "2"),
+        ("2", "3", "3"),
+        ("2:3", "1:2", "1:2,2:3"),
+        ("1:4,2:3", "1:2", "1:2,2:3"),
+        ("5", "1:2", "1:2"),
+        ("1:2", "4", "4"),
+    ],
+)
+def test_numbers_that_were_chosen_one_after_the_other(earlier, later, both):
+    assert numbers_with(earlier, later) == both

@@ -17,7 +17,7 @@ from .. import __version__
 from ..errors import EditError
 from ..keeping.folder import EditFolder, best_of
 from ..legacy import with_stored
-from ..setting import number_for
+from ..setting import number_for, numbers_with
 from ..standalone import models
 from . import saving
 from .editing import Outputs, Request, Say, painted, read_inputs
@@ -101,7 +101,12 @@ def restored(folder: EditFolder, changes: Changes, outputs: Outputs, quiet: bool
         raise EditError(f"{folder.path} was kept by another version: {error}") from None
     except (KeyError, TypeError, ValueError):
         raise EditError(f"{folder.path} is damaged: begin the edit anew") from None
-    settings = with_stored(recipe.settings, changes.settings or {})
+    changed = dict(changes.settings or {})
+    if "candidate" in changed:
+        checked = with_stored(recipe.settings, changed).candidate
+        earlier = numbers_with(recipe.settings.candidate, folder.numbers)
+        changed["candidate"] = numbers_with(earlier, checked)
+    settings = with_stored(recipe.settings, changed)
     chosen = models.choose(settings, checkpoint, clip, changes.device)
     if fingerprint(chosen.checkpoint) != known:
         raise EditError(

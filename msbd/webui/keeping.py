@@ -19,7 +19,7 @@ from ..keeping.folder import EditFolder
 from ..keeping.store import EditStore
 from ..plan import EditPlan
 from ..report import Report
-from ..setting import BEST, number_for
+from ..setting import number_for, numbers_with
 from ..settings import EditSettings
 from .fields import CANDIDATES_ONLY_LABEL, CONTINUE_FROM_LABEL, Choice
 from .inputs import Inputs
@@ -143,8 +143,7 @@ def numbers(choice: Choice) -> str:
     if not choice.edit_id or choice.continue_from == 1 or choice.candidates_only:
         return choice.settings.candidate
     kept = _kept(choice.edit_id).numbers
-    own = choice.settings.candidate
-    return kept if choice.continue_from or own == BEST else own
+    return kept if choice.continue_from else numbers_with(kept, choice.settings.candidate)
 
 
 def take_seed(p: Any, choice: Choice) -> None:
