@@ -14,11 +14,11 @@ from ..errors import EditError, Interrupted
 from ..presets import DEFAULT_PRESET, preset
 from . import stopping
 from .arguments import build_parser
+from .failures import in_a_line
 from .settings_list import settings_in_full
 
 if TYPE_CHECKING:
-    from ..settings import EditSettings
-    from .editing import Inputs, Outputs, Request
+    from .editing import Outputs, Request
     from .kept import Files
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -42,30 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(f"{str(error) or 'interrupted'}: nothing was written")
         return INTERRUPTED
     except Exception as error:
-        text = _in_a_line(error)
+        text = in_a_line(error)
         if text is None:
             raise
         _complain(text)
         return FAILED
-
-
-def _in_a_line(error: Exception) -> str | None:
-    """What a user can do about an error; None for a fault of the program."""
-    if _is_out_of_memory(error):
-        return "not enough memory: close other programs, or edit a part cut out of the picture"
-    if isinstance(error, ImportError):
-        return f"{error}: get what the command line needs with pip install 'msbd[standalone]'"
-    return str(error) if isinstance(error, OSError) else None
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """`memory.is_out_of_memory`, where it is there already: to import it, and PyTorch with it,
-    takes memory. Until then libraries are loaded and files read."""
-    memory = sys.modules.get("msbd.memory")
-    if memory is not None:
-        return bool(memory.is_out_of_memory(error))
-    no_room = "failed to map segment", "error return without exception set"
-    return isinstance(error, MemoryError) or any(text in str(error) for text in no_room)
 
 
 def _say(text: str) -> None:
@@ -85,14 +66,14 @@ def _print(text: str, stream: TextIO) -> None:
 
 
 def _edit(arguments: argparse.Namespace) -> int:
-    from . import editing
+    from . import asked, editing
 
     if arguments.output is None and not arguments.plan_only:
         raise EditError("there is no output: say where the result goes with -o OUT.png")
     if arguments.candidate:
         arguments.changes.append(f"candidate={arguments.candidate}")
     outputs = editing.Outputs(arguments.output, arguments.sheet, arguments.report)
-    request = _request(arguments, outputs)
+    request = asked.request(arguments, outputs, _complain)
     if arguments.plan_only:
         _say(editing.plan_in_words(request, request.plan()))
         return DONE
@@ -112,31 +93,6 @@ def _performed(request: Request) -> int:
     return FAILED if done.report.interrupted else DONE
 
 
-def _request(arguments: argparse.Namespace, outputs: Outputs) -> Request:
-    """The edit that is asked for, its files read."""
-    from ..standalone import models
-    from . import editing
-
-    if arguments.upscaler:
-        arguments.changes.append(f"upscaler={arguments.upscaler}")
-    arguments.changes += _start(arguments)
-    base = editing.starting_recipe(arguments.preset, arguments.like, arguments.changes)
-    chosen = models.choose(base.settings, arguments.checkpoint, arguments.clip, arguments.device)
-    chosen = replace(chosen, offload=arguments.offload)
-    recipe = editing.completed(
-        *(base, arguments.prompt, arguments.negative, arguments.seed, chosen.checkpoint.name),
-        like=arguments.like is not None,
-    )
-    inputs = _inputs(arguments, recipe.settings)
-    outputs.check(inputs.picture, _given(arguments))
-    if base.model not in ("", recipe.model):
-        _complain(f"note: {arguments.like} was made with {base.model}, this will differ")
-    # What is decided is stored, so that who repeats it is asked for the same paint.
-    decided = recipe.settings.decided(inputs.paint is not None, recipe.prompt)
-    recipe = replace(recipe, settings=decided)
-    return editing.Request(inputs, recipe, chosen, outputs, arguments.quiet)
-
-
 def _files(arguments: argparse.Namespace) -> Files:
     from . import kept
 
@@ -145,11 +101,11 @@ def _files(arguments: argparse.Namespace) -> Files:
 
 
 def _candidates(arguments: argparse.Namespace) -> int:
-    from . import editing, kept, saving
+    from . import asked, editing, kept, saving
 
     if arguments.output:
         saving.check_output(arguments.output)
-    request = _request(arguments, editing.Outputs(drawing=arguments.output))
+    request = asked.request(arguments, editing.Outputs(drawing=arguments.output), _complain)
     request = kept.begun(arguments.keep, request, _files(arguments))
     stopped = kept.make_candidates(request, arguments.finish, arguments.output, _say)
     return INTERRUPTED if stopped else DONE
@@ -210,6 +166,39 @@ def _show(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _batch(arguments: argparse.Namespace) -> int:
+    from .batch import run
+    from .batch.work import Options
+
+    options = Options(
+        prompt=arguments.prompt,
+        negative=arguments.negative,
+        seed=arguments.seed,
+        preset=arguments.preset,
+        changes=tuple(arguments.changes),
+        checkpoint=arguments.checkpoint and str(arguments.checkpoint),
+        upscaler=arguments.upscaler,
+        start=arguments.start,
+        strength=arguments.strength,
+        clip=arguments.clip,
+        offload=arguments.offload,
+        soft_mask=arguments.soft_mask,
+    )
+    batch = run.Batch(
+        *(arguments.source, arguments.masks, options, arguments.output, arguments.results),
+        workers=arguments.workers,
+        device=arguments.device,
+        ray=arguments.ray,
+        webuis=tuple(arguments.webui),
+        auth=arguments.auth,
+        quiet=arguments.quiet,
+    )
+    summary = run.perform(batch, _say)
+    if summary.stopped:
+        return INTERRUPTED
+    return DONE if summary.complete else FAILED
+
+
 def _outputs(arguments: argparse.Namespace) -> Outputs:
     from . import editing
 
@@ -220,14 +209,13 @@ def _outputs(arguments: argparse.Namespace) -> Outputs:
 
 def _plan(arguments: argparse.Namespace) -> int:
     from ..standalone import models
-    from . import editing
+    from . import asked, editing
 
-    arguments.changes += _start(arguments)
-    base = editing.starting_recipe(arguments.preset, arguments.like, arguments.changes)
+    base = asked.begun(arguments)
     chosen = models.choose(base.settings, arguments.checkpoint)
-    inputs = _inputs(arguments, base.settings)
+    inputs = asked.inputs(arguments, base.settings)
     outputs = editing.Outputs(drawing=arguments.draw)
-    outputs.check(inputs.picture, _given(arguments))
+    outputs.check(inputs.picture, asked.given(arguments))
     request = editing.Request(inputs, base, chosen, outputs)
     plan = request.plan()
     _say(editing.plan_in_words(request, plan))
@@ -235,24 +223,6 @@ def _plan(arguments: argparse.Namespace) -> int:
         editing.draw(arguments.draw, request, plan)
         _say(f"wrote {arguments.draw}")
     return DONE
-
-
-def _start(arguments: argparse.Namespace) -> list[str]:
-    """What was said of the first stage's start, as changes of settings."""
-    said = {name: getattr(arguments, name) for name in ("start", "strength")}
-    return [f"{name}={value}" for name, value in said.items() if value is not None]
-
-
-def _inputs(arguments: argparse.Namespace, settings: EditSettings) -> Inputs:
-    from . import editing
-
-    image, mask, paint = arguments.image, arguments.mask, arguments.paint
-    return editing.read_inputs(image, mask, paint, settings, arguments.soft_mask)
-
-
-def _given(arguments: argparse.Namespace) -> tuple[Path, ...]:
-    """The files that must not be replaced."""
-    return tuple(filter(None, (arguments.image, arguments.mask, arguments.paint)))
 
 
 def _compare(arguments: argparse.Namespace) -> int:
@@ -344,6 +314,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "redo": _redo,
     "show": _show,
     "plan": _plan,
+    "batch": _batch,
     "compare": _compare,
     "demo": _demo,
     "check": _check,

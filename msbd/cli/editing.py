@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from .. import masks
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
     from ..pictures.sheet import SheetRecorder
     from ..pipeline import Edit
     from ..plan import EditPlan
+    from ..standalone.model import StandaloneModel
 
 Say = Callable[[str], None]
+Load = Callable[[models.Models], "StandaloneModel"]
 SEEDS = 2**32
 
 
@@ -172,13 +176,13 @@ def completed(
     )
 
 
-def perform(request: Request, say: Say) -> tuple[Edit, bool]:
+def perform(request: Request, say: Say, load: Load | None = None) -> tuple[Edit, bool]:
     """Load the model, run the edit, write what was asked for; also the best so far if stopped.
 
-    Returns the edit and whether the user cut it short. Raises `EditError`, or `Interrupted` if no
-    stage was finished; then nothing is written.
+    load: gives the model, if not `models.load`. Returns the edit and whether the user cut it
+    short. Raises `EditError`, or `Interrupted` if no stage was finished; then nothing is written.
     """
-    done, recorder, stopped = painted(request, say)
+    done, recorder, stopped = painted(request, say, load)
     written, wrong = _write(request, done, recorder)
     _tell(request, done, say)
     for path in written:
@@ -188,7 +192,18 @@ def perform(request: Request, say: Say) -> tuple[Edit, bool]:
     return done, stopped
 
 
-def painted(request: Request, say: Say) -> tuple[Edit, SheetRecorder | None, bool]:
+def notes_before(request: Request) -> Iterator[str]:
+    """What the user should know before anything is painted, in sentences."""
+    recipe = request.recipe
+    yield from _notes_on_files(request)
+    yield from without_prompt(recipe.prompt)
+    for prompt in (recipe.prompt, recipe.negative, request.settings.details):
+        yield from unsupported(prompt)
+
+
+def painted(
+    request: Request, say: Say, load: Load | None = None
+) -> tuple[Edit, SheetRecorder | None, bool]:
     """The edit, what was recorded for a sheet, and whether the user cut it short."""
     from ..noise import Noise
     from ..pictures.sheet import SheetRecorder
@@ -196,16 +211,10 @@ def painted(request: Request, say: Say) -> tuple[Edit, SheetRecorder | None, boo
     from ..planning import plan_edit
 
     chosen, settings, inputs = request.recipe, request.settings, request.inputs
-    for note in (
-        *_notes_on_files(request),
-        *without_prompt(chosen.prompt),
-        *unsupported(chosen.prompt),
-        *unsupported(chosen.negative),
-        *unsupported(settings.details),
-    ):
+    for note in notes_before(request):
         say(note)
     say(f"loading {request.models.checkpoint.name}")
-    model = models.load(request.models)
+    model = (load or models.load)(request.models)
     for note in model.notes:
         say(note)
     if settings.ranks_by_clip:
@@ -258,10 +267,7 @@ def _write(
     """
     outputs, picture = request.outputs, request.inputs.picture
     edited = to_pixels(done.image)
-    pixels = edited
-    if picture.conversion:
-        feather = request.recipe.settings.feather
-        pixels = picture.conversion.restored(edited, picture.pixels, request.inputs.mask, feather)
+    pixels = in_its_colours(request, edited)
 
     def save_picture(path: Path) -> None:
         saving.save_picture(path, pixels, picture, request.recipe)
@@ -295,6 +301,15 @@ def _write(
     if request.folder and request.folder.problem:
         wrong.append(f"the edit could not be kept ({request.folder.problem})")
     return written, wrong
+
+
+def in_its_colours(request: Request, edited: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An edit [H,W,3] in sRGB, in the colours of the picture's own profile."""
+    picture = request.inputs.picture
+    if picture.conversion is None:
+        return edited
+    feather = request.recipe.settings.feather
+    return picture.conversion.restored(edited, picture.pixels, request.inputs.mask, feather)
 
 
 def _tell(request: Request, done: Edit, say: Say) -> None:
