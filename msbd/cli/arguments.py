@@ -53,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(demo)
     _add_check(commands)
     _add_kept(commands)
+    _add_batch(commands)
     _add_compare(commands)
     _add_evaluate(commands)
     _add_bench(commands)
@@ -180,6 +181,63 @@ def _add_kept(commands: Any) -> None:
         "show", help="say what is kept in a folder", description="Say what is kept in a folder."
     )
     _add_folder(show)
+
+
+def _add_batch(commands: Any) -> None:
+    batch = commands.add_parser(
+        "batch",
+        help="make many edits: the rows of a manifest, or all pictures of a folder",
+        description="Make every edit of a manifest (.csv, .jsonl or .parquet: image, mask, prompt, "
+        "and any of negative, seed, output, preset, checkpoint, paint, or a setting's name), or of "
+        "all pictures in a folder. What is made already by the same recipe is left as it is, so "
+        "that the same command goes on where it was stopped. A row that cannot be made is told in "
+        "the table of results, and does not end the others.",
+        **_with_settings(),
+    )
+    batch.add_argument(
+        "source", metavar="MANIFEST", help="a manifest; or a folder of pictures, with MASKS"
+    )
+    batch.add_argument(
+        "masks", nargs="?", metavar="MASKS", help="a folder of masks with their names, or one mask"
+    )
+    batch.add_argument("prompt", nargs="?", metavar="PROMPT", help="of rows without one")
+    batch.add_argument("--negative", metavar="TEXT", help="what not to paint")
+    batch.add_argument("--seed", type=int, metavar="N", help="of rows without one; random without")
+    batch.add_argument(
+        "-o", "--output", required=True, metavar="DIR", help="folder of the results, or its address"
+    )
+    batch.add_argument(
+        "--results", type=Path, metavar="FILE", help="table of results (default: in DIR)"
+    )
+    batch.add_argument("--soft-mask", action="store_true", help="blend where masks are grey")
+    for name in ("start", "strength"):
+        batch.add_argument(f"--{name}", help=argparse.SUPPRESS)
+    batch.add_argument(
+        "--preset", choices=list(PRESETS), help=f"start from these (default: {DEFAULT_PRESET})"
+    )
+    _add_changes(batch)
+    _add_models(batch)
+    _add_run(batch)
+    _add_offload(batch)
+    batch.add_argument(
+        "--workers", type=int, metavar="N", help="edits at a time (default: one a GPU, or one)"
+    )
+    where = batch.add_mutually_exclusive_group()
+    where.add_argument(
+        "--webui",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="let a running WebUI make them; may be repeated",
+    )
+    where.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="let a Ray cluster make them; without ADDRESS Ray starts here",
+    )
+    batch.add_argument("--auth", metavar="USER:PASSWORD", help="of the WebUIs' API")
 
 
 def _add_folder(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,1 @@
+"""Many edits: rows of a manifest, handed to workers of one kind or another."""
