@@ -57,14 +57,14 @@ def table(folder: Path) -> list[dict[str, str]]:
 def test_rows_are_what_the_webui_makes(webui: Webui, tmp_path: Path) -> None:
     scenes, rows = subjects(tmp_path, 2)
     rows[0] |= {"margin": 2, "guidance": 5, "feather": 3}
-    rows[1] |= {"texture": 0.5, "negative": "a ring"}
+    rows[1] |= {"texture": 0.5, "negative": "a ring", "checkpoint": "miniature"}
     wrong = {"candidates": 99}, {"mask": "no.png"}, {"checkpoint": "nobody's"}
     rows += [{**rows[0], "output": f"w{n}.png", **values} for n, values in enumerate(wrong)]
     ran = batch(manifest(tmp_path, rows), [webui])
     lines = table(tmp_path)
     assert ran.returncode == 1 and "2 of 5 made" in ran.stdout and not ran.stderr, ran
     assert "candidates" in lines[2]["error"] and "no.png" in lines[3]["error"]
-    assert lines[4]["error"]
+    assert "has no checkpoint nobody's: it has miniature" in lines[4]["error"]
     fields = [{"margin": 2}, {"texture": 0.5}]
     hosts = [{"cfg_scale": 5, "mask_blur": 3}, {"negative_prompt": "a ring", "cfg_scale": 7.5}]
     for number, one in enumerate(scenes):
@@ -84,7 +84,7 @@ def test_two_webuis_share_them_and_one_may_go(start: Start, webui: Webui, tmp_pa
     scenes, rows = subjects(tmp_path, 12)
     path = manifest(tmp_path, rows)
     ran = batch(path, [other])
-    assert ran.returncode == 2 and "username or password" in ran.stderr
+    assert ran.returncode == 2 and "give --auth" in ran.stderr
     named = [f"http://127.0.0.1:{one.port}" for one in (webui, other)]
     command = [
         sys.executable,

@@ -119,8 +119,23 @@ class WebUI:
         body |= {theirs: getattr(settings, ours) for ours, theirs in owned.items()}
         checkpoint = row.values.get("checkpoint") or self._options.checkpoint
         if checkpoint:
-            body["override_settings"] = {"sd_model_checkpoint": checkpoint}
+            body["override_settings"] = {"sd_model_checkpoint": self._known(checkpoint)}
         return body
+
+    def _known(self, checkpoint: str) -> str:
+        """The WebUI's own name of a checkpoint; it would take another one for a name it lacks."""
+        try:
+            address = f"{self._url}/sdapi/v1/sd-models"
+            known = self._session.get(address, timeout=_PATIENCE).json()
+        except (requests.RequestException, ValueError) as error:
+            raise Gone(f"{self._url}: {error}") from None
+        for one in known:
+            file = Path(one["filename"].replace("\\", "/"))
+            names = {one["title"], one["model_name"], one["hash"], one["sha256"], file.name}
+            if checkpoint in names or Path(checkpoint).name == file.name:
+                return str(one["title"])
+        there = ", ".join(one["model_name"] for one in known)
+        raise EditError(f"{self._url} has no checkpoint {checkpoint}: it has {there}")
 
     def _asked(self, body: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -147,6 +162,8 @@ def _reason(answer: requests.Response) -> str:
     """Why a WebUI refuses."""
     if answer.status_code == requests.codes.not_found:
         return "there is no such extension, or the WebUI runs without --api"
+    if answer.status_code == requests.codes.unauthorized:
+        return "name and password of its --api-auth are needed: give --auth USER:PASSWORD"
     try:
         said = answer.json()
         return str(said.get("detail") or said.get("errors") or said)
