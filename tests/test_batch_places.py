@@ -64,7 +64,7 @@ def test_what_is_put_there_is_had_here(store: str, tmp_path: Path) -> None:
     with places.there(name) as path:
         path.write_bytes(b"content")
     with places.here(name) as found:
-        assert found is not None and found.read_bytes() == b"content"
+        assert found.read_bytes() == b"content"
         assert found.suffix == ".bin"
     assert not found.exists()
     with pytest.raises(EditError, match="no file"), places.here(f"{store}/none.png"):
@@ -104,8 +104,8 @@ def test_a_catalogue_afar(shop: Desk, store: str) -> None:
         rows.append({"image": image, "mask": mask, "prompt": "a red star", "seed": number})
     path = shop.folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    results = shop.folder / "results.csv"
-    where = "batch", path, "-o", f"{store}/out", "--results", results, *QUICK
+    results, manifest = shop.folder / "results.csv", put(store, path)
+    where = "batch", manifest, "-o", f"{store}/out", "--results", results, *QUICK
     assert shop.msbd(*where) == 0, shop.stderr + results.read_text()
     assert shop.msbd("batch", path, "-o", shop.folder / "out", *QUICK) == 0
     for line in table(shop, results):

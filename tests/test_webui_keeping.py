@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +27,7 @@ from standin.desk import (
 
 from msbd.errors import EditError
 from msbd.keeping.store import EditStore
+from msbd.pictures.comparison import GAP, LINE
 
 pytestmark = pytest.mark.edits
 CHOOSING = {"preset": "recommended", "choose": "fit", "candidates": 3, "decoder": "last layer"}
@@ -267,6 +271,23 @@ class TestMisuse:
         done = edited(host, asked(host), **CHOOSING)
         assert np.array_equal(pixels(done.images[0]), pixels(whole.images[0]))
         assert "No space left" in done.comments and "edit_id" not in reports(done)[0]
+
+
+def test_before_and_after_are_shown_and_can_be_saved(host):
+    p = asked(host)
+    done = edited(host, p, **CHOOSING)
+    said = import_module("msbd.webui.panel.kept").compared(id_of(done))
+    pictures = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(text))))
+        for text in re.findall("base64,([^']+)'", said)
+    ]
+    after, before, page = pictures
+    assert before.shape == after.shape and (before != after).any()
+    assert "type='range'" in said and "download='before-after.jpg'" in said
+    width, shown = before.shape[1], page[LINE : LINE + before.shape[0]].astype(int)
+    for picture, left in ((before, GAP), (after, 2 * GAP + width)):
+        panel = shown[:, left : left + width]
+        assert np.abs(panel - picture).mean() < 3
 
 
 def test_the_batch_tab_keeps_nothing(host):

@@ -76,13 +76,13 @@ def _listed(folder: str, names: set[str]) -> dict[str, str]:
 
 
 @contextmanager
-def here(name: str | None) -> Iterator[Path | None]:
+def here(name: str) -> Iterator[Path]:
     """A file of this name that can be read by its path, for the time of the block.
 
     Raises `EditError` if it cannot be had, and `ConnectionError` if it may be had another time.
     """
-    if name is None or not is_address(name):
-        yield None if name is None else Path(name)
+    if not is_address(name):
+        yield Path(name)
         return
     with tempfile.TemporaryDirectory(prefix="msbd-") as folder:
         path = Path(folder) / name.rpartition("/")[2].partition("?")[0]

@@ -15,7 +15,7 @@ from typing import Any
 from ...errors import EditError
 from ...setting import ABLATIONS
 from ...settings import SETTINGS
-from .places import join, parent
+from .places import here, join, parent
 
 FILES = ("image", "mask", "paint")
 """Columns with names of pictures."""
@@ -51,13 +51,14 @@ def from_manifest(path: str) -> Manifest:
 
     Raises `EditError` if it cannot be read as a whole, or has none of the columns it takes.
     """
-    file = Path(path)
     readers = {".csv": _csv, ".tsv": _csv, ".jsonl": _json_lines, ".parquet": _parquet}
-    reader = readers.get(file.suffix.lower())
+    reader = readers.get(Path(path).suffix.lower())
     if reader is None:
-        raise EditError(f"{path} is no manifest: let its name end in {', '.join(readers)}")
+        endings = ", ".join(readers)
+        raise EditError(f"{path} is no manifest: let its name end in {endings}")
     try:
-        found = list(reader(file))
+        with here(path) as file:
+            found = list(reader(file))
     except OSError as error:
         raise EditError(f"{path}: {error.strerror or error}") from None
     except (UnicodeDecodeError, csv.Error) as error:

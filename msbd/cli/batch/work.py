@@ -111,7 +111,8 @@ def requested(
         raise EditError("the row has no prompt: say what to paint")
     with ExitStack() as stack:
         for name in ("image", "mask", "paint"):
-            setattr(given, name, stack.enter_context(places.here(row.values.get(name))))
+            file = row.values.get(name)
+            setattr(given, name, stack.enter_context(places.here(file)) if file else None)
         yield asked.request(given, editing.Outputs(out), _ignore)
 
 

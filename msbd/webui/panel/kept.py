@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from ...errors import EditError
+from ...geometry import Box, Size
+from ...pictures.comparison import comparison
 from .. import keeping
 from ..fields import CANDIDATES_ONLY, CONTINUE_FROM, EDIT_ID
 from ..hosts import page
 
 INFO = "generation_info_img2img"
 """The host's component with what it says of the pictures shown."""
+VIEWS = ("before", "after")
 SET = ("candidate", "candidates", CANDIDATES_ONLY, EDIT_ID, CONTINUE_FROM)
 """Controls that the buttons set, in the order of the page's functions."""
 
@@ -79,11 +83,14 @@ def compared(edit_id: str) -> str:
     except EditError as error:
         return _note(str(error))
     one, other = (_address(picture) for picture in (before, after))
+    whole = Box.of(Size(before.height, before.width))
+    page = comparison([np.asarray(one) for one in (before, after)], VIEWS, whole)
     return (
         f"<div class='msbd-views' style='--msbd-at: 50%; width: {before.width}px'>"
         f"<img src='{other}' alt='after'><img class='msbd-before' src='{one}' alt='before'>"
         "<input type='range' min='0' max='100' value='50' aria-label='before or after' "
         "oninput=\"this.parentNode.style.setProperty('--msbd-at', this.value + '%')\"></div>"
+        f"<p><a download='before-after.jpg' href='{_address(page)}'>Save both as one picture</a></p>"
     )
 
 

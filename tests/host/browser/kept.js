@@ -59,11 +59,17 @@ ui.play(async (page, work) => {
         getComputedStyle(one).getPropertyValue("--msbd-at"),
     );
     await ui.shoot(page, `${work.folder}/compare.png`, "#img2img_results");
+    const [saved] = await Promise.all([
+        page.waitForEvent("download"),
+        page.click(".msbd-kept a[download]"),
+    ]);
+    await saved.saveAs(`${work.folder}/saved.jpg`);
 
     await page.locator("#img2img_prompt textarea").fill(work.other);
     const redone = await after(page, "redo");
     await page.click(`${ui.CONTROL}forget`);
     await page.waitForSelector(".msbd-kept .msbd-note");
     const forgotten = await ui.words(page, ".msbd-kept");
-    return { before, candidates, continued, left, views, at, redone, forgotten };
+    const name = saved.suggestedFilename();
+    return { before, candidates, continued, left, views, at, name, redone, forgotten };
 });

@@ -1,0 +1,122 @@
+"""What a batch of many rows takes besides its edits: `python tests/batch_scale.py ray 1000 10000`.
+
+ray: rows whose edit is a copy, through Ray started here, with two workers; memory of the command
+and of Ray's object store. files: seconds of reading and writing a picture of six megapixels.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from threading import Event, Thread
+
+import numpy as np
+import psutil
+from PIL import Image, ImageFilter
+
+from msbd.cli.batch import run
+from msbd.cli.batch.rows import Row
+from msbd.cli.batch.work import Options, Outcome
+from msbd.cli.encoding import encoded
+from msbd.standalone.pictures import read_picture
+
+
+class Copier:
+    """A worker whose edits are copies."""
+
+    def __init__(self, options: Options, device: str | None) -> None:
+        """Needs nothing."""
+
+    def ready(self) -> None:
+        """At once."""
+
+    def perform(self, row: Row) -> Outcome:
+        began, out = time.monotonic(), Path(row.values["output"])
+        shutil.copyfile(row.values["image"], out)
+        return Outcome(row.number, str(out), time.monotonic() - began, size=out.stat().st_size)
+
+
+def manifest(folder: Path, rows: int) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "p.png")
+    mask = np.zeros((64, 64), np.uint8)
+    mask[16:48, 16:48] = 255
+    Image.fromarray(mask).save(folder / "m.png")
+    path = folder / "rows.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "mask", "prompt", "seed", "output"])
+        for number in range(rows):
+            writer.writerow(["p.png", "m.png", "a red star on grass", number, f"{number}.png"])
+    return path
+
+
+class Watch:
+    """Looks at the memory of this process, and of Ray's store, every second."""
+
+    def __init__(self) -> None:
+        self.own: list[int] = []
+        self.store: list[float] = []
+        self._ended = Event()
+        self._thread = Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        import ray
+
+        name, own = "object_store_memory", psutil.Process()
+        while not self._ended.wait(1):
+            self.own.append(own.memory_full_info().uss)
+            if ray.is_initialized():
+                has, free = ray.cluster_resources(), ray.available_resources()
+                self.store.append(has.get(name, 0) - free.get(name, 0))
+
+
+def through_ray(rows: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        path = manifest(Path(name), rows)
+        batch = run.Batch(str(path), None, Options(), str(Path(name) / "out"), workers=2, ray="",
+                          quiet=True)  # fmt: skip
+        watch, began = Watch(), time.monotonic()
+        summary = run.perform(batch, lambda text: None)
+        watch.end()
+    assert summary.complete
+    seconds, mib = time.monotonic() - began, 2**20
+    print(
+        f"{rows} rows: {seconds:.0f} s, {1000 * seconds / rows:.1f} ms a row; this command "
+        f"{watch.own[0] / mib:.0f} MiB at first, {max(watch.own) / mib:.0f} at most; "
+        f"object store {max(watch.store, default=0) / mib:.1f} MiB at most",
+        flush=True,
+    )
+
+
+def files() -> None:
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (2000, 3000, 3), np.uint8))
+    pixels = np.asarray(noise.filter(ImageFilter.GaussianBlur(2)))
+    with tempfile.TemporaryDirectory() as folder:
+        for kind, ending in (("JPEG", "jpg"), ("WEBP", "webp"), ("PNG", "png")):
+            path, began = Path(folder) / f"a.{ending}", time.monotonic()
+            path.write_bytes(encoded(kind, pixels))
+            wrote = time.monotonic() - began
+            began = time.monotonic()
+            read_picture(path)
+            read, size = time.monotonic() - began, path.stat().st_size / 1e6
+            print(f"{kind}, 6 MP: {wrote:.2f} s to write, {read:.2f} s to read, {size:.1f} MB")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "files":
+        files()
+    else:
+        run.Editor = Copier  # type: ignore[assignment,misc]
+        for count in map(int, sys.argv[2:]):
+            through_ray(count)
