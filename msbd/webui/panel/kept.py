@@ -90,7 +90,8 @@ def compared(edit_id: str) -> str:
         f"<img src='{other}' alt='after'><img class='msbd-before' src='{one}' alt='before'>"
         "<input type='range' min='0' max='100' value='50' aria-label='before or after' "
         "oninput=\"this.parentNode.style.setProperty('--msbd-at', this.value + '%')\"></div>"
-        f"<p><a download='before-after.jpg' href='{_address(page)}'>Save both as one picture</a></p>"
+        f"<p><a download='before-after.jpg' href='{_address(page)}'>"
+        "Save both as one picture</a></p>"
     )
 
 
