@@ -1,7 +1,8 @@
-"""An edit whose process is killed, for real, goes on and ends in the same bytes."""
+"""What keeping an edit is worth, and takes: killed for real it ends in the same bytes."""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -9,11 +10,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import save
 
+from msbd.cli.command import main
+from msbd.keeping.folder import EditFolder
 from msbd.miniature.scene import Scene, draw_mask, draw_picture
 
 
@@ -63,3 +67,42 @@ def test_killed_for_real_it_ends_in_the_same_bytes(tmp_path: Path, preset: str) 
         if (kept / "edit.json").exists():
             assert out.read_bytes() == whole.read_bytes()
             out.unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.edits(alike=False)
+@pytest.mark.timeout(1800)
+def test_keeping_takes_little_of_an_edits_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the edit's own thread, and of the one beside it. With -s it prints both shares."""
+    spent = {"in the edit": 0.0, "beside it": 0.0}
+
+    def timed(owner: type, name: str, where: str) -> None:
+        original = getattr(owner, name)
+
+        def measured(*arguments: Any, **named: Any) -> Any:
+            began = time.monotonic()
+            try:
+                return original(*arguments, **named)
+            finally:
+                spent[where] += time.monotonic() - began
+
+        monkeypatch.setattr(owner, name, measured)
+
+    for name in ("begin", "keep", "keep_candidates", "finish", "__exit__"):
+        timed(EditFolder, name, "in the edit")
+    for name in ("_keep_stage", "_keep_candidates"):
+        timed(EditFolder, name, "beside it")
+    scene = Scene()
+    picture = save(tmp_path / "photo.png", draw_picture(scene))
+    mask = save(tmp_path / "mask.png", draw_mask(scene))
+    out, report = tmp_path / "out.png", tmp_path / "report.json"
+    what = "edit", picture, mask, "a red star on grass", "-o", out, "--seed", 3
+    keeping = "--keep", tmp_path / "kept", "--report", report, "--quiet"
+    assert main([str(part) for part in (*what, *keeping)]) == 0
+    seconds = json.loads(report.read_text())["seconds"]
+    size = sum(file.stat().st_size for file in (tmp_path / "kept").iterdir())
+    told = ", ".join(f"{share / seconds:.2%} {where}" for where, share in spent.items())
+    print(f"\n{told}; {seconds:.1f} s, {size / 2**20:.1f} MiB")
+    assert sum(spent.values()) <= 0.03 * seconds
