@@ -3,6 +3,7 @@ and a model that is instant."""
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import secrets
@@ -30,6 +31,8 @@ torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 patch_torchvision()  # tests import diffusers themselves
 surroundings.install()
+gc.collect()
+gc.freeze()  # what is imported need not be looked through by every collection
 
 QUICK = ("--set", "steps=3", "--set", "candidates=2", "--set", "resampling_steps=0",
          "--set", "decoder=fine-tune", "--set", "decoder_iterations=2", "--quiet")  # fmt: skip

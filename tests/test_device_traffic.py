@@ -144,12 +144,11 @@ def test_a_gpus_memory_is_known() -> None:
 
 
 @pytest.mark.edits
-@pytest.mark.parametrize("early", [0.5, 1.0])
 def test_a_kept_edit_goes_on_on_the_device(
-    model: StandaloneModel, device: SecondDevice, tmp_path: Path, early: float
+    model: StandaloneModel, device: SecondDevice, tmp_path: Path
 ) -> None:
     """From its candidates, and from its first stage."""
-    values = {"steps": 4, "early_selection": early}
+    values = {"steps": 4, "early_selection": 0.5}
     whole = edited(model, device, **values)
     folder = EditFolder.create(tmp_path / "kept", {})
     folder.pauses = True

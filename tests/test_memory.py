@@ -303,6 +303,7 @@ def test_every_real_failure_counts(tmp_path: Path) -> None:
 
 
 @linux
+@pytest.mark.slow
 def test_an_edit_that_does_not_fit_keeps_what_it_has(tmp_path: Path) -> None:
     *unloaded, (code, said, complained) = alone(edits, tmp_path)
     for end in unloaded:
