@@ -193,7 +193,11 @@ def _batch(arguments: argparse.Namespace) -> int:
         auth=arguments.auth,
         quiet=arguments.quiet,
     )
-    summary = run.perform(batch, _say)
+    try:
+        summary = run.perform(batch, _say)
+    except KeyboardInterrupt:
+        _complain("interrupted: what is finished is kept, the same command goes on with the rest")
+        return INTERRUPTED
     if summary.stopped:
         return INTERRUPTED
     return DONE if summary.complete else FAILED

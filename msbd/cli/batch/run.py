@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,8 @@ from .table import Table, made_before, recipes
 from .work import Editor, Gone, Options, Outcome, arguments
 
 RESULTS = "results.csv"
+_STDERR = 2
+_STOPPING = b"\nfinishing what is in hand; press Ctrl-C again to stop at once\n"
 _MOST_WORKERS = 60
 """Windows waits for no more processes than that."""
 
@@ -166,7 +169,9 @@ class _Run:
         if self.stopped:
             stopping.interrupt()
         self.stopped = True
-        self.write("finishing what is in hand; press Ctrl-C again to stop at once")
+        # Not through a buffered stream: the signal may have come in the middle of a write.
+        with suppress(OSError):
+            os.write(_STDERR, _STOPPING)
 
 
 def _crew(batch: Batch, rows: int) -> Crew:
