@@ -191,6 +191,24 @@ def test_after_a_crash_the_last_edit_goes_on(host, monkeypatch):
     assert np.array_equal(pixels(done.images[0]), pixels(whole.images[0]))
 
 
+def test_two_tabs_go_on_with_their_own(host):
+    """In turns, with other seeds and prompts, and at last both with the same edit."""
+    ours, theirs = {"seed": 5}, {"seed": 6, "prompt": "a blue ring"}
+    alone = [edited(host, asked(host, **tab), **CHOOSING, candidate="2") for tab in (ours, theirs)]
+    made = [
+        edited(host, asked(host, **tab), **CHOOSING, candidates_only=True) for tab in (ours, theirs)
+    ]
+    for index in (1, 0):
+        tab, fields = (ours, theirs)[index], {"edit_id": id_of(made[index]), "candidate": "2"}
+        done = edited(host, asked(host, **tab), **CHOOSING, **fields)
+        levels = [pixels(one.images[0]).astype(int) for one in (done, alone[index])]
+        assert np.abs(levels[0] - levels[1]).max() <= 1
+    for number in ("3", "1", "3"):
+        fields = {"edit_id": id_of(made[0]), "candidate": number}
+        done = edited(host, asked(host, **ours), **CHOOSING, **fields)
+        assert reports(done)[0]["parts"][0]["chosen"] == int(number) - 1
+
+
 class TestMisuse:
     def refused(self, host: Host, p: Any, words: str, **fields: Any) -> None:
         calls = len(host.calls)

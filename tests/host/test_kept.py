@@ -13,6 +13,7 @@ from PIL import Image
 from .client import QUICK, Scene, edited, refused
 from .server import Webui
 from .test_browser import Play, browser, play, shown, wide
+from .test_left_alone import reload
 
 __all__ = ["browser", "play"]
 EDITS = "/msbd/v1/edits"
@@ -49,6 +50,17 @@ def test_candidates_then_one_goes_on_then_it_is_redone(
     assert redone.report["edit_id"] != edit_id
     for one in (edit_id, redone.report["edit_id"]):
         assert webui.delete(f"{EDITS}/{one}").json["forgotten"]
+
+
+def test_reload_ui_between_costs_nothing(webui: Webui) -> None:
+    subject = wide()
+    made = edited(webui, subject, {**CHOOSING, "candidates_only": True}, steps=8)
+    reload(webui)
+    third = {**CHOOSING, "edit_id": made.report["edit_id"], "candidate": "3"}
+    done = edited(webui, subject, third, steps=8)
+    reload(webui)
+    again = edited(webui, subject, {**CHOOSING, "edit_id": "last"}, steps=8)
+    assert subject.is_edited(done.picture) and (again.picture == done.picture).all()
 
 
 @pytest.mark.parametrize("wrong", ["x", "..", "0" * 32, "A" * 32])
