@@ -135,6 +135,23 @@ def test_what_is_made_by_the_same_recipe_stays(shop: Desk) -> None:
     assert batch(shop, rows, "--set", "steps=3") == 0 and "(5 now)" in shop.stdout
 
 
+@pytest.mark.edits
+def test_a_checkpoint_is_loaded_once(shop: Desk, model: Model) -> None:
+    """However its rows are mixed with another's."""
+    for name in ("one", "two"):
+        (shop.folder / f"{name}.safetensors").write_bytes(name.encode())
+    mixed = [
+        {**row, "checkpoint": f"{name}.safetensors", "output": f"{name}{row['seed']}.png"}
+        for row in four()
+        for name in ("one", "two")
+    ]
+    plain = [{**row, "output": f"plain{row['seed']}.png"} for row in four()]
+    assert batch(shop, [*mixed, *plain]) == 0, table(shop)
+    assert model.loaded == 3 and len(made(shop)) == 12
+    recipes = {name: read_recipe(shop.folder / "out" / name).model for name in made(shop)}
+    assert recipes["one0.png"] == "one.safetensors" and recipes["two3.png"] == "two.safetensors"
+
+
 @pytest.mark.edits(alike=False)
 def test_a_seed_left_to_chance_is_made_once(shop: Desk) -> None:
     rows = [{**row, "seed": None} for row in four()]
