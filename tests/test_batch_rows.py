@@ -142,12 +142,46 @@ def test_outputs_are_named_after_pictures_and_never_twice() -> None:
     assert not any(row.problem for row in (made[0], *made[2:]))
 
 
+def test_nothing_that_is_read_is_written_over(tmp_path: Path) -> None:
+    """Not by another row either, and however it is named."""
+    folder = str(tmp_path)
+    rows = [
+        Row(1, {"image": f"{folder}/a.jpg", "mask": f"{folder}/m.png"}),
+        Row(2, {"image": f"{folder}/a.png", "mask": f"{folder}/m.png", "output": "b.png"}),
+        Row(3, {"image": f"{folder}/c.png", "mask": f"{folder}/d.png", "output": "x/../m.png"}),
+        Row(4, {"image": f"{folder}/c.png", "mask": f"{folder}/d.png", "output": "c2.png"}),
+    ]
+    problems = [row.problem for row in with_outputs(rows, folder)]
+    assert "a.png is read by row 2" in problems[0] and "m.png is read by row" in problems[2]
+    assert not problems[1] and not problems[3]
+
+
+@pytest.mark.parametrize("system, same", [("linux", False), ("win32", True), ("darwin", True)])
+def test_where_capital_letters_are_not_looked_at_names_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, same: bool
+) -> None:
+    monkeypatch.setattr("sys.platform", system)
+    rows = [Row(1, {"image": "/x/A.jpg"}), Row(2, {"image": "/y/a.jpg"})]
+    assert bool(with_outputs(rows, str(tmp_path))[1].problem) == same
+
+
+def test_relative_names_are_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    values = {"image": "p/a.png", "mask": "~/m.png", "prompt": "x"}
+    (row,) = from_manifest(str(written(Path("rows.csv"), "csv", [values]))).rows
+    assert row.values["image"] == str(tmp_path / "p" / "a.png")
+    assert row.values["mask"] == str(tmp_path / "home" / "m.png")
+    assert with_outputs([row], "out")[0].values["output"] == str(tmp_path / "out" / "a.png")
+
+
 def test_folders_are_paired_by_name(tmp_path: Path) -> None:
-    for name in ("a.png", "deep/b.jpg", "lone.png", "notes.txt"):
+    for name in ("a.png", "deep/b.jpg", "lone.png", "two.png", "two.jpg", "notes.txt"):
         place = tmp_path / "photos" / name
         place.parent.mkdir(parents=True, exist_ok=True)
         save(place, speckles(8, 8)) if place.suffix != ".txt" else place.write_text("x")
-    for name in ("a.gif", "deep/b.png", "other.png"):
+    for name in ("a.gif", "deep/b.png", "other.png", "two.png"):
         place = tmp_path / "masks" / name
         place.parent.mkdir(parents=True, exist_ok=True)
         save(place, painted(8, 8, slice(2, 6), slice(2, 6)))
@@ -158,6 +192,8 @@ def test_folders_are_paired_by_name(tmp_path: Path) -> None:
         "a.png": masks / "a.gif",
         "deep/b.png": masks / "deep" / "b.png",
         "lone.png": masks / "lone.png",
+        "two.png.png": masks / "two.png",
+        "two.jpg.png": masks / "two.png",
     }
     assert manifest.notes == ["masks that belong to no picture: other"]
     one = from_folders(str(photos), str(masks / "a.gif"))

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ..errors import EditError, Interrupted
 from ..presets import DEFAULT_PRESET, preset
@@ -168,7 +168,12 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _batch(arguments: argparse.Namespace) -> int:
     from .batch import run
+    from .batch.places import whole
     from .batch.work import Options
+
+    def found(name: Any) -> str | None:
+        """A file's whole name, as workers are started elsewhere; another name as it is."""
+        return whole(str(name)) if name and Path(name).exists() else name and str(name)
 
     options = Options(
         prompt=arguments.prompt,
@@ -176,11 +181,11 @@ def _batch(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         preset=arguments.preset,
         changes=tuple(arguments.changes),
-        checkpoint=arguments.checkpoint and str(arguments.checkpoint),
-        upscaler=arguments.upscaler,
+        checkpoint=found(arguments.checkpoint),
+        upscaler=found(arguments.upscaler),
         start=arguments.start,
         strength=arguments.strength,
-        clip=arguments.clip,
+        clip=found(arguments.clip),
         offload=arguments.offload,
         soft_mask=arguments.soft_mask,
     )

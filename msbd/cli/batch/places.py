@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,18 +21,29 @@ def is_address(name: str) -> bool:
     return "://" in name
 
 
+def whole(name: str) -> str:
+    """The name by which every worker finds the file, wherever it was started."""
+    return name if is_address(name) else os.path.normpath(Path(name).expanduser().absolute())
+
+
 def join(folder: str, name: str) -> str:
-    """`name` as it is if it says all, else below `folder`."""
-    if is_address(name) or Path(name).is_absolute():
-        return name
+    """The whole name of a file: `name` if it says all, else below `folder`."""
+    path = Path(name).expanduser()
+    if is_address(name) or path.is_absolute():
+        return whole(name)
     if is_address(folder):
         return f"{folder.rstrip('/')}/{PurePosixPath(name)}"
-    return str(Path(folder) / name)
+    return whole(str(Path(folder) / path))
 
 
 def parent(name: str) -> str:
     """The folder that a file is in."""
     return name.rpartition("/")[0] if is_address(name) else str(Path(name).parent)
+
+
+def key(name: str) -> str:
+    """The same for names of the same file, where a system looks past capital letters, too."""
+    return name.casefold() if sys.platform in ("win32", "darwin") else name
 
 
 def marks(names: set[str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 from ...errors import EditError
 from ...setting import ABLATIONS
 from ...settings import SETTINGS
-from .places import here, join, parent
+from .places import here, join, key, parent, whole
 
 FILES = ("image", "mask", "paint")
 """Columns with names of pictures."""
@@ -81,7 +81,7 @@ def from_folders(images: str, masks: str) -> Manifest:
 
     masks: a folder, or one mask for all pictures. Raises `EditError` if there is no picture.
     """
-    root, beside = Path(images), Path(masks)
+    root, beside = Path(whole(images)), Path(whole(masks))
     if not root.is_dir():
         raise EditError(f"there is no folder {images}")
     if not beside.exists():
@@ -90,30 +90,39 @@ def from_folders(images: str, masks: str) -> Manifest:
     if not pictures:
         raise EditError(f"there is no picture in {images}")
     known = {} if beside.is_file() else _by_stem(beside)
+    stems = Counter(_stem(picture, root) for picture in pictures)
     rows = []
     for number, picture in enumerate(pictures, 1):
-        stem = picture.relative_to(root).with_suffix("")
-        mask = beside if beside.is_file() else known.pop(str(stem), beside / f"{stem}.png")
-        values = {"image": str(picture), "mask": str(mask), "output": f"{stem.as_posix()}.png"}
+        stem = _stem(picture, root)
+        mask = beside if beside.is_file() else known.get(stem, beside / f"{stem}.png")
+        named = stem if stems[stem] == 1 else picture.relative_to(root).as_posix()
+        values = {"image": str(picture), "mask": str(mask), "output": f"{named}.png"}
         rows.append(Row(number, values))
-    notes = [f"masks that belong to no picture: {', '.join(known)}"] if known else []
+    unused = known.keys() - stems.keys()
+    notes = [f"masks that belong to no picture: {', '.join(sorted(unused))}"] if unused else []
     return Manifest(rows, notes)
 
 
 def with_outputs(rows: list[Row], folder: str) -> list[Row]:
     """The rows with whole names of outputs: in `folder`, called like the picture if not named.
 
-    A name that an earlier row has is a problem of the later one.
+    A name that an earlier row has, or that any row reads, is a problem of the row.
     """
     made, taken = list[Row](), dict[str, int]()
+    read = {
+        key(row.values[name]): row.number for row in rows for name in FILES if name in row.values
+    }
     for row in rows:
         image = row.values.get("image", f"row{row.number}").replace("\\", "/")
         given = row.values.get("output") or f"{Path(image.rpartition('/')[2]).stem}.png"
         output = join(folder, given)
-        first = taken.setdefault(output, row.number)
+        reader = read.get(key(output))
+        first = taken.setdefault(key(output), row.number)
         problem = row.problem
-        if first != row.number and not problem:
-            problem = f"row {first} is written to {output} already: name another output"
+        if reader is not None:
+            problem = problem or f"{output} is read by row {reader}: name another output"
+        elif first != row.number:
+            problem = problem or f"row {first} is written to {output} already: name another output"
         made.append(Row(row.number, {**row.values, "output": output}, problem))
     return made
 
@@ -202,4 +211,9 @@ def _unused(name: str) -> str:
 
 def _by_stem(folder: Path) -> dict[str, Path]:
     found = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in ENDINGS)
-    return {str(path.relative_to(folder).with_suffix("")): path for path in found}
+    return {_stem(path, folder): path for path in found}
+
+
+def _stem(path: Path, folder: Path) -> str:
+    """The name below a folder, without its ending."""
+    return path.relative_to(folder).with_suffix("").as_posix()

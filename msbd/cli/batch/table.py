@@ -130,7 +130,8 @@ def recipes(rows: Iterable[Row], options: Options) -> dict[int, str]:
 def _files(row: Row, options: Options) -> dict[str, str]:
     """The names of what the row is made from."""
     names = {name: row.values.get(name) for name in ("image", "mask", "paint", "checkpoint")}
-    names["checkpoint"] = names["checkpoint"] or options.checkpoint or str(models.MINIATURE)
+    checkpoint = names["checkpoint"] or options.checkpoint or str(models.MINIATURE)
+    names |= {"checkpoint": checkpoint, "config": str(Path(checkpoint).with_suffix(".yaml"))}
     names["upscaler"] = row.values.get("upscaler", options.upscaler)
     names["clip"] = options.clip
     return {name: file for name, file in names.items() if file}
