@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +18,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msbd import cost
-from msbd.cli.batch.forecast import Forecast, fitted
+from msbd.cli.batch.forecast import Forecast, Line
 from msbd.cli.batch.rows import Row
 from msbd.cli.batch.work import Options, Outcome
 
 NUMBERS = st.floats(0, 1e4)
+
+
+def fitted(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    line = Line()
+    for x, y in pairs:
+        line.add(x, y)
+    return line.fitted()
+
+
+def planned(rows: list[Row], many: int) -> Forecast:
+    """A forecast that has planned so many of them."""
+    forecast = Forecast(rows, Options())
+    while forecast.planned < many:
+        time.sleep(0.01)
+    return forecast
 
 
 @settings(deadline=None)
@@ -71,9 +87,7 @@ def mixed(folder: Path, count: int, sizes: tuple[int, ...]) -> list[Row]:
 def test_a_mixed_batch_is_known_after_a_tenth(tmp_path: Path, model: Model) -> None:
     """Edits that take what their plans say, but for what varies, and something more each."""
     rows = mixed(tmp_path, 200, (48, 96, 192))
-    forecast = Forecast(rows, Options())
-    while len(forecast._weights) < len(rows):
-        time.sleep(0.01)
+    forecast = planned(rows, len(rows))
     rng = np.random.default_rng(0)
     weights = np.array([forecast._weights[row.number] for row in rows])
     assert weights.max() > 5 * weights.min()
@@ -89,21 +103,40 @@ def test_a_mixed_batch_is_known_after_a_tenth(tmp_path: Path, model: Model) -> N
 def test_rows_that_fail_count_for_nothing(tmp_path: Path, model: Model) -> None:
     rows = mixed(tmp_path, 6, (48,))
     rows[2] = replace(rows[2], values={**rows[2].values, "image": "nope.png"})
-    forecast = Forecast(rows, Options())
-    while len(forecast._weights) < 5:
-        time.sleep(0.01)
+    forecast = planned(rows, 5)
     forecast.made(Outcome(3, "", 99.0, error="no such file"))
-    assert forecast.seconds(1) is None
+    assert forecast.seconds(1) is None, "nothing was made"
     forecast.made(Outcome(1, "", 2.0))
     assert forecast.seconds(1) == pytest.approx(8.0)
     forecast.close()
 
 
+def test_of_rows_that_are_afar_the_mean_is_known(model: Model) -> None:
+    values = {"image": "s3://b/a.png", "mask": "s3://b/m.png", "prompt": "x", "output": "a.png"}
+    forecast = Forecast([Row(number, values) for number in range(1, 11)], Options())
+    for number, seconds in ((1, 2.0), (2, 4.0)):
+        forecast.made(Outcome(number, "", seconds))
+    assert forecast.seconds(2) == pytest.approx(8 * 3 / 2) and not forecast.planned
+
+
+def test_its_cost_does_not_grow_with_the_rows(tmp_path: Path, model: Model) -> None:
+    rows = mixed(tmp_path, 3, (48,))
+    more = [*rows, *(replace(rows[0], number=number) for number in range(4, 20_004))]
+    few, many = planned(rows, 3), planned(more, 3)
+    taken = []
+    for forecast in (few, many):
+        forecast.made(Outcome(1, "", 2.0))
+        began = time.monotonic()
+        for _ in range(1000):
+            forecast.seconds(1)
+        taken.append(time.monotonic() - began)
+        forecast.close()
+    assert taken[1] < 20 * taken[0] + 1
+
+
 def test_planning_makes_nothing(tmp_path: Path, model: Model) -> None:
     rows = mixed(tmp_path, 3, (48,))
-    forecast = Forecast(rows, Options())
-    while len(forecast._weights) < 3:
-        time.sleep(0.01)
+    planned(rows, 3)
     assert not model.loaded and not (tmp_path / "out").exists()
     assert cost.lesson(cost.Loaded("", cost.MINIATURE, "cpu", "cpu")) == {}
 
@@ -119,9 +152,7 @@ def test_it_is_known_of_real_edits(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-m", "msbd", *where], check=False).returncode == 0
     with (tmp_path / "out" / "results.csv").open(newline="") as file:
         taken = [float(line["seconds"]) for line in csv.DictReader(file)]
-    forecast = Forecast(rows, Options())
-    while len(forecast._weights) < len(rows):
-        time.sleep(0.1)
+    forecast = planned(rows, len(rows))
     off = []
     for index, row in enumerate(rows[:-10]):
         forecast.made(Outcome(row.number, "", taken[index]))
