@@ -16,7 +16,8 @@ from threading import Event, Thread
 
 import numpy as np
 import psutil
-from PIL import Image, ImageFilter
+from PIL import Image
+from skimage import data
 
 from msbd.cli.batch import run
 from msbd.cli.batch.rows import Row
@@ -99,9 +100,10 @@ def through_ray(rows: int) -> None:
 
 
 def files() -> None:
-    rng = np.random.default_rng(0)
-    noise = Image.fromarray(rng.integers(0, 256, (2000, 3000, 3), np.uint8))
-    pixels = np.asarray(noise.filter(ImageFilter.GaussianBlur(2)))
+    """Of an enlarged photograph with grain."""
+    photograph = Image.fromarray(data.astronaut()).resize((3000, 2000), Image.Resampling.BICUBIC)
+    grain = np.random.default_rng(0).normal(0, 3, (2000, 3000, 3))
+    pixels = (np.asarray(photograph) + grain).clip(0, 255).astype(np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         for kind, ending in (("JPEG", "jpg"), ("WEBP", "webp"), ("PNG", "png")):
             path, began = Path(folder) / f"a.{ending}", time.monotonic()
