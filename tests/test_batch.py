@@ -20,7 +20,9 @@ from PIL import Image
 
 from msbd.cli.batch import run
 from msbd.cli.batch.crews import Crew, Threads
-from msbd.cli.batch.work import Editor
+from msbd.cli.batch.rows import Row
+from msbd.cli.batch.table import Table, recipes
+from msbd.cli.batch.work import Editor, Options
 from msbd.cli.recipe import read_recipe
 from msbd.standalone import models
 
@@ -31,7 +33,7 @@ QUICK = ("--set", "steps=2", "--set", "candidates=1", "--set", "resampling_steps
 def shop(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """A desk whose worker is here, with the model that is instant."""
 
-    def crew(batch: run.Batch, rows: int) -> Crew:
+    def crew(batch: run.Batch, rows: int, write: Any) -> Crew:
         return Threads([partial(Editor, batch.options, batch.device)])
 
     monkeypatch.setattr(run, "_crew", crew)
@@ -135,6 +137,55 @@ def test_what_is_made_by_the_same_recipe_stays(shop: Desk) -> None:
     assert batch(shop, rows, "--set", "steps=3") == 0 and "(5 now)" in shop.stdout
 
 
+def digests(shop: Desk, row: dict[str, Any], webui: bool = False, **options: Any) -> str:
+    """The recipe of a row."""
+    values = {**four()[0], **row}
+    files = {name: str(shop.folder / values[name]) for name in ("image", "mask")}
+    told = {name: str(value) for name, value in {**values, **row, **files}.items() if value}
+    for name in row.keys() & {"image"}:
+        told[name] = row[name]
+    made = Row(1, {**told, "output": "/out/a.png"})
+    return recipes([made], Options(**options), webui)[1]
+
+
+def test_whatever_decides_on_the_picture_changes_the_recipe(shop: Desk) -> None:
+    network = shop.folder / "net.pth"
+    network.write_bytes(b"one")
+    by_name = {"changes": (f"upscaler={network}",)}
+    before = digests(shop, {}, **by_name)
+    network.write_bytes(b"another")
+    config = models.MINIATURE.with_suffix(".yaml")
+    plain = digests(shop, {})
+    config.write_text("model:")
+    seen = [
+        *(before, plain, digests(shop, {}), digests(shop, {}, **by_name)),
+        *(digests(shop, {}, webui=True), digests(shop, {}, soft_mask=True)),
+        *(digests(shop, {}, clip=name) for name in ("none", "ViT-B-32/openai")),
+        *(digests(shop, {"checkpoint": name}, webui=True) for name in ("one", "two")),
+        *(digests(shop, {}, checkpoint=name, webui=True) for name in ("three", "four")),
+        *(digests(shop, {"image": f"http://127.0.0.1:9/{name}.png"}) for name in "ab"),
+        *(digests(shop, values) for values in ({"seed": 3}, {"prompt": "x"}, {"negative": "x"})),
+        *(digests(shop, values) for values in ({"texture": 0.5}, {"preset": "draft"})),
+    ]
+    assert len(set(seen)) == len(seen)
+    same = [digests(shop, {"seed": -1}), digests(shop, {"seed": None})]
+    assert same[0] == same[1]
+    assert digests(shop, {}, changes=("steps=7",)) == digests(shop, {"steps": 7})
+
+
+@pytest.mark.edits(alike=False)
+@pytest.mark.parametrize("name", ["checkpoint", "upscaler"])
+def test_rows_of_a_model_are_made_together(shop: Desk, model: Model, name: str) -> None:
+    for letter in "ab":
+        (shop.folder / f"{letter}.pth").write_bytes(letter.encode())
+    rows = [
+        {**row, name: f"{letter}.pth", "output": f"{letter}{row['seed']}.png"}
+        for row in four()
+        for letter in "ab"
+    ]
+    assert batch(shop, rows) == 0 and model.loaded == 2
+
+
 @pytest.mark.edits
 def test_a_checkpoint_is_loaded_once(shop: Desk, model: Model) -> None:
     """However its rows are mixed with another's."""
@@ -176,11 +227,97 @@ def test_a_table_that_was_cut_off_is_gone_on_with(shop: Desk) -> None:
     assert after["p0.png"] == before["p0.png"] and after["p3.png"] != before["p3.png"]
 
 
-def test_other_files_are_not_taken_for_the_table(shop: Desk) -> None:
+@pytest.mark.parametrize(
+    "content", [b"sku,price\n1,2\n", b"my only notes", b'{"a": 1}', b"\x89PNG\r\n\x1a\n\xff\xfe"]
+)
+def test_other_files_are_not_taken_for_the_table(shop: Desk, content: bytes) -> None:
     other = shop.folder / "prices.csv"
-    other.write_text("sku,price\n1,2\n")
+    other.write_bytes(content)
     assert batch(shop, four(), "--results", other) == 2 and shop.refused("is no table of results")
-    assert other.read_text() == "sku,price\n1,2\n"
+    assert other.read_bytes() == content
+
+
+def test_two_batches_do_not_write_one_table(shop: Desk) -> None:
+    path = shop.folder / "out" / "results.csv"
+    first = Table(path)
+    first.begin([])
+    assert batch(shop, four()) == 2 and shop.refused("another batch writes", "--results")
+    first.close()
+    assert not list(path.parent.glob(".*"))
+
+
+@pytest.mark.edits
+def test_each_output_has_one_line(shop: Desk) -> None:
+    """However often its row has changed; a row that fails now has no line of what was."""
+    for prompt in ("a star", "a ring", "a star", "a cross"):
+        assert batch(shop, four(prompt=prompt)) == 0
+    assert len(table(shop)) == 4
+    path = shop.folder / "out" / "results.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())  # as Excel saves it
+    rows = four(prompt="a cross")
+    rows[1]["mask"] = "nope.png"
+    assert batch(shop, rows) == 1 and "3 of 4 made (0 now)" in shop.stdout
+    assert [bool(line["error"]) for line in table(shop)] == [False, True, False, False]
+
+
+@pytest.mark.edits
+def test_names_of_all_kinds(shop: Desk) -> None:
+    """A name that cannot be costs its row; one in another encoding is a name like others."""
+    odd = os.fsdecode(b"caf\xe9.png")
+    for name in ("~x.png", odd, "d\u00e9j\u00e0 vu 1.png"):
+        (shop.folder / name).write_bytes((shop.folder / "p0.png").read_bytes())
+    named = [
+        "~x.png",
+        "d\u00e9j\u00e0 vu 1.png",
+        "a\0.png",
+        "~nosuchuser/a.png",
+        "x" * 300 + ".png",
+    ]
+    rows = [{**four()[0], "image": name, "output": f"{n}.png"} for n, name in enumerate(named)]
+    rows.append({**four()[0], "output": "long.png", "prompt": "very " * 200})
+    assert batch(shop, rows) == 1
+    assert [bool(line["error"]) for line in table(shop)] == [False, False, True, True, True, False]
+    assert not any("fault of the program" in line["error"] for line in table(shop))
+    photos = shop.folder / "photos"
+    photos.mkdir()
+    (photos / odd).write_bytes((shop.folder / "p0.png").read_bytes())
+    where = photos, shop.folder / "m0.png", "a star", "-o", shop.folder / "odd", *QUICK, "--seed", 1
+    assert shop.msbd("batch", *where) == 0 and shop.msbd("batch", *where) == 0
+    assert "1 of 1 made (0 now)" in shop.stdout
+
+
+@pytest.mark.edits
+def test_results_inside_the_folder_are_no_pictures_of_it(shop: Desk) -> None:
+    photos = shop.folder / "photos"
+    photos.mkdir()
+    (photos / "a.png").write_bytes((shop.folder / "p0.png").read_bytes())
+    (photos / "m.png").write_bytes((shop.folder / "m0.png").read_bytes())
+    where = photos, photos / "m.png", "a star", "-o", photos / "edited", *QUICK, "--seed", 1
+    for now in (1, 0, 0):
+        assert shop.msbd("batch", *where) == 0
+        assert f"1 of 1 made ({now} now)" in shop.stdout
+    assert shop.msbd("batch", *where[:4], photos, *QUICK) == 2 and shop.refused("name another -o")
+
+
+@pytest.mark.edits
+def test_a_manifest_takes_a_prompt_for_rows_without(shop: Desk) -> None:
+    rows = [{name: row[name] for name in ("image", "mask", "seed")} for row in four()]
+    rows[1]["prompt"] = "a ring"
+    where = manifest(shop, rows), "a star", "-o", shop.folder / "out", *QUICK
+    assert shop.msbd("batch", *where) == 0, shop.stderr
+    prompts = [read_recipe(Path(line["output"])).prompt for line in table(shop)]
+    assert prompts == ["a star", "a ring", "a star", "a star"]
+
+
+@pytest.mark.edits
+def test_links_to_one_file_are_one_output(shop: Desk) -> None:
+    (shop.folder / "out").mkdir()
+    (shop.folder / "out" / "link").symlink_to(".")
+    rows = [
+        {**row, "output": name}
+        for row, name in zip(four()[:2], ("s.png", "link/s.png"), strict=True)
+    ]
+    assert batch(shop, rows) == 1 and "1 of 2 made" in shop.stdout
 
 
 @pytest.mark.edits
@@ -312,6 +449,11 @@ def test_memory_that_runs_out_may_be_there_later(
         (("--preset", "draft", "--set", "steps=0"), "steps must be"),
         (("--checkpoint", "nope.safetensors"), "no checkpoint"),
         (("--set", "stepps=3"), "unknown setting"),
+        (("--workers", 0), "--workers must be"),
+        (("--webui", "http://127.0.0.1:9", "--clip", "none"), "no effect with --webui"),
+        (("--webui", "http://127.0.0.1:9", "--workers", 2), "no effect with --webui"),
+        (("--ray", "--device", "cpu"), "no effect with --ray"),
+        (("--auth", "a:b"), "--auth is for --webui"),
     ],
 )
 def test_what_concerns_all_rows_is_told_at_once(shop: Desk, more: tuple, words: str) -> None:

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from conftest import painted, save, speckles
 
-from msbd.cli.batch.crews import RayActors, _Actor
+from msbd.cli.batch.on_ray import RayActors, _Actor
 
 ray = pytest.importorskip("ray", reason="pip install 'msbd[ray]'")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
@@ -183,7 +183,7 @@ def test_memory_stays(cluster: str, tmp_path: Path, more: tuple[Any, ...]) -> No
 
 
 def test_it_begins_one_worker_a_node(cluster: str) -> None:
-    crew = RayActors(_Nobody, None, cluster)
+    crew = RayActors(_Nobody, None, cluster, print)
     try:
         assert crew.workers == 2
         for worker in range(2):

@@ -96,8 +96,9 @@ def test_addresses_and_whole_paths_stay(tmp_path: Path) -> None:
         ("rows.csv", b"", "no rows"),
         ("rows.csv", b"image,mask\n", "no rows"),
         ("rows.csv", b"picture,mask\na.png,b.png\n", "no column image"),
-        ("rows.csv", b"image\n\xff\xfe\n", "UTF-8"),
-        ("rows.csv", b'image,mask\n"a.png,b.png\n', "cannot be read"),
+        ("rows.csv", b"image\n\xff\xfe\n", "not in UTF-8"),
+        ("rows.csv", b'image,mask\n"a"x.png,b.png\n', "line 2: .* quotes"),
+        ("rows.csv", b"image,prompt,prompt\na.png,x,y\n", "two columns prompt"),
         ("rows.parquet", b"PAR1 not really", "no Parquet file"),
         ("none.csv", None, "No such file"),
     ],
@@ -181,12 +182,15 @@ def test_folders_are_paired_by_name(tmp_path: Path) -> None:
         place = tmp_path / "photos" / name
         place.parent.mkdir(parents=True, exist_ok=True)
         save(place, speckles(8, 8)) if place.suffix != ".txt" else place.write_text("x")
+    (tmp_path / "photos" / "out").mkdir()
     for name in ("a.gif", "deep/b.png", "other.png", "two.png"):
         place = tmp_path / "masks" / name
         place.parent.mkdir(parents=True, exist_ok=True)
         save(place, painted(8, 8, slice(2, 6), slice(2, 6)))
     photos, masks = tmp_path / "photos", tmp_path / "masks"
-    manifest = from_folders(str(photos), str(masks))
+    out = str(photos / "out")
+    save(tmp_path / "photos" / "out" / "a.png", speckles(8, 8))
+    manifest = from_folders(str(photos), str(masks), out)
     pairs = {row.values["output"]: Path(row.values["mask"]) for row in manifest.rows}
     assert pairs == {
         "a.png": masks / "a.gif",
@@ -196,7 +200,7 @@ def test_folders_are_paired_by_name(tmp_path: Path) -> None:
         "two.jpg.png": masks / "two.png",
     }
     assert manifest.notes == ["masks that belong to no picture: other"]
-    one = from_folders(str(photos), str(masks / "a.gif"))
+    one = from_folders(str(photos), str(masks / "a.gif"), out)
     assert {row.values["mask"] for row in one.rows} == {str(masks / "a.gif")} and not one.notes
     for wrong in (
         (tmp_path / "none", masks),
@@ -204,8 +208,12 @@ def test_folders_are_paired_by_name(tmp_path: Path) -> None:
         (masks / "deep" / "x", masks),
     ):
         with pytest.raises(EditError):
-            from_folders(*map(str, wrong))
+            from_folders(*map(str, wrong), out)
+    with pytest.raises(EditError, match="among the pictures"):
+        from_folders(str(photos), str(masks), str(photos))
+    lone = from_folders(str(photos), str(save(photos / "mask.png", speckles(8, 8))), out)
+    assert len(lone.rows) == 5, "one mask for all is none of the pictures"
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(EditError, match="no picture"):
-        from_folders(str(empty), str(masks))
+        from_folders(str(empty), str(masks), out)

@@ -198,7 +198,10 @@ def _add_batch(commands: Any) -> None:
         "source", metavar="MANIFEST", help="a manifest; or a folder of pictures, with MASKS"
     )
     batch.add_argument(
-        "masks", nargs="?", metavar="MASKS", help="a folder of masks with their names, or one mask"
+        "masks",
+        nargs="?",
+        metavar="MASKS",
+        help="with a folder of pictures: one of masks with the same names, or one mask for all",
     )
     batch.add_argument("prompt", nargs="?", metavar="PROMPT", help="of rows without one")
     batch.add_argument("--negative", metavar="TEXT", help="what not to paint")

@@ -175,8 +175,11 @@ def _batch(arguments: argparse.Namespace) -> int:
         """A file's whole name, as workers are started elsewhere; another name as it is."""
         return whole(str(name)) if name and Path(name).exists() else name and str(name)
 
+    masks, prompt = arguments.masks, arguments.prompt
+    if prompt is None and not Path(arguments.source).is_dir():
+        masks, prompt = None, masks  # a manifest names its own
     options = Options(
-        prompt=arguments.prompt,
+        prompt=prompt,
         negative=arguments.negative,
         seed=arguments.seed,
         preset=arguments.preset,
@@ -190,7 +193,7 @@ def _batch(arguments: argparse.Namespace) -> int:
         soft_mask=arguments.soft_mask,
     )
     batch = run.Batch(
-        *(arguments.source, arguments.masks, options, arguments.output, arguments.results),
+        *(arguments.source, masks, options, arguments.output, arguments.results),
         workers=arguments.workers,
         device=arguments.device,
         ray=arguments.ray,

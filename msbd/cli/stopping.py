@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 """Ctrl-C; a request to end; a closed terminal; Ctrl-Break and a closed window on Windows."""
 _OUTPUTS = (1, 2)
 
@@ -27,7 +27,7 @@ def on_request(stop: Callable[[], None]) -> Iterator[None]:
             silence(*terminals)
         stop()
 
-    known = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+    known = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
     before = {number: signal.signal(number, asked) for number in known}
     try:
         yield

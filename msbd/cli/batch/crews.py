@@ -1,9 +1,7 @@
-"""Workers in processes, in threads, and as Ray's actors; and what hands rows to them."""
+"""Workers in processes and in threads; and what hands rows to them."""
 
 from __future__ import annotations
 
-import logging
-import os
 import queue
 import signal
 from collections import deque
@@ -16,6 +14,7 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from ...errors import EditError
+from .. import stopping
 from .rows import Row
 from .work import Gone, Outcome, Worker
 
@@ -84,7 +83,7 @@ class Dispatch:
         self._rows, self._crew, self._stopped = iter(rows), crew, stopped
         self._again, self._tries = deque[Row](), dict[int, int]()
         self._idle, self._in_hand = set[int](), dict[int, Row]()
-        self._beginnings = [0] * crew.workers
+        self._lost = [0] * crew.workers
 
     def outcomes(self) -> Iterator[Outcome]:
         """What becomes of each row, as it is known; after a stop of those in hand.
@@ -92,7 +91,7 @@ class Dispatch:
         Raises `EditError` if no worker can be had.
         """
         for worker in range(self._crew.workers):
-            self._begin(worker)
+            self._crew.begin(worker)
         while True:
             self._give()
             if not self._in_hand and (self._idle or self._stopped()):
@@ -101,12 +100,6 @@ class Dispatch:
                 outcome = self._outcome(event)
                 if outcome is not None:
                     yield outcome
-
-    def _begin(self, worker: int) -> None:
-        """Unless it was lost too often."""
-        if self._beginnings[worker] < BEGINNINGS:
-            self._beginnings[worker] += 1
-            self._crew.begin(worker)
 
     def _give(self) -> None:
         """Something to do to all who wait, as long as there is."""
@@ -126,11 +119,13 @@ class Dispatch:
         held = self._in_hand.pop(event.worker, None)
         if not isinstance(event, Lost):
             self._idle.add(event.worker)
-            self._beginnings[event.worker] = 0
-        elif min(self._beginnings) < BEGINNINGS:
-            self._begin(event.worker)
+            self._lost[event.worker] = 0
         else:
-            raise EditError(f"no worker can be started: {event.why}")
+            self._lost[event.worker] += held is None
+            if self._lost[event.worker] < BEGINNINGS:
+                self._crew.begin(event.worker)
+            elif min(self._lost) >= BEGINNINGS:
+                raise EditError(f"no worker can be started: {event.why}")
         if held is None or isinstance(event, Ready):
             return None
         if isinstance(event, Lost):
@@ -196,7 +191,9 @@ class Processes:
 
 def _serve(theirs: Any, make: Callable[[], Worker]) -> None:
     """A worker's process: it says None when it is ready, outcomes, and texts when it is lost."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who handed out the work
+    for name in stopping.NAMES:  # they are for who handed out the work, and ends this
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     tqdm.set_lock(RLock())  # its own, between processes, would be left behind by one that is killed
     try:
         worker = make()
@@ -246,75 +243,3 @@ class Threads:
         """They end after what they have in hand, or with the program."""
         for tasks in self._tasks.values():
             tasks.put(None)
-
-
-class RayActors:
-    """Each worker is an actor somewhere in a Ray cluster, with a GPU of its own if there are any.
-
-    address: of the cluster; without one Ray is started here. workers: how many; as many as there
-    are GPUs if None, and one a machine where there are none. make: given the device, as Ray shows
-    each worker its own.
-    """
-
-    def __init__(
-        self, make: Callable[[str | None], Worker], workers: int | None, address: str | None
-    ) -> None:
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        try:
-            import ray
-        except ImportError:
-            raise EditError("--ray needs Ray: pip install 'msbd[ray]'") from None
-        self._ray = ray
-        try:
-            ray.init(
-                address=address or "local",
-                include_dashboard=None if address else False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise EditError(f"there is no Ray at {address}: {error}") from None
-        gpus = int(ray.cluster_resources().get("GPU", 0))
-        nodes = sum(node["Alive"] for node in ray.nodes())
-        needs = {"num_gpus": 1} if gpus else {"num_cpus": 1}
-        actor = ray.remote(_Actor).options(scheduling_strategy="SPREAD", **needs)
-        self._begin = lambda: actor.remote(make, "cuda" if gpus else None)
-        self._actors: dict[int, Any] = {}
-        self._pending: dict[Any, int] = {}
-        self.workers = workers or gpus or nodes
-
-    def begin(self, worker: int) -> None:
-        self._actors[worker] = self._begin()
-        self._pending[self._actors[worker].ready.remote()] = worker
-
-    def give(self, worker: int, row: Row) -> None:
-        self._pending[self._actors[worker].perform.remote(row)] = worker
-
-    def events(self, seconds: float) -> Sequence[Event]:
-        there, _ = self._ray.wait(list(self._pending), timeout=seconds)
-        return [self._event(one) for one in there]
-
-    def _event(self, there: Any) -> Event:
-        worker = self._pending.pop(there)
-        try:
-            said = self._ray.get(there)
-        except self._ray.exceptions.RayError as error:
-            self._ray.kill(self._actors[worker])
-            return Lost(worker, str(error).strip().splitlines()[-1])
-        return Ready(worker) if said is None else Done(worker, said)
-
-    def close(self) -> None:
-        self._ray.shutdown()
-
-
-class _Actor:
-    """A worker in Ray's hands."""
-
-    def __init__(self, make: Callable[[str | None], Worker], device: str | None) -> None:
-        self._worker = make(device)
-
-    def ready(self) -> None:
-        self._worker.ready()
-
-    def perform(self, row: Row) -> Outcome:
-        return self._worker.perform(row)

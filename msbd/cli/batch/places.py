@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,6 +16,8 @@ from ...errors import EditError
 _TELLING = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created")
 """What stores call a digest of a file's content, or else its time; the first that there is."""
 
+_WEB = ("http://", "https://")
+
 
 def is_address(name: str) -> bool:
     return "://" in name
@@ -23,17 +25,31 @@ def is_address(name: str) -> bool:
 
 def whole(name: str) -> str:
     """The name by which every worker finds the file, wherever it was started."""
-    return name if is_address(name) else os.path.normpath(Path(name).expanduser().absolute())
+    return name if is_address(name) else os.path.normpath(Path(name).absolute())
+
+
+def typed(name: str) -> str:
+    """A name as a shell reads it: ~ is the user's home."""
+    try:
+        return str(Path(name).expanduser()) if name.startswith("~") else name
+    except RuntimeError:  # nobody is called so
+        return name
+
+
+def exists(name: str) -> bool:
+    """Whether it is the path of something; a name that cannot be is none."""
+    with suppress(OSError, ValueError):
+        return Path(name).exists()
+    return False
 
 
 def join(folder: str, name: str) -> str:
     """The whole name of a file: `name` if it says all, else below `folder`."""
-    path = Path(name).expanduser()
-    if is_address(name) or path.is_absolute():
+    if is_address(name) or Path(name).is_absolute():
         return whole(name)
     if is_address(folder):
         return f"{folder.rstrip('/')}/{PurePosixPath(name)}"
-    return whole(str(Path(folder) / path))
+    return whole(str(Path(folder) / name))
 
 
 def parent(name: str) -> str:
@@ -42,16 +58,21 @@ def parent(name: str) -> str:
 
 
 def key(name: str) -> str:
-    """The same for names of the same file, where a system looks past capital letters, too."""
-    return name.casefold() if sys.platform in ("win32", "darwin") else name
+    """The same for names of the same file, through links, and past capital letters where a system
+    looks past them."""
+    try:
+        real = name if is_address(name) else os.path.realpath(name)
+    except (OSError, ValueError):  # a name that cannot be
+        real = name
+    return real.casefold() if sys.platform in ("win32", "darwin") else real
 
 
 def marks(names: set[str]) -> dict[str, str]:
     """What tells each file from what may lie there another time; files that are gone have none.
 
     Size and time of a path; size and what the store says of its content, or else its time, of an
-    address. Folders are listed, each once, and files of a server that lists none are known by their
-    address alone.
+    address; nothing of a file on a web server, which is known by its address alone. Folders are
+    listed, each once. Raises `EditError` for a store that does not answer.
     """
     made: dict[str, str] = {}
     folders: dict[str, set[str]] = {}
@@ -59,12 +80,12 @@ def marks(names: set[str]) -> dict[str, str]:
         folders.setdefault(parent(name), set()).add(name)
     for folder, inside in folders.items():
         if is_address(folder):
-            made |= _listed(folder, inside)
+            made |= {} if folder.startswith(_WEB) else _listed(folder, inside)
             continue
         for name in inside:
             try:
                 facts = Path(name).stat()
-            except OSError:
+            except (OSError, ValueError):  # a name that cannot be
                 continue
             made[name] = f"{facts.st_size} {facts.st_mtime_ns}"
     return made
@@ -73,12 +94,16 @@ def marks(names: set[str]) -> dict[str, str]:
 def _listed(folder: str, names: set[str]) -> dict[str, str]:
     try:
         system, root = _system(folder)
+    except EditError:  # which the row itself will tell
+        return {}
+    try:
         system.invalidate_cache(root)
         entries = {one["name"].rpartition("/")[2]: one for one in system.ls(root, detail=True)}
     except FileNotFoundError:
         return {}
-    except Exception:  # servers that cannot list say so in many ways
-        return dict.fromkeys(names, "")
+    except Exception as error:  # each store has its own
+        why = " ".join(str(error).split())
+        raise EditError(f"{folder} cannot be listed: {why}: try again later") from error
     made = {}
     for name in names:
         entry = entries.get(name.rpartition("/")[2])
@@ -108,12 +133,16 @@ def here(name: str) -> Iterator[Path]:
 @contextmanager
 def there(name: str) -> Iterator[Path]:
     """A path to write to; what was written becomes the file of this name if all goes well."""
+    if name.startswith(_WEB):
+        raise EditError(
+            f"{name}: nothing can be written to a web server: name a folder, or a store"
+        )
     if not is_address(name):
         path = Path(name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            why = error.strerror or error
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
             raise EditError(f"{name}: its folder cannot be made: {why}") from None
         yield path
         return

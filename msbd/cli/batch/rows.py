@@ -15,7 +15,7 @@ from typing import Any
 from ...errors import EditError
 from ...setting import ABLATIONS
 from ...settings import SETTINGS
-from .places import here, join, key, parent, whole
+from .places import exists, here, join, key, parent, typed, whole
 
 FILES = ("image", "mask", "paint")
 """Columns with names of pictures."""
@@ -61,8 +61,8 @@ def from_manifest(path: str) -> Manifest:
             found = list(reader(file))
     except OSError as error:
         raise EditError(f"{path}: {error.strerror or error}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise EditError(f"{path} cannot be read as text in UTF-8: {error}") from None
+    except UnicodeDecodeError as error:
+        raise EditError(f"{path} is not in UTF-8: save it so ({error})") from None
     if not found:
         raise EditError(f"{path} has no rows")
     unused = Counter(name for _, values, _ in found for name in values if name not in COLUMNS)
@@ -76,17 +76,25 @@ def from_manifest(path: str) -> Manifest:
     return Manifest(rows, [_unused(name) for name in unused])
 
 
-def from_folders(images: str, masks: str) -> Manifest:
+def from_folders(images: str, masks: str, output: str) -> Manifest:
     """A row for each picture in a folder and in those below, with the mask of the same name.
 
-    masks: a folder, or one mask for all pictures. Raises `EditError` if there is no picture.
+    masks: a folder, or one mask for all pictures. output: the folder of results; what lies there is
+    none of the pictures. Raises `EditError` if there is no picture.
     """
     root, beside = Path(whole(images)), Path(whole(masks))
+    if key(whole(output)) == key(str(root)):
+        raise EditError(f"the results would lie among the pictures in {images}: name another -o")
     if not root.is_dir():
         raise EditError(f"there is no folder {images}")
     if not beside.exists():
         raise EditError(f"there is no {masks}: give the masks' folder, or one mask")
-    pictures = sorted(path for path in root.rglob("*") if path.suffix.lower() in ENDINGS)
+    others = {Path(whole(output)), beside}
+    pictures = [
+        path
+        for path in sorted(root.rglob("*"))
+        if path.suffix.lower() in ENDINGS and not others.intersection([path, *path.parents])
+    ]
     if not pictures:
         raise EditError(f"there is no picture in {images}")
     known = {} if beside.is_file() else _by_stem(beside)
@@ -142,16 +150,29 @@ def _csv(path: Path) -> _Found:
         file.seek(0)
         delimiter = max(_DELIMITERS, key=header.count)
         lines = csv.reader(file, delimiter=delimiter, strict=True)
-        names = [name.strip().lower() for name in next(lines, [])]
-        for number, cells in enumerate((cells for cells in lines if any(cells)), 1):
-            problem = ""
-            if len(cells) > len(names):
-                problem = (
-                    f"the row has {len(cells)} cells for {len(names)} columns: "
-                    'put texts with commas in "quotes"'
-                )
-            pairs = zip(names, cells, strict=False)
-            yield number, _given(dict(pairs)), problem
+        try:
+            yield from _of_lines(path, lines)
+        except csv.Error as error:
+            raise EditError(
+                f"{path}, line {lines.line_num}: {error}: put texts with commas or quotes in "
+                'quotes, and double quotes inside: "a ""red"" star"'
+            ) from None
+
+
+def _of_lines(path: Path, lines: Iterator[list[str]]) -> _Found:
+    names = [name.strip().lower() for name in next(lines, [])]
+    twice = [name for name, count in Counter(names).items() if count > 1 and name in COLUMNS]
+    if twice:
+        raise EditError(f"{path} has two columns {twice[0]}: leave one out")
+    for number, cells in enumerate((cells for cells in lines if any(cells)), 1):
+        problem = ""
+        if len(cells) > len(names):
+            problem = (
+                f"the row has {len(cells)} cells for {len(names)} columns: "
+                'put texts with commas in "quotes"'
+            )
+        pairs = zip(names, cells, strict=False)
+        yield number, _given(dict(pairs)), problem
 
 
 def _json_lines(path: Path) -> _Found:
@@ -160,11 +181,14 @@ def _json_lines(path: Path) -> _Found:
         for number, line in enumerate(lines, 1):
             try:
                 values = json.loads(line)
-                assert isinstance(values, dict)
-            except (ValueError, AssertionError):
+            except ValueError:
+                values = None
+            if not isinstance(values, dict):
                 yield number, {}, 'the line is no JSON object: write {"image": ..., ...}'
-            else:
-                yield number, _given(values), ""
+                continue
+            nested = [name for name, value in values.items() if isinstance(value, (list, dict))]
+            problem = f"{nested[0]} must be a text or a number" if nested else ""
+            yield number, _given(values), problem
 
 
 def _parquet(path: Path) -> _Found:
@@ -198,10 +222,10 @@ def _text(value: Any) -> str:
 
 
 def _placed(name: str, value: str, folder: str) -> str:
-    if name in FILES:
-        return join(folder, value)
-    placed = join(folder, value) if name in MODELS else value
-    return placed if Path(placed).exists() else value
+    if name not in FILES + MODELS:
+        return value
+    placed = join(folder, typed(value))
+    return placed if name in FILES or exists(placed) else value
 
 
 def _unused(name: str) -> str:

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from ...errors import EditError
 from .. import asked, saving, stopping
 from . import places
-from .crews import Crew, Dispatch, Processes, RayActors, Threads
+from .crews import Crew, Dispatch, Processes, Threads
 from .forecast import Forecast
-from .rows import Manifest, Row, from_folders, from_manifest, with_outputs
+from .rows import MODELS, Manifest, Row, from_folders, from_manifest, with_outputs
 from .table import Table, made_before, recipes
 from .work import Editor, Gone, Options, Outcome, arguments
 
@@ -64,19 +64,16 @@ class Summary:
 
 def perform(batch: Batch, say: Callable[[str], None]) -> Summary:
     """Make all rows that are not made yet. Raises `EditError` for what concerns all of them."""
+    _check(batch)
     manifest = _manifest(batch)
     rows = with_outputs(manifest.rows, batch.output)
-    asked.begun(arguments(Row(0, {}), batch.options))  # complains of what concerns all rows
-    checkpoint = batch.options.checkpoint
-    if not batch.webuis and checkpoint and not Path(checkpoint).is_file():
-        raise EditError(f"there is no checkpoint {checkpoint}: give a .safetensors or .ckpt file")
     table = Table(_results(batch))
     for note in manifest.notes:
         say(note)
-    known = recipes(rows, batch.options)
+    known = recipes(rows, batch.options, bool(batch.webuis))
     before = made_before(rows, table, known)
     there = {row.number for row in before}
-    table.begin((row, known[row.number]) for row in before)
+    table.begin(before)
     todo = [row for row in rows if row.number not in there]
     if before:
         say(f"{len(before)} of {len(rows)} rows are made already")
@@ -100,10 +97,31 @@ def perform(batch: Batch, say: Callable[[str], None]) -> Summary:
     return summary
 
 
+def _check(batch: Batch) -> None:
+    """Raise `EditError` for what concerns all rows."""
+    options = batch.options
+    asked.begun(arguments(Row(0, {}), options))
+    if batch.workers is not None and not 1 <= batch.workers <= _MOST_WORKERS:
+        raise EditError(f"--workers must be from 1 to {_MOST_WORKERS}")
+    own = {"clip": options.clip, "offload": options.offload, "device": batch.device}
+    for name, there, without in (
+        ("webui", bool(batch.webuis), {**own, "workers": batch.workers}),
+        ("ray", batch.ray is not None, {"device": batch.device}),
+    ):
+        unused = [other for other, value in without.items() if value and there]
+        if unused:
+            raise EditError(f"--{unused[0]} has no effect with --{name}: leave it out")
+    if batch.auth and not batch.webuis:
+        raise EditError("--auth is for --webui")
+    checkpoint = options.checkpoint
+    if not batch.webuis and checkpoint and not Path(checkpoint).is_file():
+        raise EditError(f"there is no checkpoint {checkpoint}: give a .safetensors or .ckpt file")
+
+
 def _manifest(batch: Batch) -> Manifest:
     if batch.masks is None:
         return from_manifest(batch.source)
-    return from_folders(batch.source, batch.masks)
+    return from_folders(batch.source, batch.masks, batch.output)
 
 
 def _results(batch: Batch) -> Path:
@@ -124,7 +142,7 @@ class _Run:
         self._wrong = [row for row in rows if row.problem]
         # Whoever changes its model has to load it.
         good = (row for row in rows if not row.problem)
-        self._rows = sorted(good, key=lambda row: row.values.get("checkpoint", ""))
+        self._rows = sorted(good, key=lambda row: [row.values.get(name, "") for name in MODELS])
         self._bar = tqdm(
             total=len(rows),
             unit="row",
@@ -141,7 +159,7 @@ class _Run:
         if not self._rows:
             return
         began, seen = time.monotonic(), 0
-        crew = _crew(self._batch, len(self._rows))
+        crew = _crew(self._batch, len(self._rows), self.write)
         forecast = Forecast(self._rows, self._batch.options)
         try:
             with stopping.on_request(self._stop):
@@ -163,7 +181,8 @@ class _Run:
     def write(self, text: str) -> None:
         """A line above the bar."""
         if not self._batch.quiet:
-            self._bar.write(text)
+            with suppress(OSError):  # nobody hears it any more
+                self._bar.write(text)
 
     def _stop(self) -> None:
         if self.stopped:
@@ -174,10 +193,8 @@ class _Run:
             os.write(_STDERR, _STOPPING)
 
 
-def _crew(batch: Batch, rows: int) -> Crew:
+def _crew(batch: Batch, rows: int, write: Callable[[str], None]) -> Crew:
     """Workers of the kind that is asked for."""
-    if batch.workers is not None and not 1 <= batch.workers <= _MOST_WORKERS:
-        raise EditError(f"--workers must be from 1 to {_MOST_WORKERS}")
     if batch.webuis:
         from .webuis import WebUI
 
@@ -189,9 +206,11 @@ def _crew(batch: Batch, rows: int) -> Crew:
             raise EditError(str(gone)) from None
         return Threads(make)
     if batch.ray is not None:
+        from .on_ray import RayActors
+
         workers = batch.workers and min(batch.workers, rows)
-        return RayActors(partial(Editor, batch.options), workers, batch.ray or None)
-    gpus = 0 if batch.device else _gpus()
+        return RayActors(partial(Editor, batch.options), workers, batch.ray or None, write)
+    gpus = 0 if batch.device not in (None, "cuda") else _gpus()
     count = min(batch.workers or gpus or 1, rows)
     devices = [f"cuda:{number % gpus}" if gpus else batch.device for number in range(count)]
     threads = max(1, (os.cpu_count() or 1) // count) if count > 1 else None

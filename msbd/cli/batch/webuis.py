@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import io
 import json
+import socket
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import requests
 from numpy.typing import NDArray
 from PIL import Image
+from requests.adapters import HTTPAdapter
 
 from ...errors import EditError
 from ...webui.fields import HOST_OWNED, TITLE
@@ -24,12 +27,28 @@ from .work import Gone, Options, Outcome, failed, outcome_of, requested
 
 _PATIENCE = 10.0
 """Seconds to wait for a connection; an edit may take as long as it likes."""
-_STARTING = 120.0
-"""Seconds that a WebUI may take to start again."""
+_STARTING, _PAUSE = 120.0, 5.0
+"""Seconds that a WebUI may take to start again, and after which it is asked once more."""
 _SAMPLER = "Euler a"
 """The WebUI's name of the command line's."""
 _NOT_FIELDS = (*HOST_OWNED, "mask_shape", "grow")
 """What goes elsewhere: to the WebUI's own fields, or into the mask that is sent."""
+
+_AWAY = (401, 404, 502, 503, 504)
+"""What is answered in place of a WebUI that is gone, or was started otherwise meanwhile."""
+
+
+class _KeptAlive(HTTPAdapter):
+    """Connections that notice when the other machine is gone, however long an edit takes."""
+
+    def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
+        wished = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 20, "TCP_KEEPCNT": 5}
+        options = [
+            (socket.SOL_SOCKET if name.startswith("SO") else socket.IPPROTO_TCP, number, value)
+            for name, value in wished.items()
+            if (number := getattr(socket, name, None)) is not None
+        ]
+        super().init_poolmanager(*arguments, socket_options=options, **named)
 
 
 class WebUI:
@@ -40,10 +59,15 @@ class WebUI:
     """
 
     def __init__(self, url: str, auth: str | None, options: Options) -> None:
-        self._url, self._options = url.rstrip("/"), options
+        parts = urlsplit(url.rstrip("/"))
+        user, _, host = parts.netloc.rpartition("@")
+        # What is told of it must not tell the password.
+        self._url, self._options = parts._replace(netloc=host).geturl(), options
         self._session = requests.Session()
-        if auth:
-            self._session.auth = tuple(auth.partition(":")[::2])  # type: ignore[assignment]
+        self._session.mount("http", _KeptAlive())
+        if auth or user:
+            name, _, password = (auth or unquote(user)).partition(":")
+            self._session.auth = name, password
 
     def ready(self) -> None:
         deadline = time.monotonic() + _STARTING
@@ -53,7 +77,7 @@ class WebUI:
             except Gone:
                 if time.monotonic() > deadline:
                     raise
-                time.sleep(_PATIENCE)
+                time.sleep(_PAUSE)
 
     def check(self) -> None:
         """Raise `Gone` unless it is there and takes requests."""
@@ -146,6 +170,8 @@ class WebUI:
         if answer.ok:
             found: dict[str, Any] = answer.json()
             return found
+        if answer.status_code in _AWAY:
+            raise Gone(f"{self._url}: {_reason(answer)}")
         reason = _reason(answer)
         if "memory" in reason.lower():
             raise MemoryError(reason)

@@ -84,7 +84,7 @@ def arguments(row: Row, options: Options, device: str | None = None) -> Namespac
     checkpoint = said["checkpoint"]
     if seed := row.values.get("seed"):
         try:
-            said["seed"] = int(seed)
+            said["seed"] = int(seed.removesuffix(".0"))  # as some tools write whole numbers
         except ValueError:
             raise EditError(f"the seed {seed!r} is no whole number") from None
     said["changes"] = [*options.changes, *settings_of(row.values)]
