@@ -20,22 +20,21 @@ from conftest import painted, save, speckles
 
 from msbd.cli.batch.on_ray import RayActors, _Actor
 
-ray = pytest.importorskip("ray", reason="pip install 'msbd[ray]'")
+cluster_utils = pytest.importorskip("ray.cluster_utils", reason="pip install 'msbd[ray]'")
+Cluster = cluster_utils.Cluster
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 ROOT = Path(__file__).parent.parent
 DRAFT = ("--preset", "draft", "--set", "steps=4", "--quiet")
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """The address of a cluster of two nodes."""
-    from ray.cluster_utils import Cluster
-
+def cluster() -> Iterator[Cluster]:
+    """A cluster of two nodes."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["PYTHONPATH"] = str(ROOT)
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     made.add_node(num_cpus=1)
-    yield made.address
+    yield made
     made.shutdown()
 
 
@@ -83,7 +82,7 @@ def killing(ran: subprocess.Popen[bytes], chance: random.Random, often: float) -
     return killed
 
 
-def test_rows_are_made_once_while_workers_are_killed(cluster: str, tmp_path: Path) -> None:
+def test_rows_are_made_once_while_workers_are_killed(cluster: Cluster, tmp_path: Path) -> None:
     """120 of them, or as many as MSBD_ROWS says; stopped, and gone on with, five times."""
     count = int(os.environ.get("MSBD_ROWS", "120"))
     path, chance = manifest(tmp_path, count), random.Random(1)
@@ -92,7 +91,7 @@ def test_rows_are_made_once_while_workers_are_killed(cluster: str, tmp_path: Pat
     out, killed, stops, codes = tmp_path / "out", 0, 0, []
     written: dict[str, int] = {}
     while not codes or codes[-1] != 0:
-        ran = subprocess.Popen(command(path, "out", "--ray", cluster, "--workers", 2))
+        ran = subprocess.Popen(command(path, "out", "--ray", cluster.address, "--workers", 2))
         begun = len(list(out.glob("*.png")))
         if stops < 5:
             while ran.poll() is None and len(list(out.glob("*.png"))) < begun + 12:
@@ -119,12 +118,24 @@ def test_rows_are_made_once_while_workers_are_killed(cluster: str, tmp_path: Pat
         assert made.read_bytes() == alone.read_bytes()
 
 
-def test_ray_costs_little(cluster: str, tmp_path: Path) -> None:
+def test_a_node_that_goes_costs_what_it_has_in_hand(cluster: Cluster, tmp_path: Path) -> None:
+    node = cluster.add_node(num_cpus=1, resources={"leaving": 1})
+    path, out = manifest(tmp_path, 30), tmp_path / "out"
+    ran = subprocess.Popen(command(path, "out", "--ray", cluster.address, "--workers", 3))
+    while len(list(out.glob("*.png"))) < 6:
+        assert ran.poll() is None
+        time.sleep(0.1)
+    cluster.remove_node(node, allow_graceful=False)
+    assert ran.wait() == 0
+    assert len(table(out)) == 30 and not any(line["error"] for line in table(out))
+
+
+def test_ray_costs_little(cluster: Cluster, tmp_path: Path) -> None:
     """Sixty rows, one worker, alone and by Ray in turns; starting is left out by the first rows."""
     path, ratios = manifest(tmp_path, 60, 192), []
     for turn in range(3):
         plain = during(command(path, f"plain{turn}"), tmp_path / f"plain{turn}")
-        by_ray = command(path, f"ray{turn}", "--ray", cluster, "--workers", 1)
+        by_ray = command(path, f"ray{turn}", "--ray", cluster.address, "--workers", 1)
         ratios.append(during(by_ray, tmp_path / f"ray{turn}") / plain)
     print("\n", ratios)
     assert sorted(ratios)[1] <= 1.05
@@ -160,10 +171,10 @@ def memory(make: Callable[[], list[psutil.Process]]) -> int:
 
 
 @pytest.mark.parametrize("more", [(), ("--ray",)])
-def test_memory_stays(cluster: str, tmp_path: Path, more: tuple[Any, ...]) -> None:
+def test_memory_stays(cluster: Cluster, tmp_path: Path, more: tuple[Any, ...]) -> None:
     """At row 400 as at row 100, of the command and its workers; edits of two steps."""
     path = manifest(tmp_path, 420, 64)
-    where = ("--ray", cluster, "--workers", 1) if more else ()
+    where = ("--ray", cluster.address, "--workers", 1) if more else ()
     ran = subprocess.Popen(command(path, "out", "--set", "steps=1", *where))
     out, seen = tmp_path / "out", dict[int, int]()
 
@@ -182,8 +193,8 @@ def test_memory_stays(cluster: str, tmp_path: Path, more: tuple[Any, ...]) -> No
     assert seen[400] <= 1.05 * seen[100]
 
 
-def test_it_begins_one_worker_a_node(cluster: str) -> None:
-    crew = RayActors(_Nobody, None, cluster, print)
+def test_it_begins_one_worker_a_node(cluster: Cluster) -> None:
+    crew = RayActors(_Nobody, None, cluster.address, print)
     try:
         assert crew.workers == 2
         for worker in range(2):
