@@ -82,6 +82,21 @@ def killing(ran: subprocess.Popen[bytes], chance: random.Random, often: float) -
     return killed
 
 
+def test_it_begins_one_worker_a_node(cluster: Cluster) -> None:
+    crew = RayActors(_Nobody, None, cluster.address, print)
+    try:
+        assert crew.workers == 2
+        for worker in range(2):
+            crew.begin(worker)
+        deadline = time.monotonic() + 60
+        there = 0
+        while there < 2 and time.monotonic() < deadline:
+            there += len(crew.events(1.0))
+        assert there == 2
+    finally:
+        crew.close()
+
+
 def test_rows_are_made_once_while_workers_are_killed(cluster: Cluster, tmp_path: Path) -> None:
     """120 of them, or as many as MSBD_ROWS says; stopped, and gone on with, five times."""
     count = int(os.environ.get("MSBD_ROWS", "120"))
@@ -191,21 +206,6 @@ def test_memory_stays(cluster: Cluster, tmp_path: Path, more: tuple[Any, ...]) -
     assert ran.returncode == 0
     print(f"\n{seen[100] / 2**20:.0f} MiB at row 100, {seen[400] / 2**20:.0f} at row 400")
     assert seen[400] <= 1.05 * seen[100]
-
-
-def test_it_begins_one_worker_a_node(cluster: Cluster) -> None:
-    crew = RayActors(_Nobody, None, cluster.address, print)
-    try:
-        assert crew.workers == 2
-        for worker in range(2):
-            crew.begin(worker)
-        deadline = time.monotonic() + 60
-        there = 0
-        while there < 2 and time.monotonic() < deadline:
-            there += len(crew.events(1.0))
-        assert there == 2
-    finally:
-        crew.close()
 
 
 class _Nobody:
