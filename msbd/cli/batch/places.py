@@ -165,6 +165,8 @@ def _plainly(name: str) -> Iterator[None]:
         raise EditError(f"there is no file {name}") from None
     except PermissionError as error:
         raise EditError(f"{name}: access is denied: {error}") from None
+    except NotImplementedError:
+        raise EditError(f"{name}: such a place can only be read") from None
     except (TimeoutError, ConnectionError):
         raise
     except Exception as error:  # each store has its own
