@@ -135,6 +135,18 @@ def test_the_request_says_what_the_row_says(shop: Desk, server: Server) -> None:
     assert (made[~white] == before[~white]).all() and (made[white] == 128).all()
 
 
+@pytest.mark.parametrize(
+    "more", [("--upscaler", "R-ESRGAN 4x+"), ("--set", "upscaler=R-ESRGAN 4x+"), ()]
+)
+def test_its_upscalers_are_its_own(shop: Desk, server: Server, more: tuple[str, ...]) -> None:
+    """None of them is a file here."""
+    rows = four()[:1]
+    if not more:
+        rows[0]["upscaler"] = "R-ESRGAN 4x+"
+    assert batch(shop, rows, server.url, more=more) == 0, table(shop)
+    assert server.asked[0]["script_args"][0]["upscaler"] == "R-ESRGAN 4x+"
+
+
 @pytest.mark.parametrize("status", [401, 404, 502, 503, 504, None])
 def test_a_webui_that_is_away_costs_no_row(shop: Desk, server: Server, status: int | None) -> None:
     server.answers = [200, status, status]

@@ -22,7 +22,7 @@ from ...errors import EditError
 from ...webui.fields import HOST_OWNED, TITLE
 from .. import editing, saving
 from . import places
-from .rows import Row, settings_of
+from .rows import MODELS, Row, settings_of
 from .work import Gone, Options, Outcome, failed, outcome_of, requested
 
 _PATIENCE = 10.0
@@ -103,8 +103,11 @@ class WebUI:
 
     def _edited(self, row: Row, out: Path) -> tuple[editing.Request, dict[str, Any]]:
         """What was asked for, and what the WebUI says of its picture, which is written."""
-        plain = {k: v for k, v in row.values.items() if k not in ("checkpoint", "upscaler")}
-        options = replace(self._options, checkpoint=None, upscaler=None)
+        plain = {name: value for name, value in row.values.items() if name not in MODELS}
+        changes = [
+            one for one in self._options.changes if one.partition("=")[0].strip() not in MODELS
+        ]
+        options = replace(self._options, checkpoint=None, upscaler=None, changes=tuple(changes))
         with requested(replace(row, values=plain), options, "cpu", out) as request:
             answer = self._asked(self._body(row, request))
         pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["images"][0]))))
