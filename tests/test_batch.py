@@ -330,7 +330,7 @@ def test_a_stopped_batch_goes_on(shop: Desk, monkeypatch: pytest.MonkeyPatch) ->
     def counted(editor: Editor, row: Any) -> Any:
         counts[row.number] = counts.get(row.number, 0) + 1
         if sum(counts.values()) % 4 == 0:
-            shops[-1].stopped = True
+            shops[-1].stop()
         return perform(editor, row)
 
     begun = run._Run.__init__

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     Picture = Callable[[str, Tensor, StagePlan, str], None]
 
 _FORMAT = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-_STDERR = 2
 _STOPPING = b"\nstopping after this step; press Ctrl-C again to stop at once\n"
 
 
@@ -34,10 +32,14 @@ class Progress:
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        self.stopped = False
+        self._stop = stopping.Gently(_STOPPING)
         self._quiet = quiet
         self._parts: Sequence[PartPlan] = ()
         self.bar: tqdm[Any] | None = None
+
+    @property
+    def stopped(self) -> bool:
+        return self._stop.asked
 
     def callbacks(
         self, picture: Callable[[str, Tensor, StagePlan, str], None] | None = None
@@ -82,11 +84,3 @@ class Progress:
             finally:
                 if self.bar is not None:
                     self.bar.close()
-
-    def _stop(self) -> None:
-        if self.stopped:
-            stopping.interrupt()
-        self.stopped = True
-        # Not through a buffered stream: the signal may have come in the middle of a write.
-        with suppress(OSError):
-            os.write(_STDERR, _STOPPING)

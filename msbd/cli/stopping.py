@@ -11,7 +11,8 @@ from typing import Any
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 """Ctrl-C; a request to end; a closed terminal; Ctrl-Break and a closed window on Windows."""
-_OUTPUTS = (1, 2)
+_STDERR = 2
+_OUTPUTS = (1, _STDERR)
 
 
 @contextmanager
@@ -39,6 +40,22 @@ def on_request(stop: Callable[[], None]) -> Iterator[None]:
 def interrupt() -> None:
     """End at once."""
     raise KeyboardInterrupt
+
+
+class Gently:
+    """What a program does that finishes something first: it answers the first request to end, which
+    `asked` remembers, and ends at once with the second."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.asked, self._answer = False, answer
+
+    def __call__(self) -> None:
+        if self.asked:
+            interrupt()
+        self.asked = True
+        # Not through a buffered stream: the signal may have come in the middle of a write.
+        with suppress(OSError):
+            os.write(_STDERR, self._answer)
 
 
 def _is_terminal(number: int) -> bool:

@@ -55,8 +55,10 @@ def comparison(pictures: Sequence[Pixels], names: Sequence[str], box: Box) -> Im
         left = GAP + index * (width + GAP)
         pen.text((left, 4), shortened(pen, title, width, TEXT), INK, font=font(TEXT))
         page.paste(Image.fromarray(panel), (left, LINE))
-    where = f"{place.size} pixels from {place.left}, {place.top}; at 100 %"
-    pen.text((GAP, LINE + height + 4), shortened(pen, where, width, TEXT), FAINT, font=font(TEXT))
+    part = place.size != Size(*pictures[0].shape[:2])
+    where = f" from {place.left}, {place.top}" if part else ""
+    said = shortened(pen, f"{place.size} pixels{where}; at 100 %", page.width - 2 * GAP, TEXT)
+    pen.text((GAP, LINE + height + 4), said, FAINT, font=font(TEXT))
     return page
 
 

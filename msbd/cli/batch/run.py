@@ -22,7 +22,6 @@ from .table import Table, made_before, recipes
 from .work import Editor, Gone, Options, Outcome, arguments
 
 RESULTS = "results.csv"
-_STDERR = 2
 _STOPPING = b"\nfinishing what is in hand; press Ctrl-C again to stop at once\n"
 _MOST_WORKERS = 60
 """Windows waits for no more processes than that."""
@@ -86,7 +85,7 @@ def perform(batch: Batch, say: Callable[[str], None]) -> Summary:
             made, failed = made + (not outcome.error), failed + bool(outcome.error)
             if outcome.error:
                 run.write(f"row {outcome.row}: {outcome.error}")
-        stopped = run.stopped
+        stopped = run.stop.asked
     finally:
         table.close()
     summary = Summary(len(rows), made, len(before), failed, stopped)
@@ -138,7 +137,7 @@ class _Run:
     """Rows at work, with a bar, and Ctrl-C as a request to begin no more."""
 
     def __init__(self, batch: Batch, rows: Sequence[Row]) -> None:
-        self._batch, self.stopped = batch, False
+        self._batch, self.stop = batch, stopping.Gently(_STOPPING)
         self._wrong = [row for row in rows if row.problem]
         # Whoever changes its model has to load it.
         good = (row for row in rows if not row.problem)
@@ -162,8 +161,8 @@ class _Run:
         crew = _crew(self._batch, len(self._rows), self.write)
         forecast = Forecast(self._rows, self._batch.options)
         try:
-            with stopping.on_request(self._stop):
-                for outcome in Dispatch(self._rows, crew, lambda: self.stopped).outcomes():
+            with stopping.on_request(self.stop):
+                for outcome in Dispatch(self._rows, crew, lambda: self.stop.asked).outcomes():
                     seen += 1
                     forecast.made(outcome)
                     self._tell(seen / (time.monotonic() - began), forecast.seconds(crew.workers))
@@ -183,14 +182,6 @@ class _Run:
         if not self._batch.quiet:
             with suppress(OSError):  # nobody hears it any more
                 self._bar.write(text)
-
-    def _stop(self) -> None:
-        if self.stopped:
-            stopping.interrupt()
-        self.stopped = True
-        # Not through a buffered stream: the signal may have come in the middle of a write.
-        with suppress(OSError):
-            os.write(_STDERR, _STOPPING)
 
 
 def _crew(batch: Batch, rows: int, write: Callable[[str], None]) -> Crew:

@@ -17,7 +17,7 @@ from ...settings import SURROUNDINGS
 from .. import asked, editing
 from ..failures import in_a_line, is_out_of_memory
 from . import places
-from .rows import Row, settings_of
+from .rows import FILES, Row, settings_of
 
 if TYPE_CHECKING:
     from ...standalone.model import StandaloneModel
@@ -81,7 +81,6 @@ def arguments(row: Row, options: Options, device: str | None = None) -> Namespac
     said = asdict(options)
     for name in ("prompt", "negative", "checkpoint", "preset"):
         said[name] = row.values.get(name, said[name])
-    checkpoint = said["checkpoint"]
     if seed := row.values.get("seed"):
         try:
             said["seed"] = int(seed.removesuffix(".0"))  # as some tools write whole numbers
@@ -91,7 +90,7 @@ def arguments(row: Row, options: Options, device: str | None = None) -> Namespac
     for name in ("start", "strength", "upscaler"):
         if name in row.values:
             said[name] = None  # the row's own is among the changes
-    said["checkpoint"] = checkpoint and Path(checkpoint)
+    said["checkpoint"] = said["checkpoint"] and Path(said["checkpoint"])
     return Namespace(**said, like=None, device=device, quiet=True)
 
 
@@ -110,7 +109,7 @@ def requested(
     if given.prompt is None and asked.begun(given).settings.start != SURROUNDINGS:
         raise EditError("the row has no prompt: say what to paint")
     with ExitStack() as stack:
-        for name in ("image", "mask", "paint"):
+        for name in FILES:
             file = row.values.get(name)
             setattr(given, name, stack.enter_context(places.here(file)) if file else None)
         yield asked.request(given, editing.Outputs(out), _ignore)
