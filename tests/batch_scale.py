@@ -115,8 +115,8 @@ def files() -> None:
             if kind == "PNG":
                 began, usual = time.monotonic(), io.BytesIO()
                 Image.fromarray(pixels).save(usual, "PNG")
-                took, grown = time.monotonic() - began, size * 1e6 / usual.tell()
-                print(f"zlib's usual level: {took / wrote:.1f} times as long, {grown:.3f} smaller")
+                longer, share = (time.monotonic() - began) / wrote, usual.tell() / size / 1e6
+                print(f"zlib's usual level: {longer:.1f} times as long, {share:.3f} of the size")
             print(f"{kind}, 6 MP: {wrote:.2f} s to write, {read:.2f} s to read, {size:.1f} MB")
 
 

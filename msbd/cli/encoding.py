@@ -22,8 +22,8 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".webp": ("WEBP", {"lossless": True, "exact": True}),
 }
-"""Endings; Pillow's names and options. zlib's level 4 writes photographs much sooner than the usual
-6, and hardly larger."""
+"""Endings; Pillow's names and options. zlib's level 4 writes photographs sooner than the usual 6,
+and as small."""
 _NEAR = 0.01
 """By how much a resolution may differ in dots per inch: formats store it in units of their own."""
 
